@@ -1,0 +1,45 @@
+# Everything a user types. `make` alone lists it.
+
+PYTHON ?= python3
+PORT ?= 5000
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test ui lint lock readme
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## make .venv with the locked requirements and this package
+
+.venv/.ready: requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("shiftlab needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: name another, as in `make setup PYTHON=python3.12`" % v)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	$(UV) pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+run: setup  ## run the pipeline of params.yaml and show the results
+	@$(BIN)/python scripts/run.py
+
+demo: setup  ## run the pipeline on the digits in two minutes, leaving the workspace as it is
+	@$(BIN)/python scripts/run.py --demo
+
+test: setup  ## run the test suite
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+ui: setup  ## open MLflow's pages at http://127.0.0.1:$(PORT)
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: setup  ## resolve the requirements anew into requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
+
+readme: setup  ## write the results into README.md
+	@$(BIN)/python scripts/readme.py
