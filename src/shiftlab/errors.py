@@ -1,0 +1,32 @@
+"""What a user's mistake looks like, and how it ends a command: one sentence, exit status 1, no traceback."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """A mistake a user can put right. The message names it, says what was expected, and what to do."""
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """End the process with one sentence on stderr where the block raises what a user can act on.
+
+    Raises:
+        SystemExit: status 1 for a UserError or an error of the file system, 130 when interrupted.
+    """
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise  # not about a file: a bug, whose traceback is wanted
+        where = f" while writing {error.filename}" if error.filename else ""
+        hint = ": free some space and run the command again" if error.errno == errno.ENOSPC else ""
+        sys.exit(f"error: {error.strerror}{where}{hint}")
+    except KeyboardInterrupt:
+        print("interrupted: run the command again to go on", file=sys.stderr)
+        sys.exit(130)

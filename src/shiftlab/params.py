@@ -1,0 +1,120 @@
+"""Typed, strict parameters: params.yaml in, frozen objects out.
+
+`conf/` says what an experiment can choose, DVC composes params.yaml from it, and this module refuses what it
+doesn't know before anything is done with it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from shiftlab import models
+from shiftlab.errors import UserError
+
+DataName = Literal["mnist", "digits"]
+RecipeName = Literal["notebook"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def _known_model(name: str) -> str:
+    if name not in models.names():
+        raise ValueError(f"no model {name!r} in src/shiftlab/models, only {', '.join(models.names())}")
+    return name
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must differ from one another, not be {seeds}")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+ModelName = Annotated[str, AfterValidator(_known_model)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(_Strict):
+    """What is learned and tested on."""
+
+    name: DataName
+    mirrors: list[str]  # addresses of folders that hold the published files; tried before torchvision's own
+    validation: int = Field(gt=0)  # images split off the training images
+    split_seed: Seed
+
+
+class Training(_Strict):
+    """What one architecture is trained with."""
+
+    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate
+    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+
+
+class Evaluation(_Strict):
+    """How far and how images are shifted."""
+
+    radius: int = Field(gt=0, lt=28)  # pixels; a shift by the image's own size would leave none of it
+    seed: Seed  # of the evaluation sets that draw a shift for each image
+
+
+class Params(_Strict):
+    """All of params.yaml."""
+
+    data: Data
+    recipe: RecipeName
+    device: DeviceName
+    model: str  # the choice in conf/model/ that filled `models`: a label, shown by `dvc exp show`
+    models: dict[ModelName, Training] = Field(min_length=1)
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+    evaluation: Evaluation
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameters.
+
+    YAML 1.2, as DVC reads it: `1e-3` is a number.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a wrong type, a value out of range.
+    """
+    try:
+        values = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"no {path} here: run this from the repository's root") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(map(_sentence, error.errors()))}") from None
+
+
+def training(params: Params, name: str) -> Training:
+    """What `name` is trained with.
+
+    Raises:
+        UserError: the parameters select no such model.
+    """
+    if name not in params.models:
+        raise UserError(
+            f"model {name!r} is not among those that params.yaml selects ({', '.join(params.models)}): "
+            "choose it with `dvc exp run -S model=NAME`"
+        )
+    return params.models[name]
+
+
+def _sentence(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails is a TypedDict of Any
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a parameter: take it out, or correct its name"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

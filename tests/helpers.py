@@ -1,0 +1,86 @@
+"""What several test files make: small data sets, a small model, and processes that run the repository's code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from shiftlab.classifier import Classifier
+from shiftlab.data import Dataset, Examples
+from shiftlab.predictions import Predictions, SetPredictions
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+
+PARAMETERS: dict[str, Any] = {
+    "data": {"name": "digits", "mirrors": [], "validation": 144, "split_seed": 0},
+    "recipe": "notebook",
+    "device": "cpu",
+    "model": "mlp",
+    "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10}},
+    "seeds": [0, 1],
+    "evaluation": {"radius": 14, "seed": 0},
+}
+
+
+def examples(count: int, seed: int = 0) -> Examples:
+    """Noise, crossed by a bright bar whose height tells the digit, inside a margin of four black pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 150, (count, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (count,), generator=generator)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[4 + 2 * label : 6 + 2 * label] = 255
+    inside = torch.zeros(28, 28, dtype=torch.uint8)
+    inside[4:24, 4:24] = 1
+    return Examples(images * inside, labels)
+
+
+def dataset(train: int, validation: int = 20, test: int = 20) -> Dataset:
+    return Dataset(examples(train, seed=1), examples(validation, seed=2), examples(test, seed=3))
+
+
+def tiny_model() -> Classifier:
+    """Small, with all that makes training depend on more than the weights: dropout and batch statistics."""
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(28 * 28, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 10)
+    )
+    return Classifier(network, mean=0.5, std=0.5)
+
+
+def some_predictions() -> Predictions:
+    """Answers to four images: all right on `clean`, three on `right5`; on the lines a shift's row plus the image."""
+    shifts = np.array([[-1, -1], [-1, 0], [0, -1], [0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int8)
+    rows, images = np.indices((len(shifts), 4))
+    sets = {
+        name: SetPredictions(
+            np.full((4, 2), (step, 0), dtype=np.int8),
+            np.array([1, 2, 3, step], dtype=np.uint8),
+            np.array([0.1, 0.25, 0.5, 1.0], dtype=np.float32),
+        )
+        for name, step in (("right5", 5), ("clean", 0))
+    }
+    labels = np.array([1, 2, 3, 0], dtype=np.uint8)
+    return Predictions("digits", "a" * 64, "b" * 64, labels, sets, shifts, (rows + images).astype(np.uint8))
+
+
+def isolated_environment() -> dict[str, str]:
+    """This process's environment without what DVC, MLflow or a user may have set."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "SHIFTLAB_"))}
+
+
+def run_python(
+    *arguments: str | Path, cwd: Path, package: Path = SRC, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in `cwd`, with the modules in `package` to import."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**isolated_environment(), "PYTHONPATH": str(package), "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
+        capture_output=True,
+        text=True,
+    )

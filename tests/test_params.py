@@ -1,0 +1,181 @@
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import compose_and_dump
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from shiftlab import models, params
+from shiftlab.errors import UserError
+from tests.helpers import PARAMETERS, ROOT
+
+
+def write(folder: Path, values: object) -> Path:
+    path = folder / "params.yaml"
+    YAML(typ="safe").dump(values, path)
+    return path
+
+
+def changed(name: str, value: object) -> dict[str, Any]:
+    values = copy.deepcopy(PARAMETERS)
+    *parents, key = name.split(".")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    place[key] = value
+    return values
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        params.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_values_arrive_typed(tmp_path: Path) -> None:
+    loaded = params.load(write(tmp_path, PARAMETERS))
+    assert loaded.model_dump() == PARAMETERS
+    assert loaded.models["mlp"] == params.Training(lr=0.001, batch_size=64, epochs=10)
+
+
+def compose(folder: Path, *overrides: str) -> params.Params:
+    compose_and_dump(folder / "params.yaml", str(ROOT / "conf"), None, "config", "", list(overrides))
+    return params.load(folder / "params.yaml")
+
+
+def test_conf_composes_valid_parameters(tmp_path: Path) -> None:
+    assert compose(tmp_path).seeds
+    assert compose(tmp_path, "data=digits").data.name == "digits"
+
+
+def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
+    for choice in models.names():
+        assert list(compose(tmp_path, f"model={choice}").models) == [choice]
+    assert set(compose(tmp_path, "model=all").models) == set(models.names())
+
+
+def test_parameters_cannot_be_changed_after_loading(tmp_path: Path) -> None:
+    loaded = params.load(write(tmp_path, PARAMETERS))
+    with pytest.raises(ValidationError):
+        loaded.models["mlp"].lr = 0.1
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0E-3"])
+def test_every_way_to_write_a_number_is_a_number(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path, PARAMETERS)
+    path.write_text(path.read_text().replace("0.001", text))
+    assert params.load(path).models["mlp"].lr == 0.001
+
+
+def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
+    assert params.load(write(tmp_path, changed("models.mlp.lr", 1))).models["mlp"].lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 3),
+        ("data.nmae", "digits"),
+        ("models.mlp.momentum", 0.9),
+        ("evaluation.radii", [1]),
+        ("data.name", "cifar"),
+        ("data.name", None),
+        ("data.mirrors", "http://127.0.0.1"),
+        ("data.mirrors", [1]),
+        ("data.validation", 0),
+        ("data.validation", 0.1),
+        ("data.split_seed", -1),
+        ("recipe", "cookbook"),
+        ("device", "gpu"),
+        ("device", 0),
+        ("models", {}),
+        ("models", ["mlp"]),
+        ("models.vgg", {"lr": 0.001, "batch_size": 64, "epochs": 10}),
+        ("models.mlp", None),
+        ("models.mlp.lr", "0.001"),
+        ("models.mlp.lr", True),
+        ("models.mlp.lr", -0.001),
+        ("models.mlp.lr", 0),
+        ("models.mlp.lr", math.nan),
+        ("models.mlp.lr", math.inf),
+        ("models.mlp.batch_size", 0),
+        ("models.mlp.batch_size", "64"),
+        ("models.mlp.epochs", 0),
+        ("models.mlp.epochs", 10.0),
+        ("models.mlp.epochs", True),
+        ("seeds", []),
+        ("seeds", 0),
+        ("seeds", [1, 2, 1]),
+        ("seeds.0", -1),
+        ("seeds.1", 2**32),
+        ("seeds.0", "0"),
+        ("evaluation.radius", 0),
+        ("evaluation.radius", 28),
+        ("evaluation.radius", True),
+        ("evaluation.seed", None),
+    ],
+)
+def test_bad_value_is_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
+    if name.startswith("seeds."):
+        seeds = list(PARAMETERS["seeds"])
+        seeds[int(name.removeprefix("seeds."))] = value
+        values = changed("seeds", seeds)
+    else:
+        values = changed(name, value)
+    assert name in refusal(write(tmp_path, values))
+
+
+@pytest.mark.parametrize("name", ["data", "recipe", "device", "models.mlp.lr", "evaluation.radius", "seeds"])
+def test_missing_parameter_is_named(name: str, tmp_path: Path) -> None:
+    values = copy.deepcopy(PARAMETERS)
+    *parents, key = name.split(".")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    del place[key]
+    assert f"{name} is missing" in refusal(write(tmp_path, values))
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    values = changed("models.mlp.lr", -1.0)
+    values["device"] = "gpu"
+    message = refusal(write(tmp_path, values))
+    assert "models.mlp.lr" in message
+    assert "device" in message
+
+
+def test_unknown_model_is_told_which_there_are(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, changed("models.vgg", {"lr": 0.1, "batch_size": 1, "epochs": 1})))
+    assert "'vgg'" in message
+    assert all(name in message for name in models.names())
+
+
+def test_missing_file_is_a_user_error(tmp_path: Path) -> None:
+    assert "repository's root" in refusal(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "a: *nowhere", "\tx", "a: \xe9\x00"])
+def test_file_that_is_not_yaml_is_a_user_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="latin-1")
+    assert "not YAML" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words", "42"])
+def test_yaml_that_is_not_a_mapping_is_a_user_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    refusal(path)
+
+
+def test_settings_of_a_selected_model(tmp_path: Path) -> None:
+    loaded = params.load(write(tmp_path, PARAMETERS))
+    assert params.training(loaded, "mlp").epochs == 10
+    with pytest.raises(UserError, match=r"'lenet' is not among .*\(mlp\)"):
+        params.training(loaded, "lenet")

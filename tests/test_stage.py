@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from shiftlab import stage
+from tests.helpers import PARAMETERS, SRC, run_python
+
+
+def test_arguments_are_a_model_and_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "mlp", "3"])
+    arguments = stage.model_and_seed("what it does")
+    assert (arguments.model, arguments.seed) == ("mlp", 3)
+
+
+@pytest.mark.parametrize("arguments", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])
+def test_other_arguments_end_with_the_usage(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        stage.model_and_seed("what it does")
+    assert caught.value.code == 2
+    assert "usage: train.py" in capsys.readouterr().err
+
+
+def test_progress_counts_from_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with stage.progress(2000, "mlp seed 0", done=500) as bar:
+        bar.update(1500)
+        assert bar.n == bar.total == 2000
+    shown = capsys.readouterr()
+    assert "mlp seed 0: going on" in shown.out
+    assert "25% done" in shown.out
+    assert "2.00k/2.00k" in shown.err
+
+
+def test_progress_in_a_log_is_not_a_line_for_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with stage.progress(10_000, "mlp seed 0") as bar:
+        for _ in range(10_000):
+            bar.update(1)
+    assert capsys.readouterr().err.count("mlp seed 0") < 10
+
+
+@pytest.mark.parametrize("script", ["download", "train", "predict", "evaluate", "compare"])
+def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Path) -> None:
+    arguments = [] if script in ("download", "compare") else ["mlp", "0"]
+    done = run_python(SRC / f"{script}.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: no params.yaml here: run this from the repository's root\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "model", "sentence"),
+    [
+        ("train", "lenet", "error: model 'lenet' is not among those that params.yaml selects (mlp)"),
+        ("predict", "mlp", "error: no weights at models/mlp-0.safetensors"),
+    ],
+)
+def test_stage_without_its_inputs_ends_with_a_sentence(script: str, model: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
+    done = run_python(SRC / f"{script}.py", model, "0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
