@@ -1,0 +1,27 @@
+"""Where to compute, and how to get the same bits there every time."""
+
+import os
+
+import torch
+
+from shiftlab.errors import UserError
+from shiftlab.params import DeviceName
+
+
+def pick(name: DeviceName) -> torch.device:
+    """The device to compute on, set up to give the same bits every time.
+
+    Raises:
+        UserError: the machine has no such device.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "cpu" or (name == "auto" and found is None):
+        return torch.device("cpu")  # its algorithms are deterministic as they are, for one number of threads
+    if found is None or name not in ("auto", found.type):
+        raise UserError(
+            f"device is {name!r}, but PyTorch finds {f'only {found.type}' if found else 'no accelerator'} on this "
+            "machine: choose `-S device=auto` or `-S device=cpu`"
+        )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a user's model may need one that isn't
+    return found

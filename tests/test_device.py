@@ -1,0 +1,60 @@
+import os
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+import torch
+
+from shiftlab import device
+from shiftlab.errors import UserError
+from shiftlab.params import DeviceName
+
+
+@pytest.fixture(autouse=True)
+def pytorchs_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what `pick` sets for the whole process."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    yield
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def found() -> str | None:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator.type if accelerator else None
+
+
+def test_cpu_is_always_there() -> None:
+    assert device.pick("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_an_accelerator_where_there_is_one() -> None:
+    assert device.pick("auto").type == (found() or "cpu")
+
+
+@pytest.mark.parametrize("name", sorted(set(get_args(DeviceName)) - {"auto", "cpu"}))
+def test_device_by_name_is_that_device_or_a_user_error(name: DeviceName) -> None:
+    if name == found():
+        assert device.pick(name).type == name
+        return
+    with pytest.raises(UserError, match=f"device is '{name}'.*device=auto") as caught:
+        device.pick(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_can_be_made_on_the_picked_device() -> None:
+    picked = device.pick("auto")
+    assert torch.ones(3, device=picked).sum().item() == 3
+
+
+@pytest.mark.skipif(found() is None, reason="needs an accelerator")
+def test_accelerator_is_held_to_deterministic_algorithms() -> None:
+    device.pick("auto")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_users_own_cublas_setting_stays() -> None:
+    device.pick("auto")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
