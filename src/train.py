@@ -1,0 +1,79 @@
+"""Stage `train`: fit one model with one seed, and keep the weights of its best validation epoch."""
+
+import time
+from dataclasses import astuple, fields
+from itertools import chain
+from pathlib import Path
+
+from shiftlab import params, stage
+from shiftlab.errors import one_sentence
+
+
+def main() -> None:
+    """Read params.yaml and the data; write the weights, and the history after every epoch; log a run."""
+    arguments = stage.model_and_seed(__doc__)
+    name, seed = arguments.model, arguments.seed
+    wanted = params.load()
+    settings = params.training(wanted, name)
+
+    import torch  # seconds to import, so after a look at what can be refused without it
+
+    from shiftlab import data, device, files, models, tracking, training, weights
+    from shiftlab.checkpoints import Checkpoint
+
+    chosen = device.pick(wanted.device)
+    tracker = tracking.Tracker(wanted.data.name)
+    data_path = data.path(wanted.data.name)
+    dataset = data.load(data_path)
+    identity = tracking.Identity(wanted.data.name, files.sha256(data_path), name, seed)
+    choices = {"recipe": wanted.recipe, "device": chosen.type, **settings.model_dump()}
+
+    checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_sha256})
+    tracker.end_interrupted("training.key", checkpoint.key)
+    state = checkpoint.load()
+
+    torch.manual_seed(seed)
+    model = models.build(name)
+    images = len(dataset.train)
+    finished = len(state.history) if state else 0
+    with (
+        tracker.training(identity, choices, {"training.key": checkpoint.key}) as run,
+        stage.progress(settings.epochs * images, f"{name} seed {seed}", finished * images) as bar,
+    ):
+
+        def show(seen: int, loss: float) -> None:
+            bar.set_postfix(epoch=bar.n // images + 1, loss=f"{loss:.4f}", refresh=False)
+            bar.update(seen)
+
+        begun = time.perf_counter()
+        logged = 0
+        epochs = training.fit(model, dataset, wanted.recipe, settings, chosen, state, show)
+        for reached in chain([state] if state else [], epochs):
+            checkpoint.save(reached)
+            header = [field.name for field in fields(training.Epoch)]
+            files.write(
+                Path("plots", f"{name}-{seed}", "history.csv"),
+                files.table(header, map(astuple, reached.history)),
+            )
+            for epoch in reached.history[logged:]:
+                run.log_metrics(
+                    {
+                        "train/loss": epoch.train_loss,
+                        "train/accuracy": epoch.train_accuracy,
+                        "validation/loss": epoch.validation_loss,
+                        "validation/accuracy": epoch.validation_accuracy,
+                    },
+                    step=epoch.epoch,
+                )
+            logged = len(reached.history)
+        weights_path = weights.path(name, seed)
+        weights.save(reached.best, name, weights_path)
+        run.log_metrics({"train/seconds": time.perf_counter() - begun})
+        run.log_tag("weights.sha256", files.sha256(weights_path))
+        run.log_path(weights_path, "weights")
+    checkpoint.remove()
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()

@@ -1,0 +1,295 @@
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from shiftlab import tracking
+from shiftlab.errors import UserError
+from shiftlab.tracking import Identity, Tracker
+from tests.helpers import run_python
+
+MLP = Identity("digits", "0123456789abcdef" * 4, "mlp", 3)
+PARAMS = {"recipe": "notebook", "lr": 0.001}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's root; the store there is made once, since that takes seconds."""
+    return tmp_path_factory.mktemp("a root")
+
+
+@pytest.fixture(autouse=True)
+def environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DVC gives it to a stage, in a working directory that is neither the root nor a git repository."""
+    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_STAGE", "train@mlp-3")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def tracker(environment: None) -> Tracker:  # noqa: ARG001
+    return Tracker("digits")
+
+
+def stored(run: tracking.Run) -> Run:
+    """The run as the store has it."""
+    found: Run = run.client.get_run(run.id)
+    return found
+
+
+def trained(tracker: Tracker, weights: str) -> tracking.Run:
+    with tracker.training(MLP, PARAMS, {}) as run:
+        run.log_tag("weights.sha256", weights)
+    return run
+
+
+def git(*arguments: str) -> str:
+    who = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_store_lies_in_the_repositorys_root(tracker: Tracker, root: Path, tmp_path: Path) -> None:
+    run = trained(tracker, "in the root")
+    assert (root / "mlflow.db").is_file()
+    assert stored(run).info.artifact_uri.startswith((root / "mlartifacts" / "shiftlab-digits").as_uri())
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_says_what_it_is_about(tracker: Tracker) -> None:
+    run = stored(trained(tracker, "about"))
+    assert run.data.params == {"data": "digits", "model": "mlp", "seed": "3", "recipe": "notebook", "lr": "0.001"}
+    expected = {
+        "data.sha256": "0123456789abcdef" * 4,
+        "dvc.experiment": "workspace",
+        "dvc.stage": "train@mlp-3",
+        "weights.sha256": "about",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert run.info.run_name == "mlp seed 3"
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time is not None
+    assert run.inputs is not None
+    (given,) = run.inputs.dataset_inputs
+    assert given.dataset.name == "digits"
+    assert given.dataset.digest
+    assert MLP.data_sha256.startswith(given.dataset.digest)
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_metrics_keep_their_steps(tracker: Tracker) -> None:
+    with tracker.training(MLP, PARAMS, {}) as run:
+        for epoch in (1, 2):
+            run.log_metrics({"train/loss": 1 / epoch, "validation/accuracy": 0.4 * epoch}, step=epoch)
+        run.log_metrics({"clean/accuracy": 0.9})
+    history = run.client.get_metric_history(run.id, "train/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
+    assert stored(run).data.metrics == {"train/loss": 0.5, "validation/accuracy": 0.8, "clean/accuracy": 0.9}
+
+
+def test_curve_has_a_point_for_each_step_to_either_side(tracker: Tracker) -> None:
+    points = [(-2, 0.1), (-1, 0.5), (0, 1.0), (1, 0.6), (2, 0.2)]
+    with tracker.training(MLP, PARAMS, {}) as run:
+        run.log_curve("shift/accuracy along x", points)
+    history = run.client.get_metric_history(run.id, "shift/accuracy along x")
+    assert sorted((metric.step, metric.value) for metric in history) == points
+
+
+def test_files_and_folders_become_artifacts(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "accuracy.csv").write_text("1\n")
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    with tracker.training(MLP, PARAMS, {}) as run:
+        run.log_path(tmp_path / "report", "evaluation")
+        run.log_path(tmp_path / "weights.safetensors", "weights")
+    paths = {
+        artifact.path for folder in ("evaluation", "weights") for artifact in run.client.list_artifacts(run.id, folder)
+    }
+    assert paths == {"evaluation/accuracy.csv", "weights/weights.safetensors"}
+    copy = run.client.download_artifacts(run.id, "weights/weights.safetensors", str(tmp_path))
+    assert Path(copy).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (UserError("the loss is nan"), "FAILED", "UserError: the loss is nan"),
+        (ValueError("x" * 10_000), "FAILED", "ValueError: xxx"),
+        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt"),
+        (SystemExit(1), "FAILED", "SystemExit: 1"),
+    ],
+    ids=["user error", "bug", "interrupt", "exit"],
+)
+def test_run_that_breaks_off_says_why(tracker: Tracker, error: BaseException, status: str, reason: str) -> None:
+    with pytest.raises(type(error)) as caught, tracker.training(MLP, PARAMS, {}) as run:
+        raise error
+    assert caught.value is error
+    assert stored(run).info.status == status
+    assert stored(run).info.end_time is not None
+    assert stored(run).data.tags["ended"].startswith(reason)
+
+
+def test_run_killed_from_outside_is_ended_by_the_next_of_its_training(tracker: Tracker) -> None:
+    def left_running(key: str) -> tracking.Run:
+        block = tracker.training(MLP, PARAMS, {"training.key": key})
+        run = block.__enter__()
+        abandoned.append(block)
+        return run
+
+    abandoned: list[object] = []
+    killed, other = left_running("one"), left_running("another")
+    with tracker.training(MLP, PARAMS, {"training.key": "one"}) as finished:
+        pass
+    tracker.end_interrupted("training.key", "one")
+    assert stored(killed).info.status == "KILLED"
+    assert stored(killed).data.tags["ended"]
+    assert stored(other).info.status == "RUNNING"
+    assert stored(finished).info.status == "FINISHED"
+    assert "ended" not in stored(finished).data.tags
+
+
+def test_evaluation_finds_the_run_that_trained_the_weights(tracker: Tracker) -> None:
+    run = trained(tracker, "found")
+    trained(tracker, "others")
+    assert tracker.trained(MLP, PARAMS, "found").id == run.id
+    assert Tracker("digits").trained(MLP, PARAMS, "found").id == run.id
+
+
+def test_latest_of_several_runs_is_found(tracker: Tracker) -> None:
+    trained(tracker, "twice")
+    time.sleep(0.01)  # MLflow counts milliseconds
+    second = trained(tracker, "twice")
+    assert tracker.trained(MLP, PARAMS, "twice").id == second.id
+
+
+def test_weights_that_no_run_trained_get_one(tracker: Tracker) -> None:
+    made = tracker.trained(MLP, PARAMS, "restored")
+    run = stored(made)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["restored"] == "true"
+    assert run.data.tags["weights.sha256"] == "restored"
+    assert run.data.params["model"] == "mlp"
+    assert run.data.params["lr"] == "0.001"
+    assert tracker.trained(MLP, PARAMS, "restored").id == made.id
+
+
+def test_each_dvc_experiment_has_a_run_of_its_own(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_workspace = trained(tracker, "shared")
+    monkeypatch.setenv("DVC_EXP_NAME", "tidy-moth")
+    in_experiment = tracker.trained(MLP, PARAMS, "shared")
+    assert in_experiment.id != in_workspace.id
+    assert stored(in_experiment).data.tags["dvc.experiment"] == "tidy-moth"
+    assert stored(in_experiment).info.run_name == "mlp seed 3 tidy-moth"
+    monkeypatch.delenv("DVC_EXP_NAME")
+    assert tracker.trained(MLP, PARAMS, "shared").id == in_workspace.id
+
+
+def test_each_data_set_has_an_mlflow_experiment_of_its_own(tracker: Tracker) -> None:
+    on_digits = trained(tracker, "both")
+    on_mnist = Tracker("mnist").trained(Identity("mnist", "e" * 64, "mlp", 3), PARAMS, "both")
+    assert on_mnist.id != on_digits.id
+    names = {run.client.get_experiment(stored(run).info.experiment_id).name: run.id for run in (on_digits, on_mnist)}
+    assert names == {"shiftlab-digits": on_digits.id, "shiftlab-mnist": on_mnist.id}
+
+
+def test_user_may_name_store_and_experiment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Tracker("digits")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "my own")
+    Tracker("digits")
+    assert not list(tmp_path.iterdir())
+    assert MlflowClient(f"sqlite:///{root}/mlflow.db").get_experiment_by_name("my own") is not None
+
+
+def test_run_leads_back_to_the_commit(tracker: Tracker, tmp_path: Path) -> None:
+    git("init", "--quiet")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("first\n")
+    (tmp_path / "metrics.json").write_text("{}\n")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+
+    (tmp_path / "metrics.json").write_text("an output that changed\n")
+    tags = stored(trained(tracker, "clean tree")).data.tags
+    assert tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
+    assert tags["git.dirty"] == "false"
+
+    (tmp_path / "src" / "train.py").write_text("second\n")
+    assert stored(trained(tracker, "dirty tree")).data.tags["git.dirty"] == "true"
+
+
+def test_experiments_run_names_the_commit_it_started_from(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "of the experiment")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "b" * 40)
+    assert stored(trained(tracker, "baseline")).data.tags["mlflow.source.git.commit"] == "b" * 40
+
+
+def test_run_outside_git_is_recorded_without_a_commit(tracker: Tracker) -> None:
+    assert "mlflow.source.git.commit" not in stored(trained(tracker, "no git")).data.tags
+
+
+def test_processes_that_start_together_share_a_fresh_store(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from shiftlab.tracking import Tracker\n"
+        "children = []\n"
+        "for _ in range(4):\n"
+        "    if not (child := os.fork()):\n"
+        "        Tracker('digits'); os._exit(0)\n"
+        "    children.append(child)\n"
+        "sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))\n"
+    )
+    done = run_python("-c", code, cwd=tmp_path, DVC_ROOT=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    experiments = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+    assert sorted(experiment.name for experiment in experiments) == ["Default", "shiftlab-digits"]
+
+
+def refusal() -> str:
+    with pytest.raises(UserError) as caught:
+        Tracker("digits")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "MLFLOW_TRACKING_URI" in message
+    return message
+
+
+def test_server_that_is_not_there_is_a_user_error_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    begun = time.monotonic()
+    assert "http://127.0.0.1:1" in refusal()
+    assert time.monotonic() - begun < 30  # MLflow's own patience is minutes
+
+
+def test_server_that_never_answers_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "timed out" in refusal()
+
+
+def test_file_that_is_no_database_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database\n" * 100)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert str(tmp_path / "mlflow.db") in refusal()
+
+
+def test_patience_is_for_the_start_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that pauses for a minute in the middle of a night's training must not end it."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    Tracker("digits")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
