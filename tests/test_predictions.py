@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from shiftlab import predictions
+from shiftlab.errors import UserError
+from shiftlab.shifts import line
+from tests.helpers import some_predictions
+
+
+def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    saved = some_predictions()
+    predictions.save(saved, tmp_path / "deep" / "p.safetensors")
+    loaded = predictions.load(tmp_path / "deep" / "p.safetensors")
+    assert (loaded.data, loaded.data_sha256, loaded.weights_sha256) == ("digits", "a" * 64, "b" * 64)
+    assert list(loaded.sets) == ["right5", "clean"]
+    for key in ("labels", "shifts", "predicted"):
+        np.testing.assert_array_equal(getattr(loaded, key), getattr(saved, key), strict=True)
+    for name, answers in saved.sets.items():
+        for key, array in vars(answers).items():
+            np.testing.assert_array_equal(getattr(loaded.sets[name], key), array, strict=True)
+
+
+def test_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        predictions.save(some_predictions(), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_each_model_and_seed_has_a_file_of_its_own() -> None:
+    assert predictions.path("mlp", 3) == Path("predictions/mlp-3.safetensors")
+
+
+@pytest.mark.parametrize(("direction", "rows"), [("x", [1, 3, 5]), ("y", [2, 3, 4]), ("diagonal", [0, 3, 6])])
+def test_along_a_line_the_answers_are_in_its_order(direction: str, rows: list[int]) -> None:
+    answers = some_predictions().along(line(direction, 1))
+    assert answers[:, 0].tolist() == rows
+    backwards = some_predictions().along(line(direction, 1)[::-1])
+    assert backwards[:, 0].tolist() == rows[::-1]
+
+
+def test_shift_that_was_not_computed_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        some_predictions().along(line("x", 2))
+
+
+def test_missing_file_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no predictions at .*gone.*dvc repro"):
+        predictions.load(tmp_path / "gone")
+
+
+def test_file_that_holds_no_predictions_is_a_user_error(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    predictions.save(some_predictions(), path)
+    whole = path.read_bytes()
+    other = safetensors.numpy.save({"labels": np.zeros(3)})
+    for content in (b"", b"not predictions", whole[:100], whole[:-1], other):
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            predictions.load(path)
+        assert f"{path} does not hold predictions" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for model, seed in (("mlp", 0), ("mlp", 1), ("lenet", 0)):
+        predictions.save(some_predictions(), predictions.path(model, seed))
+    (tmp_path / "predictions" / "README.md").touch()
+    predictions.keep_only([("mlp", 0), ("lenet", 0), ("resnet", 0)])
+    left = sorted(path.name for path in (tmp_path / "predictions").iterdir())
+    assert left == ["README.md", "lenet-0.safetensors", "mlp-0.safetensors"]
+
+
+def test_nothing_to_delete_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    predictions.keep_only([("mlp", 0)])
