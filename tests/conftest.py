@@ -1,0 +1,29 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project, new_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project in which nothing has run."""
+    return new_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which `dvc repro` has run and its results are committed. Copy it before changing it."""
+    project = new_project(tmp_path_factory.mktemp("reproduced") / "project")
+    project.dvc("repro")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "results")
+    return project
+
+
+@pytest.fixture
+def done(reproduced: Project, tmp_path: Path) -> Project:
+    """A project of the test's own in which `dvc repro` has run and its results are committed."""
+    return reproduced.copy(tmp_path / "project")

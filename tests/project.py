@@ -1,0 +1,93 @@
+"""Repositories for the tests that run the pipeline, so that the workspace stays as it is."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dvc.utils.hydra import compose_and_dump
+
+ROOT = Path(__file__).parents[1]
+OUTPUTS = ("dvc.lock", "metrics/", "plots/", "reports/")  # what git keeps of the workspace's own results
+
+
+class Project:
+    """A git and DVC repository with this tree's code."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        isolated = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
+        self.environment = {
+            **isolated,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_GLOBAL_CONFIG_DIR": str(root.parent / "dvc-global"),
+            "DVC_SYSTEM_CONFIG_DIR": str(root.parent / "dvc-system"),
+            "DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "Test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "Test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+
+    def run(
+        self, *command: str, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; stdout holds what it printed, errors included."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**self.environment, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}"
+        return done
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check).stdout
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def compose(self, *overrides: str) -> None:
+        """Write params.yaml as `dvc exp run -S ...` does, and commit everything."""
+        compose_and_dump(self.root / "params.yaml", str(self.root / "conf"), None, "config", "", list(overrides))
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "settings")
+
+    def copy(self, to: Path) -> "Project":
+        """The same repository, cache and outputs included, in another place."""
+        shutil.copytree(self.root, to, symlinks=True)
+        return Project(to)
+
+
+def new_project(root: Path) -> Project:
+    """This tree's files in a fresh repository, with settings that take seconds: no results, digits, one epoch."""
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    for file in files:
+        if (ROOT / file).is_file() and not file.startswith(OUTPUTS):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, root / file)
+    project = Project(root)
+    for path in (root / "conf").glob("model/*.yaml"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join("    epochs: 1" if "epochs:" in line else line for line in lines) + "\n")
+    settings = root / "conf/evaluation/default.yaml"
+    settings.write_text(settings.read_text().replace("radius: 14", "radius: 2"))
+    project.git("init", "--quiet")
+    project.compose("data=digits")
+    return project

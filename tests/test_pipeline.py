@@ -1,0 +1,268 @@
+"""The pipeline as users run it: a real DVC repository, a real MLflow store, real digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ruamel.yaml import YAML
+
+from tests.project import Project
+
+pytestmark = pytest.mark.xdist_group("pipeline")  # one worker makes the project that these tests copy
+
+
+def runs(project: Project) -> list[Run]:
+    """Every run in the project's store, the latest first."""
+    client = MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments))
+
+
+def stages_run(output: str) -> list[str]:
+    """The names of the stages that DVC ran rather than skipped or restored."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
+    comparison = json.loads(done.read("metrics/comparison.json"))
+    assert comparison["data"] == "digits"
+    assert comparison["images"] == 359
+    assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet"]
+    for model in ("mlp", "lenet", "resnet"):
+        metrics = json.loads(done.read(f"metrics/{model}-0.json"))
+        assert metrics["data"] == "digits"
+        assert set(metrics) == {"data", "clean", "right5", "right4", "translate3", "random5"}
+        assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
+        assert (done.root / f"reports/{model}-0/confusion-right5.png").exists()
+        assert done.read(f"plots/{model}-0/confusion/clean.csv").count(b"\n") == 360
+    assert b"digits" in done.read("reports/results.md")
+    assert b"mnist" not in done.read("reports/results.md").lower()
+    assert (done.root / "reports/accuracy.png").exists()
+    assert (done.root / "reports/image-0.png").exists()
+
+
+def test_git_holds_no_data_and_no_weights(done: Project) -> None:
+    tracked = done.git("ls-files", "data", "models", "predictions").split()
+    assert tracked == ["data/README.md", "models/README.md"]
+    assert done.git("status", "--porcelain") == ""
+
+
+def test_second_repro_runs_nothing(done: Project) -> None:
+    assert stages_run(done.dvc("repro")) == []
+
+
+def test_forced_repro_leaves_the_lock_as_it_was(done: Project) -> None:
+    before = done.read("dvc.lock")
+    output = done.dvc("repro", "--force", "--no-run-cache")
+    assert len(stages_run(output)) == 11
+    assert done.read("dvc.lock") == before
+    assert done.git("status", "--porcelain") == ""
+
+
+def test_each_model_has_one_run_with_all_its_results(done: Project) -> None:
+    by_model = {run.data.params["model"]: run for run in runs(done)}
+    assert len(runs(done)) == 3
+    assert set(by_model) == {"mlp", "lenet", "resnet"}
+    client = MlflowClient(f"sqlite:///{done.root / 'mlflow.db'}")
+    for model, run in by_model.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.params["data"] == "digits"
+        assert run.data.tags["dvc.stage"] == f"train@{model}-0"
+        assert len(run.data.tags["weights.sha256"]) == 64
+        assert run.inputs
+        assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+        assert run.data.metrics["clean/accuracy"] == json.loads(done.read(f"metrics/{model}-0.json"))["clean"]
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "validation/loss")] == [1]
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"evaluation", "weights"}
+
+
+def test_experiment_on_one_model_trains_and_evaluates_that_model_alone(done: Project) -> None:
+    output = done.dvc(
+        "exp", "run", "--name", "one", "-S", "data=digits", "-S", "model=lenet", "-S", "models.lenet.lr=0.003"
+    )
+    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0", "evaluate@lenet-0", "compare"]
+    assert [entry["model"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]] == ["lenet"]
+    (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "one"]
+    assert run.data.params["lr"] == "0.003"
+    assert "clean/accuracy" in run.data.metrics
+
+
+def test_more_seeds_reuse_those_already_run(done: Project) -> None:
+    output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "seeds=[0,1]")
+    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1", "evaluate@mlp-1", "compare"]
+    seeds = [entry["seed"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]]
+    assert seeds == [0, 1]
+    # Back to the first choice: what the other seed left behind must not change what its stages see and make.
+    before = YAML(typ="safe").load(done.git("show", "HEAD:dvc.lock"))["stages"]
+    done.dvc("exp", "run", "-S", "data=digits")
+    after = YAML(typ="safe").load(done.read("dvc.lock"))["stages"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> None:
+    with (done.root / "src/shiftlab/plots.py").open("a") as plots:
+        plots.write("\n# another look\n")
+    ran = stages_run(done.dvc("repro"))
+    assert ran == ["evaluate@mlp-0", "evaluate@lenet-0", "evaluate@resnet-0", "compare"]
+    assert len(runs(done)) == 3  # the evaluation went to the runs there were
+
+
+def test_queued_experiment_runs_the_code_it_was_queued_with_and_is_tracked(done: Project) -> None:
+    done.dvc(
+        "exp", "run", "--queue", "--name", "later", "-S", "data=digits", "-S", "model=mlp", "-S", "models.mlp.lr=0.002"
+    )
+    (done.root / "src/shiftlab/training.py").write_text("raise SystemExit('the workspace moved on')\n")
+    done.dvc("queue", "start")
+    deadline = time.monotonic() + 240
+    while "Success" not in (status := done.dvc("queue", "status")):
+        assert "Failed" not in status, done.dvc("queue", "logs", "later")
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "later"]
+    assert run.info.status == "FINISHED"
+    assert "clean/accuracy" in run.data.metrics
+    assert (done.root / "mlartifacts").exists()
+    done.dvc("queue", "stop", check=False)
+
+
+def test_training_that_was_killed_goes_on_and_ends_with_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    project.compose("data=digits", "model=lenet", "models.lenet.epochs=12")
+    project.dvc("repro", "download")
+    unbroken = project.copy(tmp_path / "unbroken")
+    unbroken.dvc("repro", "train")
+
+    command = [sys.executable, "-m", "dvc", "repro", "train"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=project.root, env=project.environment, stdout=log, stderr=log, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while not list(project.root.glob("checkpoints/*.pt")):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (project.root / "models/lenet-0.safetensors").exists()
+
+    assert "going on where an earlier attempt ended" in project.dvc("repro", "train")
+    for file in ("models/lenet-0.safetensors", "plots/lenet-0/history.csv", "dvc.lock"):
+        assert project.read(file) == unbroken.read(file)
+    assert [run.info.status for run in runs(project)] == ["FINISHED", "KILLED"]
+    assert not list(project.root.glob("checkpoints/*"))
+
+
+def test_dvc_finds_the_environment_that_is_not_activated(project: Project) -> None:
+    (project.root / ".venv").symlink_to(sys.prefix)
+    project.run(".venv/bin/dvc", "repro", "download", environment={"PATH": "/usr/bin:/bin"})
+    assert (project.root / "data/digits/dataset.safetensors").exists()
+
+
+def test_python_without_the_requirements_ends_with_a_sentence(project: Project) -> None:
+    done = project.run(sys.executable, "-S", "src/download.py", check=False)
+    assert done.returncode == 1
+    assert "make setup" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("lr: 0.001", "lr: -0.001", "models.mlp.lr"),
+        ("epochs: 1", "epochs: 0", "models.mlp.epochs"),
+        ("radius: 2", "radius: 28", "evaluation.radius"),
+        ("name: digits", "name: letters", "data.name"),
+        ("recipe: notebook", "recipe: cookbook", "recipe"),
+        ("device: auto", "device: auto\nbatch: 64", "batch"),
+    ],
+)
+def test_wrong_parameter_ends_a_stage_with_one_sentence(project: Project, old: str, new: str, named: str) -> None:
+    parameters = project.root / "params.yaml"
+    text = parameters.read_text()
+    assert old in text
+    parameters.write_text(text.replace(old, new, 1))
+    done = project.run(sys.executable, "src/download.py", check=False)
+    assert done.returncode == 1
+    assert named in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_unknown_choice_lists_the_options(project: Project) -> None:
+    output = project.dvc("exp", "run", "-S", "model=transformer", check=False)
+    assert all(name in output for name in ("transformer", "lenet", "mlp", "resnet"))
+
+
+def test_tracking_server_out_of_reach_stops_the_stage_before_training(done: Project) -> None:
+    stage = [sys.executable, "src/train.py", "mlp", "0"]
+    before = done.read("models/mlp-0.safetensors")
+    ended = done.run(*stage, check=False, environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"})
+    assert ended.returncode == 1
+    assert "http://127.0.0.1:1" in ended.stdout
+    assert "Traceback" not in ended.stdout
+    assert done.read("models/mlp-0.safetensors") == before
+
+
+def test_fourth_architecture_is_two_files(done: Project) -> None:
+    (done.root / "src/shiftlab/models/linear.py").write_text(
+        "from torch import nn\n\nfrom shiftlab.classifier import Classifier\n\n\n"
+        "def build() -> Classifier:\n"
+        "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), mean=0.5, std=0.5)\n"
+    )
+    (done.root / "conf/model/linear.yaml").write_text(
+        "# @package _global_\nmodel: linear\nmodels:\n  linear:\n    lr: 0.001\n    batch_size: 64\n    epochs: 1\n"
+    )
+    done.dvc("exp", "run", "-S", "data=digits", "-S", "model=linear")
+    assert [entry["model"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]] == ["linear"]
+
+
+def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
+    assert "metrics/resnet-0.json" in done.dvc("metrics", "show")
+    page = done.root / "dvc_plots/index.html"
+    done.dvc("plots", "show")
+    assert all(name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/x.csv", "confusion/right5.csv"))
+    assert "compare" in done.dvc("dag")
+
+
+OFFLINE = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "SHIFTLAB_MIRROR": ""}
+
+
+class TestMakeRun:
+    """scripts/run.py, which `make run` and `make demo` call, on a machine that reaches no mirror."""
+
+    def test_falls_back_to_the_digits_under_their_own_name(self, done: Project) -> None:
+        done.compose("data=mnist")
+        output = done.run(sys.executable, "scripts/run.py", environment=OFFLINE).stdout
+        assert "MNIST can't be had" in output
+        assert "SHIFTLAB_MIRROR" in output
+        assert "test images of **digits**" in output
+        assert "make ui" in output
+        assert "name: digits" in (done.root / "params.yaml").read_text()
+        assert {run.data.params["data"] for run in runs(done)} == {"digits"}
+
+    def test_keeps_the_users_own_parameters(self, done: Project) -> None:
+        done.compose("data=mnist")
+        parameters = done.root / "params.yaml"
+        parameters.write_text(parameters.read_text().replace("lr: 0.001", "lr: 0.1", 1))
+        before = parameters.read_text()
+        ended = done.run(sys.executable, "scripts/run.py", check=False, environment=OFFLINE)
+        assert ended.returncode == 1
+        assert "params.yaml" in ended.stdout.splitlines()[-1]
+        assert parameters.read_text() == before
+
+    def test_runs_what_params_yaml_says(self, done: Project) -> None:
+        output = done.run(sys.executable, "scripts/run.py", environment=OFFLINE).stdout
+        assert "test images of **digits**" in output
+
+    def test_demo_leaves_the_workspace_as_it_is(self, done: Project) -> None:
+        done.compose("data=mnist")
+        for _ in range(2):  # a second demo replaces the first
+            output = done.run(sys.executable, "scripts/run.py", "--demo", environment=OFFLINE).stdout
+            assert "test images of **digits**" in output
+            assert done.git("status", "--porcelain") == ""
