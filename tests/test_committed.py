@@ -1,0 +1,78 @@
+"""What is committed holds together, whatever a user's own experiment has made of the workspace."""
+
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import readme
+from dvc.utils.hydra import compose_and_dump
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of HEAD."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True)
+    if archive.returncode:
+        pytest.skip("this copy of the project has no git history, so nothing is committed")
+    folder = tmp_path_factory.mktemp("committed")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tree:
+        tree.extractall(folder, filter="data")
+    return folder
+
+
+def test_params_yaml_is_what_conf_composes(committed: Path, tmp_path: Path) -> None:
+    compose_and_dump(tmp_path / "params.yaml", str(committed / "conf"), None, "config", "", [])
+    assert (committed / "params.yaml").read_text() == (tmp_path / "params.yaml").read_text()
+
+
+def test_readme_shows_the_committed_metrics(committed: Path) -> None:
+    text = (committed / "README.md").read_text()
+    assert text == readme.with_table(text, (committed / "metrics/comparison.json").read_text())
+
+
+def test_results_are_those_of_the_lock(committed: Path) -> None:
+    lock = YAML(typ="safe").load(committed / "dvc.lock")
+    params = YAML(typ="safe").load(committed / "params.yaml")
+    for model, settings in params["models"].items():
+        for seed in params["seeds"]:
+            stage = lock["stages"][f"train@{model}-{seed}"]
+            assert stage["params"]["params.yaml"][f"models.{model}"] == settings
+    comparison = json.loads((committed / "metrics/comparison.json").read_text())
+    assert comparison["data"] == params["data"]["name"]
+    assert [entry["model"] for entry in comparison["models"]] == list(params["models"])
+
+
+def test_lock_holds_the_code_that_is_committed(committed: Path) -> None:
+    """Else the committed results are not those of the committed code, and `dvc repro` would run again."""
+    lock = YAML(typ="safe").load(committed / "dvc.lock")
+    for name, stage in lock["stages"].items():
+        for dependency in stage["deps"]:
+            path = committed / dependency["path"]
+            if dependency["path"].startswith("src/"):
+                assert hashlib.md5(path.read_bytes()).hexdigest() == dependency["md5"], f"{name}: {path.name}"
+
+
+def test_outputs_of_dvc_name_no_place_and_no_time(committed: Path) -> None:
+    texts = [committed / "dvc.lock", *committed.glob("metrics/*"), *committed.glob("plots/**/*.csv")]
+    for path in texts:
+        assert not re.search(r"/home/|/tmp/|/root/|20\d\d-\d\d-\d\d", path.read_text()), path
+
+
+def test_every_make_target_of_the_readme_exists(committed: Path) -> None:
+    named = set(re.findall(r"`make ([a-z]+)`", (committed / "README.md").read_text()))
+    targets = set(re.findall(r"^([a-z]+):", (committed / "Makefile").read_text(), flags=re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_make_alone_lists_the_commands() -> None:
+    output = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert all(f"make {target}" in output.stdout for target in ("run", "demo", "test", "ui", "lint", "lock"))
