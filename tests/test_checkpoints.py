@@ -78,6 +78,26 @@ def test_cut_off_file_is_no_checkpoint(root: Path) -> None:
         assert checkpoint.load() is None, length
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"\x80\x02}q\x00.", b"PK\x05\x06" + bytes(18)])
+def test_other_file_is_no_checkpoint(content: bytes, root: Path) -> None:
+    checkpoint = Checkpoint("mlp", 0, SETTINGS)
+    checkpoint.save(a_state())
+    only_file(root).write_bytes(content)
+    assert checkpoint.load() is None
+
+
+def test_flipped_bit_is_no_checkpoint(root: Path) -> None:
+    checkpoint = Checkpoint("mlp", 0, SETTINGS)
+    checkpoint.save(a_state())
+    path = only_file(root)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 50):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        assert checkpoint.load() is None, place
+
+
 def test_removed_checkpoint_is_gone(root: Path) -> None:
     checkpoint = Checkpoint("mlp", 0, SETTINGS)
     checkpoint.remove()

@@ -31,10 +31,11 @@ def test_mistake_of_a_kind_of_its_own_counts_too() -> None:
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("open('no/such/folder', 'w')", "error: No such file or directory while writing no/such/folder\n"),
+        ("open('.')", "error: .: Is a directory\n"),
+        ("open('no/such/folder', 'w')", "error: no/such/folder: No such file or directory\n"),
         (
             "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'models/mlp')",
-            "error: No space left on device while writing models/mlp: free some space and run the command again\n",
+            "error: models/mlp: No space left on device: free some space and run the command again\n",
         ),
         (
             "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))",

@@ -64,7 +64,7 @@ def test_writing_that_breaks_off_changes_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     done = run_python("-c", WRITE, path, "1000", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"error: File too large while writing {path}\n"
+    assert done.stderr == f"error: {path}: File too large\n"
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file.txt"]
 
@@ -91,7 +91,7 @@ def test_full_disk_changes_nothing_and_is_one_sentence(tmp_path: Path, mounting:
         [*mounting, "sh", "-c", script, *arguments], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True
     )
     hint = "free some space and run the command again"
-    assert done.stderr == f"error: No space left on device while writing {path}: {hint}\n"
+    assert done.stderr == f"error: {path}: No space left on device: {hint}\n"
     assert done.stdout == "status 1\noldfile.txt\n"
 
 

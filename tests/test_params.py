@@ -160,7 +160,9 @@ def test_missing_file_is_a_user_error(tmp_path: Path) -> None:
     assert "repository's root" in refusal(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "a: *nowhere", "\tx", "a: \xe9\x00"])
+@pytest.mark.parametrize(
+    "text", ["a: [1", "a: 1\na: 2\n", "a: *nowhere", "\tx", "a: \xe9\x00", f"a: {'9' * 5000}", "a: 2020-99-99"]
+)
 def test_file_that_is_not_yaml_is_a_user_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="latin-1")

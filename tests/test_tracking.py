@@ -184,6 +184,37 @@ def test_weights_that_no_run_trained_get_one(tracker: Tracker) -> None:
     assert tracker.trained(MLP, PARAMS, "restored").id == made.id
 
 
+def test_experiments_name_may_hold_quotation_marks(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", """it's "quoted\"""")
+    run = trained(tracker, "quoted")
+    assert tracker.trained(MLP, PARAMS, "quoted").id == run.id
+
+
+def test_user_without_a_name_is_a_number(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    assert stored(trained(tracker, "nameless")).data.tags["mlflow.user"] == "4000000"
+
+
+@pytest.mark.parametrize("folder", ["what?", "50%20off", "a#b", "with spaces"])
+def test_folders_name_may_mean_something_in_an_address(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder / ".dvc" / "tmp").mkdir(parents=True)
+    code = (
+        "from pathlib import Path; from shiftlab.tracking import Identity, Tracker\n"
+        "Path('picture.png').write_bytes(b'picture')\n"
+        "with Tracker('digits').training(Identity('digits', 'd' * 64, 'mlp', 0), {}, {}) as run:\n"
+        "    run.log_path(Path('picture.png'))\n"
+        "print(*[artifact.path for artifact in run.client.list_artifacts(run.id)])\n"
+    )
+    for cwd in (tmp_path / folder, tmp_path / folder / ".dvc" / "tmp"):
+        done = run_python("-c", code, cwd=cwd, DVC_ROOT=str(tmp_path / folder))
+        assert done.stdout == "picture.png\n", done.stderr
+    made = {path.name for path in (tmp_path / folder).iterdir()}
+    assert made == {".dvc", "picture.png", "mlflow.db", "mlflow.db.lock", "mlartifacts"}
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
 def test_each_dvc_experiment_has_a_run_of_its_own(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     in_workspace = trained(tracker, "shared")
     monkeypatch.setenv("DVC_EXP_NAME", "tidy-moth")
@@ -271,6 +302,12 @@ def test_server_that_is_not_there_is_a_user_error_within_seconds(monkeypatch: py
     begun = time.monotonic()
     assert "http://127.0.0.1:1" in refusal()
     assert time.monotonic() - begun < 30  # MLflow's own patience is minutes
+
+
+@pytest.mark.parametrize("uri", ["http://[::1", "postgresql://127.0.0.1:1/mlflow", "sqlite:////dev/null/m.db", "?"])
+def test_address_that_is_of_no_use_is_a_user_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert uri in refusal()
 
 
 def test_server_that_never_answers_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import torch
 
 from shiftlab import files
 from shiftlab.training import State
+
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Checkpoint:
@@ -42,11 +43,15 @@ class Checkpoint:
         self._path = root / "checkpoints" / f"{model}-{seed}-{self.key[:16]}.pt"
 
     def load(self) -> State | None:
-        """The state after the last finished epoch; None where there is none that can be read."""
+        """The state after the last finished epoch; None where there is none, or it is damaged."""
         try:
-            return State.from_dict(torch.load(self._path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            content = self._path.read_bytes()
+        except OSError:
             return None
+        digest, state = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if _digest(state) != digest:
+            return None
+        return State.from_dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
 
     def save(self, state: State) -> None:
         """Replace what was there.
@@ -56,8 +61,13 @@ class Checkpoint:
         """
         buffer = io.BytesIO()
         torch.save(state.to_dict(), buffer)
-        files.write(self._path, buffer.getvalue())
+        # With its digest in front: a flipped bit would end training in a traceback, or go on with other weights.
+        files.write(self._path, _digest(buffer.getvalue()) + buffer.getvalue())
 
     def remove(self) -> None:
         """Forget the training, once its weights are where they belong."""
         self._path.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -24,9 +24,9 @@ def one_sentence() -> Iterator[None]:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise  # not about a file: a bug, whose traceback is wanted
-        where = f" while writing {error.filename}" if error.filename else ""
+        where = f"{error.filename}: " if error.filename else ""
         hint = ": free some space and run the command again" if error.errno == errno.ENOSPC else ""
-        sys.exit(f"error: {error.strerror}{where}{hint}")
+        sys.exit(f"error: {where}{error.strerror}{hint}")
     except KeyboardInterrupt:
         print("interrupted: run the command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -87,7 +87,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise UserError(f"no {path} here: run this from the repository's root") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # a day like 2020-99-99 is the latter
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     try:
         return Params.model_validate(values)

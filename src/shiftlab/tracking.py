@@ -20,6 +20,7 @@ from filelock import FileLock
 from mlflow import MlflowClient, entities
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from shiftlab.errors import UserError
@@ -79,13 +80,14 @@ class Tracker:
         # DVC runs queued and temporary experiments in a copy of the repository that it deletes afterwards;
         # DVC_ROOT names the original.
         root = Path(os.environ.get("DVC_ROOT", "")).resolve()
-        uri = configured or f"sqlite:///{root / 'mlflow.db'}"
+        # Relative, since the folders above may have names that mean something in an address.
+        uri = configured or f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}"
         artifacts = None if configured else (root / "mlartifacts" / experiment).as_uri()
         logging.getLogger("alembic").setLevel(logging.WARNING)  # or it tells every step of the schema's creation
         # Processes that create SQLite's schema, or the experiment, at the same time crash: one does, the rest wait.
-        database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:") else None
         try:
+            database = make_url(uri).database if uri.startswith("sqlite:") else None
             with _impatient(), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
                 self._client = MlflowClient(uri)
                 found = self._client.get_experiment_by_name(experiment)
@@ -97,10 +99,11 @@ class Tracker:
                         experiment, artifacts, {"mlflow.experimentKind": "custom_model_development"}
                     )
                 )
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            store = configured or root / "mlflow.db"
             raise UserError(
-                f"MLflow's tracking store {uri} can't be used ({reason}): start it, or unset MLFLOW_TRACKING_URI "
+                f"MLflow's tracking store {store} can't be used ({reason}): start it, or unset MLFLOW_TRACKING_URI "
                 "to record runs in mlflow.db"
             ) from None
 
@@ -122,7 +125,8 @@ class Tracker:
 
     def end_interrupted(self, tag: str, value: str) -> None:
         """Mark runs with this tag as killed that the store still takes for running."""
-        for run in self._search({tag: value}, "attributes.status = 'RUNNING'"):
+        for found in self._search(f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'"):
+            run = Run(self._client, found.info.run_id)
             run.log_tag("ended", "killed from outside; a later run goes on from its checkpoint")
             self._client.set_terminated(run.id, "KILLED")
 
@@ -133,21 +137,16 @@ class Tracker:
         tag `restored`.
         """
         known = {"weights.sha256": weights_sha256, "dvc.experiment": _dvc_experiment()}
-        runs = self._search(known)
-        if runs:
-            return runs[0]
+        for found in self._search(f"tags.`weights.sha256` = '{weights_sha256}'"):
+            if found.data.tags.get("dvc.experiment") == known["dvc.experiment"]:  # a name may hold quotation marks
+                return Run(self._client, found.info.run_id)
         run = self._create(identity, params, {**known, "restored": "true"})
         self._client.set_terminated(run.id, "FINISHED")
         return run
 
-    def _search(self, tags: Mapping[str, str], *conditions: str) -> list[Run]:
-        clauses = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-        found = self._client.search_runs(
-            [self._experiment_id],
-            " and ".join([*clauses, *conditions]),
-            order_by=["attributes.start_time DESC"],
-        )
-        return [Run(self._client, run.info.run_id) for run in found]
+    def _search(self, condition: str) -> list[entities.Run]:
+        """The experiment's runs that meet a condition, the latest first."""
+        return self._client.search_runs([self._experiment_id], condition, order_by=["attributes.start_time DESC"])
 
     def _create(self, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
         experiment = os.environ.get("DVC_EXP_NAME", "")
@@ -193,7 +192,7 @@ def _dvc_experiment() -> str:
 def _provenance() -> dict[str, str]:
     """Tags that lead from a run back to the code that made it."""
     tags = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": "dvc.yaml",
         "dvc.stage": os.environ.get("DVC_STAGE", "none"),
@@ -204,6 +203,13 @@ def _provenance() -> dict[str, str]:
         tags["mlflow.source.git.commit"] = commit
         tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--", *INPUTS))).lower()
     return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers run under numbers that no name belongs to; Python 3.13 has the latter
+        return str(os.getuid())
 
 
 def _git(*arguments: str) -> str:
