@@ -15,8 +15,8 @@ def main() -> None:
 
     chosen = device.pick(wanted.device)
     data_path, weights_path = data.path(wanted.data.name), weights.path(name, seed)
-    model = weights.load(name, weights_path).to(chosen)
     test = data.load(data_path).test.to(chosen)
+    model = weights.load(name, weights_path, test.size).to(chosen)
     total = inference.count(wanted.evaluation) * len(test)
     with stage.progress(total, f"{name} seed {seed}, shifted") as bar:
         answers = inference.predict(

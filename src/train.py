@@ -33,7 +33,7 @@ def main() -> None:
     state = checkpoint.load()
 
     torch.manual_seed(seed)
-    model = models.build(name)
+    model = models.build(name, dataset.train.size)
     images = len(dataset.train)
     finished = len(state.history) if state else 0
     with (

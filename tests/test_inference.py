@@ -16,7 +16,7 @@ from tests.helpers import examples
 
 def a_model() -> Classifier:
     torch.manual_seed(0)
-    return models.build("mlp").eval()
+    return models.build("mlp", 28).eval()
 
 
 def predict(params: Evaluation, count: int = 3) -> Predictions:

@@ -21,7 +21,7 @@ NAMES = ["lenet", "mlp", "resnet"]
 
 def build(name: str) -> Classifier:
     torch.manual_seed(0)
-    return models.build(name)
+    return models.build(name, 28)
 
 
 def test_folder_is_the_registry() -> None:
@@ -43,7 +43,7 @@ def test_model_gives_ten_logits_for_raw_images_of_either_type(name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_generator_decides_the_first_weights(name: str) -> None:
     first, again = build(name).state_dict(), build(name).state_dict()
-    other = models.build(name).state_dict()
+    other = models.build(name, 28).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
@@ -197,14 +197,14 @@ def test_file_in_the_folder_is_a_model(tmp_path: Path) -> None:
     (package / "shiftlab/models/linear.py").write_text(
         "from torch import nn\n"
         "from shiftlab.classifier import Classifier\n"
-        "def build():\n"
+        "def build(size):\n"
         "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), mean=0.5, std=0.5)\n"
     )
     chosen = {**PARAMETERS, "models": {"linear": PARAMETERS["models"]["mlp"]}}
     (tmp_path / "params.yaml").write_text(json.dumps(chosen))
     code = (
         "import torch; from shiftlab import models, params\n"
-        "print(models.names(), *params.load().models, *models.build('linear')(torch.zeros(2, 28, 28)).shape)\n"
+        "print(models.names(), *params.load().models, *models.build('linear', 28)(torch.zeros(2, 28, 28)).shape)\n"
     )
     done = run_python("-c", code, cwd=tmp_path, package=package)
     assert done.stdout == "['lenet', 'linear', 'mlp', 'resnet'] linear 2 10\n", done.stderr

@@ -212,7 +212,7 @@ def test_tracking_server_out_of_reach_stops_the_stage_before_training(done: Proj
 def test_fourth_architecture_is_two_files(done: Project) -> None:
     (done.root / "src/shiftlab/models/linear.py").write_text(
         "from torch import nn\n\nfrom shiftlab.classifier import Classifier\n\n\n"
-        "def build() -> Classifier:\n"
+        "def build(size: int) -> Classifier:\n"
         "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), mean=0.5, std=0.5)\n"
     )
     (done.root / "conf/model/linear.yaml").write_text(

@@ -55,13 +55,20 @@ def test_file_that_holds_no_predictions_is_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     predictions.save(some_predictions(), path)
     whole = path.read_bytes()
-    other = safetensors.numpy.save({"labels": np.zeros(3)})
-    for content in (b"", b"not predictions", whole[:100], whole[:-1], other):
+    bare = safetensors.numpy.save({"labels": np.zeros(3)})
+    others = [safetensors.numpy.save({"labels": np.zeros(3)}, {"about": about}) for about in ("{", "[]", "{}")]
+    no_sets = safetensors.numpy.save({"labels": np.zeros(3)}, {"about": '{"sets": []}'})
+    for content in (b"", b"not predictions", whole[:100], whole[:-1], bare, *others, no_sets):
         path.write_bytes(content)
         with pytest.raises(UserError) as caught:
             predictions.load(path)
         assert f"{path} does not hold predictions" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_folder_is_no_predictions(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not hold predictions"):
+        predictions.load(tmp_path)
 
 
 def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

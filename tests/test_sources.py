@@ -111,7 +111,24 @@ def refused() -> Iterator[str]:
 
 
 ALWAYS = sources.ATTEMPTS
+
+
+def no_length(request: BaseHTTPRequestHandler) -> None:
+    """The whole file, announced with nonsense."""
+    request.send_response(200)
+    request.send_header("Content-Length", "abc")
+    request.end_headers()
+    request.wfile.write(CONTENT)
+
+
+def redirect(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(302)
+    request.send_header("Location", "http://[::1/elsewhere")
+    request.end_headers()
+
+
 FAILURES = [
+    pytest.param(redirect, 1, "not an address", id="redirected to nowhere"),
     pytest.param(send(b"", 404), 1, "HTTP status 404", id="not found"),
     pytest.param(send(b"", 500), ALWAYS, "HTTP status 500", id="broken server"),
     pytest.param(send(b"", 429), ALWAYS, "HTTP status 429", id="busy server"),
@@ -154,6 +171,18 @@ def test_mirror_that_recovers_is_enough(failure: Answer, serve: Callable[..., Mi
 
 def test_mirror_that_refuses_to_connect_is_left_for_the_next(refused: str, serve: Callable[..., Mirror]) -> None:
     assert fetch(NAME, md5(CONTENT), [refused, serve(send(CONTENT)).address]) == CONTENT
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://127.0.0.1/donn\u00e9es", "http://127.0.0.1:port"])
+def test_malformed_address_is_left_for_the_next(address: str, serve: Callable[..., Mirror]) -> None:
+    assert fetch(NAME, md5(CONTENT), [address, serve(send(CONTENT)).address]) == CONTENT
+    with pytest.raises(NoMirrorError) as caught:
+        fetch(NAME, md5(CONTENT), [address])
+    assert f"{address}: " in str(caught.value)
+
+
+def test_whole_file_is_taken_whatever_length_it_announced(serve: Callable[..., Mirror]) -> None:
+    assert fetch(NAME, md5(CONTENT), [serve(no_length).address]) == CONTENT
 
 
 def test_without_any_mirror_each_ones_reason_is_told(

@@ -53,7 +53,7 @@ def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Pa
     ("script", "model", "sentence"),
     [
         ("train", "lenet", "error: model 'lenet' is not among those that params.yaml selects (mlp)"),
-        ("predict", "mlp", "error: no weights at models/mlp-0.safetensors"),
+        ("predict", "mlp", "error: no data set at data/digits/dataset.safetensors"),
     ],
 )
 def test_stage_without_its_inputs_ends_with_a_sentence(script: str, model: str, sentence: str, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_training_learns() -> None:
     assert last.train_accuracy > 0.5
 
 
-@pytest.mark.parametrize("build", [tiny_model, lambda: models.build("lenet")], ids=["dropout and batch norm", "lenet"])
+@pytest.mark.parametrize(
+    "build", [tiny_model, lambda: models.build("lenet", 28)], ids=["dropout and batch norm", "lenet"]
+)
 @pytest.mark.parametrize("interrupted_after", [1, 3])
 def test_interrupted_training_goes_on_as_if_nothing_had_come_between(
     build: Callable[[], Classifier], interrupted_after: int
@@ -131,13 +133,42 @@ def wrong_labels(right: Examples) -> Examples:
 )
 def test_best_weights_are_those_of_the_earliest_best_epoch(validation: Examples, lr: float, course: str) -> None:
     data = Dataset(examples(200, seed=1), validation, examples(1))
-    states = train(settings=Training(lr=lr, batch_size=16, epochs=6), data=data, build=lambda: models.build("mlp"))
+    states = train(settings=Training(lr=lr, batch_size=16, epochs=6), data=data, build=lambda: models.build("mlp", 28))
     accuracies = [epoch.validation_accuracy for epoch in states[-1].history]
     assert (accuracies[-1] > accuracies[0], accuracies[-1] < accuracies[0]) == (course == "rises", course == "falls")
     for number, state in enumerate(states, start=1):
         earliest = accuracies.index(max(accuracies[:number]))
         assert_same(state.best, states[earliest].weights)
     assert differ(states[0].weights, states[-1].weights)
+
+
+@pytest.mark.parametrize(("batch_size", "diverges"), [(16, "training"), (70, "validation")])
+def test_training_that_diverges_in_its_last_step_is_a_user_error(batch_size: int, diverges: str) -> None:
+    """One step an epoch: its loss is that of the weights before it."""
+    with pytest.raises(UserError, match=rf"{diverges} loss is (nan|inf) in epoch 1"):
+        train(settings=Training(lr=1e30, batch_size=batch_size, epochs=1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 69], ids=["every batch", "the last batch"])
+def test_batch_too_small_for_batch_norm_is_refused_before_the_first_step(batch_size: int) -> None:
+    seen: list[int] = []
+    settings = Training(lr=0.003, batch_size=batch_size, epochs=1)
+    epochs = training.fit(
+        tiny_model(), dataset(70), "notebook", settings, CPU, on_progress=lambda images, _: seen.append(images)
+    )
+    with pytest.raises(UserError, match=r"can't learn from 1 images of 28x28 pixels.*choose another batch size"):
+        next(epochs)
+    assert seen == []
+
+
+def test_batch_of_one_is_no_matter_without_batch_norm() -> None:
+    settings = Training(lr=0.003, batch_size=69, epochs=1)
+    assert len(train(settings=settings, build=lambda: models.build("lenet", 28))) == 1
+
+
+def test_model_made_for_other_images_is_refused() -> None:
+    with pytest.raises(UserError, match=r"can't learn from 6 images of 28x28 pixels.*a model made for such images"):
+        train(build=lambda: models.build("mlp", 48))
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -147,18 +178,25 @@ def test_training_that_diverges_is_a_user_error(epochs: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_training_is_an_ordinary_loop() -> None:
+def dropping_model() -> Classifier:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 10))
+    return Classifier(network, mean=0.5, std=0.5)
+
+
+@pytest.mark.parametrize("build", [dropping_model, lambda: models.build("lenet", 28)], ids=["dropout", "lenet"])
+def test_training_is_an_ordinary_loop(build: Callable[[], Classifier]) -> None:
     """The notebook's: shuffled batches, the last one smaller, cross-entropy, Adam."""
     data = dataset(70)
-    state = train(data=data, build=lambda: models.build("lenet"))[-1]
+    state = train(data=data, build=build)[-1]
 
     torch.manual_seed(0)
-    model = models.build("lenet")
+    model = build()
     optimizer = torch.optim.Adam(model.parameters(), lr=SETTINGS.lr, fused=False)
     history = []
     for epoch in range(1, SETTINGS.epochs + 1):
         order = torch.randperm(len(data.train))
         loss_sum, right = 0.0, 0
+        model.train()
         for start in range(0, len(order), SETTINGS.batch_size):
             batch = order[start : start + SETTINGS.batch_size]
             logits = model(data.train.images[batch])
@@ -168,6 +206,7 @@ def test_training_is_an_ordinary_loop() -> None:
             optimizer.step()
             loss_sum += loss.item() * len(batch)
             right += int((logits.argmax(1) == data.train.labels[batch]).sum())
+        model.eval()
         with torch.no_grad():
             logits = model(data.validation.images)
         validation_loss = cross_entropy(logits, data.validation.labels).item()
@@ -220,7 +259,7 @@ def test_progress_adds_up_to_all_images() -> None:
 
     settings = Training(lr=0.001, batch_size=3, epochs=2)  # 34 steps an epoch, the last with one image less
     torch.manual_seed(0)
-    list(training.fit(models.build("mlp"), dataset(101), "notebook", settings, CPU, on_progress=show))
+    list(training.fit(models.build("mlp", 28), dataset(101), "notebook", settings, CPU, on_progress=show))
     assert sum(seen) == 2 * 101
     assert len(seen) > 2
     assert all(0 < loss < 20 for loss in losses)

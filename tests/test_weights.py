@@ -12,18 +12,18 @@ from tests.helpers import examples
 
 def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    return models.build(name).state_dict()
+    return models.build(name, 28).state_dict()
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "resnet"])
 def test_loaded_model_answers_as_the_saved_one(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = models.build(name)
+    model = models.build(name, 28)
     with torch.no_grad():
         model(examples(8, seed=1).images)  # so that batch norm's statistics are not those of a new model
     weights.save(model.state_dict(), name, tmp_path / "w.safetensors")
     torch.manual_seed(1)
-    loaded = weights.load(name, tmp_path / "w.safetensors")
+    loaded = weights.load(name, tmp_path / "w.safetensors", 28)
     assert not loaded.training
     with torch.inference_mode():
         assert torch.equal(loaded(examples(5).images), model.eval()(examples(5).images))
@@ -33,7 +33,7 @@ def test_weights_in_any_memory_layout_come_back(tmp_path: Path) -> None:
     state = trained("mlp")
     turned = {key: tensor.t().contiguous().t() if tensor.ndim == 2 else tensor for key, tensor in state.items()}
     weights.save(turned, "mlp", tmp_path / "w")
-    loaded = weights.load("mlp", tmp_path / "w").state_dict()
+    loaded = weights.load("mlp", tmp_path / "w", 28).state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
 
 
@@ -51,7 +51,7 @@ def test_each_model_and_seed_has_a_file_of_its_own() -> None:
 
 def refusal(name: str, path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        weights.load(name, path)
+        weights.load(name, path, 28)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -109,5 +109,5 @@ def test_weights_of_another_shape_are_a_user_error(tmp_path: Path) -> None:
 
 def test_weights_without_a_name_load_where_they_fit(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(safetensors.torch.save(trained("mlp")))
-    weights.load("mlp", tmp_path / "w")
+    weights.load("mlp", tmp_path / "w", 28)
     assert "do not fit lenet" in refusal("lenet", tmp_path / "w")

@@ -14,7 +14,9 @@ class Classifier(nn.Module):
 
     def __init__(self, network: nn.Module, mean: float, std: float) -> None:
         super().__init__()
-        self.network = network
+        # Weights lie channels last, which makes convolutions faster and gives the same function. A state dict has
+        # the same names and shapes either way.
+        self.network = network.to(memory_format=torch.channels_last)
         self.mean = mean
         self.std = std
 

@@ -16,13 +16,18 @@ from shiftlab.errors import UserError
 
 @dataclass(frozen=True)
 class Examples:
-    """Images, uint8 `(N, 28, 28)`, ink 255 on black 0, and their labels, int64 `(N,)` in 0..9."""
+    """Square images, uint8 `(N, H, H)`, ink 255 on black 0, and their labels, int64 `(N,)` in 0..9."""
 
     images: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.images.shape[-1]
 
     def to(self, device: torch.device) -> Examples:
         """The same examples on `device`."""
@@ -97,6 +102,6 @@ def load(path: Path) -> Dataset:
         }
     except FileNotFoundError:
         raise UserError(f"no data set at {path}: `dvc repro download` makes it") from None
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"{path} is not a data set ({error}): delete it, then `dvc repro download`") from None
     return Dataset(**parts)

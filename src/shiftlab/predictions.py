@@ -85,12 +85,12 @@ def load(path: Path) -> Predictions:
             name: SetPredictions(**{key: tensors[f"sets.{name}.{key}"] for key in SetPredictions.__annotations__})
             for name in about["sets"]
         }
+        arrays = {key: tensors[key] for key in ("labels", "shifts", "predicted")}
+        return Predictions(**{**about, "sets": sets}, **arrays)
     except FileNotFoundError:
         raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
-    arrays = {key: tensors[key] for key in ("labels", "shifts", "predicted")}
-    return Predictions(**{**about, "sets": sets}, **arrays)
 
 
 def keep_only(wanted: Iterable[tuple[str, int]]) -> None:

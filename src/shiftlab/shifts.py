@@ -1,11 +1,15 @@
 """Translations of a batch, lines of shifts, and the named evaluation sets. See PROTOCOL.md, "The shift"."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # evaluation needs no more than the shifts' names and lines, and not PyTorch's import
+    from torch import Tensor
 
 Shifts = NDArray[np.int8]  # `(N, 2)`: dx pixels to the right, dy pixels down
 
@@ -22,7 +26,7 @@ def shift(images: Tensor, dx: int, dy: int) -> Tensor:
         A new tensor of the same shape and dtype.
     """
     height, width = images.shape[-2:]
-    moved = torch.zeros_like(images)
+    moved = images.new_zeros(images.shape)
     rows, columns = height - abs(dy), width - abs(dx)
     if rows > 0 and columns > 0:
         top, left = max(dy, 0), max(dx, 0)
@@ -43,10 +47,10 @@ def shift_each(images: Tensor, shifts: Shifts) -> Tensor:
     Returns:
         A new tensor of the same shape and dtype as `images`.
     """
-    moved = torch.empty_like(images)
+    moved = images.new_empty(images.shape)
     distinct, which = np.unique(shifts, axis=0, return_inverse=True)
     for index, (dx, dy) in enumerate(distinct.tolist()):
-        members = torch.from_numpy(np.flatnonzero(which == index)).to(images.device)
+        members = np.flatnonzero(which == index)
         moved[members] = shift(images[members], dx, dy)
     return moved
 

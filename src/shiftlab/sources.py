@@ -114,7 +114,7 @@ def fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
             reraise=True,
         )
         try:
-            return attempts(_fetch_once, _address(mirror, name), md5)
+            return attempts(_fetch_once, mirror, name, md5)
         except _RefusedError as refusal:
             reasons.append(f"  {mirror}: {refusal}")
     raise NoMirrorError(
@@ -129,11 +129,13 @@ def _address(mirror: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}"
 
 
-def _fetch_once(url: str, md5: str) -> bytes:
+def _fetch_once(mirror: str, name: str, md5: str) -> bytes:
     content = bytearray()
     try:
+        url = _address(mirror, name)
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-            size = int(response.headers.get("Content-Length") or 0)
+            declared = response.headers.get("Content-Length") or ""
+            size = int(declared) if declared.isdecimal() else 0
             with tqdm(desc=url, total=size or None, unit="B", unit_scale=True, leave=False) as bar:
                 while block := response.read(1 << 16):
                     content += block
@@ -145,6 +147,8 @@ def _fetch_once(url: str, md5: str) -> bytes:
         reason = getattr(error, "reason", error)
         missing = isinstance(reason, FileNotFoundError)
         raise (_RefusedError if missing else _BrokenError)("no such file" if missing else f"{reason!s}") from None
+    except ValueError as error:  # from the address, or from the one it redirects to
+        raise _RefusedError(f"not an address that can be opened ({error})") from None
     if len(content) < size:
         raise _BrokenError(f"broke off after {len(content):,} of {size:,} bytes")
     if _md5(content) != md5:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,8 +16,8 @@ from shiftlab.data import Dataset, Examples
 from shiftlab.errors import UserError
 from shiftlab.params import RecipeName, Training
 
-INFERENCE_BATCH = 500  # images; no figure depends on it, speed and memory do
-REPORT_EVERY = 20  # steps between two looks at the loss, each of which waits for a GPU to catch up
+INFERENCE_BATCH = 250  # images; no figure depends on it, speed and memory do
+REPORT_EVERY = 20  # steps between two looks at the answers: each costs as much as a step of the MLP on its own
 
 # How a recipe turns a learning rate into an optimizer. Fused Adam is the same arithmetic in one pass over the weights.
 RECIPES: dict[RecipeName, Callable[[Iterator[nn.Parameter], float], torch.optim.Optimizer]] = {
@@ -82,9 +83,11 @@ def fit(
         on_progress: called every few steps with the images seen since the last call and the batch's loss.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: the model can't learn from such batches; a loss is not finite.
     """
     model.to(device)
+    train, validation = dataset.train.to(device), dataset.validation.to(device)
+    _try_smallest_batch(model, train, params.batch_size)
     optimizer = RECIPES[recipe](model.parameters(), params.lr)
     history: list[Epoch] = []
     best: dict[str, Tensor] = {}
@@ -93,12 +96,12 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
         history, best = list(state.history), state.best
         _set_rng(device, state.rng)
-    train, validation = dataset.train.to(device), dataset.validation.to(device)
 
     while len(history) < params.epochs:
         number = len(history) + 1
         train_loss, train_accuracy = _train_epoch(model, train, optimizer, params.batch_size, number, on_progress)
         validation_loss, validation_accuracy = score(model, validation)
+        _refuse_infinite(validation_loss, "validation", number)
         if validation_accuracy > max((epoch.validation_accuracy for epoch in history), default=-1.0):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         history.append(Epoch(number, train_loss, train_accuracy, validation_loss, validation_accuracy))
@@ -130,32 +133,57 @@ def _train_epoch(
 ) -> tuple[float, float]:
     model.train()
     device = train.labels.device
-    total_loss = torch.zeros((), device=device)
-    right = torch.zeros((), dtype=torch.int64, device=device)
     order = torch.randperm(len(train)).to(device)
     # Gathered once for the whole epoch: a batch is then a view, and costs nothing to take.
     images, labels = train.images.index_select(0, order), train.labels.index_select(0, order)
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
-    unreported = 0
+    total_loss, right, seen = 0.0, 0, 0
+    unreported: list[Tensor] = []
     for step, (pixels, answers) in enumerate(batches, start=1):
         logits = model(pixels)
         loss = cross_entropy(logits, answers)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total_loss += loss.detach() * len(answers)
-        right += (logits.detach().argmax(1) == answers).sum()
-        unreported += len(answers)
+        unreported.append(logits.detach())
         if step % REPORT_EVERY == 0 or step == len(batches):
-            latest = float(loss.detach())
-            if not math.isfinite(latest):
-                raise UserError(
-                    f"the training loss is {latest} in epoch {number}: the learning rate is too high for this model; "
-                    "lower it, as in `dvc exp run -S models.NAME.lr=0.0001`"
-                )
-            on_progress(unreported, latest)
-            unreported = 0
-    return float(total_loss) / len(train), int(right) / len(train)
+            outputs = torch.cat(unreported)
+            expected = labels[seen : seen + len(outputs)]
+            lost = float(cross_entropy(outputs, expected, reduction="sum"))
+            _refuse_infinite(lost, "training", number)
+            total_loss += lost
+            right += int((outputs.argmax(1) == expected).sum())
+            seen += len(outputs)
+            unreported.clear()
+            on_progress(len(outputs), lost / len(outputs))
+    return total_loss / len(train), right / len(train)
+
+
+def _try_smallest_batch(model: nn.Module, train: Examples, batch_size: int) -> None:
+    """Refuse now what would end an epoch in its last step; `model` and the generators stay as they are."""
+    smallest = len(train) % batch_size or batch_size
+    images, labels = train.images[:smallest], train.labels[:smallest]
+    device = labels.device
+    states = _rng(device)
+    try:
+        cross_entropy(copy.deepcopy(model).train()(images), labels)
+    except (RuntimeError, ValueError) as error:
+        height, width = images.shape[1:]
+        raise UserError(
+            f"the model can't learn from {smallest} images of {width}x{height} pixels, which is the last batch when "
+            f"{len(train):,} images are taken {batch_size} at a time ({error}): choose another batch size, as in "
+            "`dvc exp run -S models.NAME.batch_size=64`, or a model made for such images"
+        ) from None
+    finally:
+        _set_rng(device, states)
+
+
+def _refuse_infinite(loss: float, part: str, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the {part} loss is {loss} in epoch {epoch}: the learning rate is too high for this model; "
+            "lower it, as in `dvc exp run -S models.NAME.lr=0.0001`"
+        )
 
 
 def _rng(device: torch.device) -> list[Tensor]:

@@ -27,11 +27,13 @@ def save(weights: dict[str, Tensor], name: str, path: Path) -> None:
     files.write(path, safetensors.torch.save(tensors, {"architecture": name}))
 
 
-def load(name: str, path: Path) -> Classifier:
-    """The architecture `name` with the weights in `path`, in evaluation mode, on the CPU.
+def load(name: str, path: Path, size: int) -> Classifier:
+    """The architecture `name` for images of `size` pixels a side, with the weights in `path`.
+
+    It is in evaluation mode and on the CPU.
 
     Raises:
-        UserError: no such file, not weights, or those of another architecture.
+        UserError: no such file, not weights, or those of another architecture or image size.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -44,7 +46,7 @@ def load(name: str, path: Path) -> Classifier:
             f"{path} does not hold weights in safetensors' format ({error}): "
             "delete it, then `dvc checkout` or `dvc repro`"
         ) from None
-    model = models.build(name)
+    model = models.build(name, size)
     try:
         if architecture not in (name, None):
             raise RuntimeError(f"they are those of {architecture}")

@@ -1,4 +1,4 @@
-"""The architectures, one file each: `models/NAME.py` holds `build()`, which returns a `Classifier`.
+"""The architectures, one file each: `models/NAME.py` holds `build(size)`, which returns a `Classifier`.
 
 The folder is the registry. A fourth architecture is a fourth file here and a `conf/model/NAME.yaml`.
 """
@@ -18,10 +18,10 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def build(name: str) -> Classifier:
-    """An untrained model, its weights drawn from PyTorch's global generator.
+def build(name: str, size: int) -> Classifier:
+    """An untrained model for images of `size` pixels a side, its weights drawn from PyTorch's global generator.
 
     Raises:
         ModuleNotFoundError: `name` is not among `names()`; params.py keeps users from getting here with one.
     """
-    return cast("Classifier", importlib.import_module(f"{__name__}.{name}").build())
+    return cast("Classifier", importlib.import_module(f"{__name__}.{name}").build(size))

@@ -5,8 +5,9 @@ from torch import nn
 from shiftlab.classifier import Classifier
 
 
-def build() -> Classifier:
-    """Two convolutions with pooling, 28 -> 14 -> 5 pixels a side, then 400-120-84-10."""
+def build(size: int) -> Classifier:
+    """Two convolutions with pooling, 28 -> 14 -> 5 pixels a side where `size` is 28, then 400-120-84-10."""
+    pooled = (size // 2 - 4) // 2
     network = nn.Sequential(
         nn.Conv2d(1, 6, kernel_size=5, padding=2),
         nn.Sigmoid(),
@@ -15,7 +16,7 @@ def build() -> Classifier:
         nn.Sigmoid(),
         nn.AvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
+        nn.Linear(16 * pooled * pooled, 120),
         nn.Sigmoid(),
         nn.Linear(120, 84),
         nn.Sigmoid(),

@@ -5,11 +5,11 @@ from torch import nn
 from shiftlab.classifier import Classifier
 
 
-def build() -> Classifier:
-    """784-512-256-10 with ReLU."""
+def build(size: int) -> Classifier:
+    """784-512-256-10 with ReLU, where `size` is 28."""
     network = nn.Sequential(
         nn.Flatten(),
-        nn.Linear(28 * 28, 512),
+        nn.Linear(size * size, 512),
         nn.ReLU(),
         nn.Linear(512, 256),
         nn.ReLU(),
