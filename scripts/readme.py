@@ -24,7 +24,7 @@ def with_table(readme: str, comparison: str) -> str:
     Raises:
         UserError: the README has lost its markers.
     """
-    table = report.table(json.loads(comparison))
+    table = report.tables(json.loads(comparison))
     text, count = re.subn(
         f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n{table}{END}", readme, flags=re.DOTALL
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from shiftlab import data, params, sources
 from shiftlab.errors import UserError, one_sentence
 
-DEMO = ["data=digits", "models.resnet.epochs=4", "evaluation.radius=7"]  # two minutes on two cores
+# Two minutes on two cores.
+DEMO = ["data=digits", "models.resnet.epochs=4", "evaluation.radius=7", "evaluation.regimes=[zero]"]
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     else:
         run()
         results = Path("reports/results.md").read_text(encoding="utf-8")
-        print("\nThe report is in reports/: results.md, accuracy.png, image-0.png, and a folder for each model.")
+        print("\nThe report is in reports/index.html; reports/ also holds a folder for each model and regime.")
     print(f"\n{results}\n`make ui` opens the runs in MLflow, `dvc plots show` the curves and confusion matrices.")
 
 
@@ -33,7 +34,7 @@ def run() -> None:
     if not folder.exists():
         dvc("checkout", "--quiet", str(folder), check=False, capture_output=True)  # DVC's cache may have it
     try:
-        sources.acquire(wanted.name, folder, wanted.mirrors)
+        sources.acquire(wanted.source, folder, wanted.mirrors)
     except sources.NoMirrorError as error:
         print(error)
         if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]).returncode:

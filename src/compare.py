@@ -1,4 +1,4 @@
-"""Stage `compare`: all models side by side, in one picture, one table and one file of metrics."""
+"""Stage `compare`: all models side by side, in pictures, tables, one file of metrics and one report."""
 
 import argparse
 from pathlib import Path
@@ -8,23 +8,32 @@ from shiftlab.errors import one_sentence
 
 
 def main() -> None:
-    """Read params.yaml, the data and all predictions; write reports/, plots/accuracy/ and metrics/comparison.json."""
+    """Read params.yaml, the data and all predictions; write reports/, plots/ and metrics/comparison.json; log it."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load()
+    settings = wanted.evaluation
 
     # Seconds to import, so after a look at what can be refused without it.
-    from shiftlab import comparison, data, predictions
+    from shiftlab import comparison, data, evaluation, files, predictions, report, tracking
 
-    every = [(name, seed) for name in wanted.models for seed in wanted.seeds]
-    predictions.keep_only(every)
-    answers = {(name, seed): predictions.load(predictions.path(name, seed)) for name, seed in every}
-    image = data.load(data.path(wanted.data.name)).test.images[0]
+    tracker = tracking.Tracker(wanted.data.name)
+    keys = [(name, seed, regime) for regime in settings.regimes for name in wanted.models for seed in wanted.seeds]
+    predictions.keep_only(predictions.path(*key) for key in keys)
+    answers = {key: predictions.load(predictions.path(*key)) for key in keys}
+    found = {key: evaluation.figures(one, settings.radius, settings.phase) for key, one in answers.items()}
+    images = data.load(data.path(wanted.data.name)).test.images
 
-    comparison.write_curves(
-        answers, wanted.evaluation.radius, picture=Path("reports/accuracy.png"), folder=Path("plots/accuracy")
-    )
-    comparison.write_last_cell(answers, image, Path("reports/image-0.png"))
-    print(comparison.write_metrics(answers, Path("metrics/comparison.json"), Path("reports/results.md")))
+    summary = comparison.summarise(answers, found)
+    drawn = comparison.pictures(answers, found, images)
+    comparison.write_curves(found, Path("plots/accuracy"))
+    for name, picture in drawn.items():
+        files.write(Path("plots/pictures", f"{name}.png"), picture)
+    for name in ("accuracy", "maps"):
+        files.write(Path("reports", f"{name}.png"), drawn[f"{settings.regimes[0]}-{name}"])
+    files.write(Path("reports/image-0.png"), drawn["image-0"])
+    files.write(Path("reports/index.html"), report.page(summary, drawn))
+    print(comparison.write_summary(summary, Path("metrics/comparison.json"), Path("reports/results.md")))
+    tracker.log_comparison(summary["data"], [Path("reports/index.html"), Path("plots/pictures")])
 
 
 if __name__ == "__main__":

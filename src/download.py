@@ -11,14 +11,18 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load().data
 
-    from shiftlab import (
-        data,
-        sources,
-    )  # PyTorch comes with them: after a look at what can be refused without it
+    # Seconds to import, so after a look at what can be refused without it.
+    import numpy as np
+
+    from shiftlab import canvas, data, sources
 
     path = data.path(wanted.name)
-    train, test = sources.acquire(wanted.name, path.parent, wanted.mirrors)
+    train, test = sources.acquire(wanted.source, path.parent, wanted.mirrors)
     rest, validation = data.split(train, wanted.validation, wanted.split_seed)
+    if wanted.canvas:
+        rng = np.random.default_rng(wanted.split_seed) if wanted.placement == "random" else None
+        rest, validation = (canvas.lay(part, wanted.canvas, rng) for part in (rest, validation))
+        test = canvas.lay(test, wanted.canvas)
     data.save(data.Dataset(rest, validation, test), path)
     print(f"{wanted.name}: {len(rest):,} training, {len(validation):,} validation, {len(test):,} test images")
 

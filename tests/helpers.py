@@ -12,19 +12,28 @@ from torch import nn
 
 from shiftlab.classifier import Classifier
 from shiftlab.data import Dataset, Examples
-from shiftlab.predictions import Predictions, SetPredictions
+from shiftlab.predictions import About, OnGrid, OnSet, Predictions
+from shiftlab.shifts import grid
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 PARAMETERS: dict[str, Any] = {
-    "data": {"name": "digits", "mirrors": [], "validation": 144, "split_seed": 0},
+    "data": {
+        "name": "digits",
+        "source": "digits",
+        "mirrors": [],
+        "validation": 144,
+        "split_seed": 0,
+        "canvas": None,
+        "placement": "centred",
+    },
     "recipe": "notebook",
     "device": "cpu",
     "model": "mlp",
     "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10}},
     "seeds": [0, 1],
-    "evaluation": {"radius": 14, "seed": 0},
+    "evaluation": {"radius": 14, "regimes": ["zero", "circular"], "images": "all", "phase": 4, "seed": 0},
 }
 
 
@@ -52,12 +61,19 @@ def tiny_model() -> Classifier:
     return Classifier(network, mean=0.5, std=0.5)
 
 
-def some_predictions() -> Predictions:
-    """Answers to four images: all right on `clean`, three on `right5`; on the lines a shift's row plus the image."""
+ABOUT = About("digits", "a" * 64, "b" * 64, 28, "zero", parameters=5, multiply_adds=12)
+
+
+def some_predictions(about: About = ABOUT) -> Predictions:
+    """Answers to four images: all right on `clean`, three on `right5`; on the lines a shift's row plus the image.
+
+    On the grid, of radius 1 and with the images 0, 1 and 3: the first right everywhere, the second above the middle
+    row alone, the third in the middle and to the right of it.
+    """
     shifts = np.array([[-1, -1], [-1, 0], [0, -1], [0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int8)
     rows, images = np.indices((len(shifts), 4))
     sets = {
-        name: SetPredictions(
+        name: OnSet(
             np.full((4, 2), (step, 0), dtype=np.int8),
             np.array([1, 2, 3, step], dtype=np.uint8),
             np.array([0.1, 0.25, 0.5, 1.0], dtype=np.float32),
@@ -65,7 +81,26 @@ def some_predictions() -> Predictions:
         for name, step in (("right5", 5), ("clean", 0))
     }
     labels = np.array([1, 2, 3, 0], dtype=np.uint8)
-    return Predictions("digits", "a" * 64, "b" * 64, labels, sets, shifts, (rows + images).astype(np.uint8))
+    called = [[1, 2, 7], [1, 2, 7], [1, 2, 7], [1, 8, 9], [1, 8, 0], [1, 8, 0], [1, 9, 9], [1, 9, 9], [1, 9, 9]]
+    values = np.linspace(0, 0.9, 27).reshape(9, 3)
+    return Predictions(
+        about,
+        labels,
+        sets,
+        line_shifts=shifts,
+        on_lines=(rows + images).astype(np.uint8),
+        fractions=np.array([0, 0.5], dtype=np.float32),
+        on_fractions=np.array([[1, 2, 3, 0], [1, 2, 9, 9]], dtype=np.uint8),
+        grid=OnGrid(
+            np.array([0, 1, 3], dtype=np.int32),
+            grid(1),
+            np.array(called, dtype=np.uint8),
+            confidence=(1 - values).astype(np.float16),
+            euclidean=values.astype(np.float16),
+            cosine=(values / 2).astype(np.float16),
+            ink=np.linspace(1, 0.2, 9, dtype=np.float32),
+        ),
+    )
 
 
 def isolated_environment() -> dict[str, str]:

@@ -87,7 +87,11 @@ def new_project(root: Path) -> Project:
         lines = path.read_text().splitlines()
         path.write_text("\n".join("    epochs: 1" if "epochs:" in line else line for line in lines) + "\n")
     settings = root / "conf/evaluation/default.yaml"
-    settings.write_text(settings.read_text().replace("radius: 14", "radius: 2"))
+    text = settings.read_text()
+    for old, new in (("radius: 14", "radius: 2"), ("phase: 4", "phase: 2"), ("[zero, circular]", "[zero]")):
+        assert old in text
+        text = text.replace(old, new)
+    settings.write_text(text)
     project.git("init", "--quiet")
     project.compose("data=digits")
     return project

@@ -65,7 +65,18 @@ def test_library_does_not_know_the_stage_scripts(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("classifier", "data", "device", "errors", "files", "inference", "models", "models.lenet", "models.mlp"),
+        *(
+            "canvas",
+            "classifier",
+            "data",
+            "device",
+            "errors",
+            "files",
+            "inference",
+            "models",
+            "models.lenet",
+            "models.mlp",
+        ),
         *("models.resnet", "params", "predictions", "robustness", "shifts", "training", "weights"),
     ],
 )

@@ -47,7 +47,10 @@ def test_results_are_those_of_the_lock(committed: Path) -> None:
             assert stage["params"]["params.yaml"][f"models.{model}"] == settings
     comparison = json.loads((committed / "metrics/comparison.json").read_text())
     assert comparison["data"] == params["data"]["name"]
-    assert [entry["model"] for entry in comparison["models"]] == list(params["models"])
+    chosen = [(regime, model) for regime in params["evaluation"]["regimes"] for model in params["models"]]
+    assert [(entry["regime"], entry["model"]) for entry in comparison["models"]] == chosen
+    assert comparison["radius"] == params["evaluation"]["radius"]
+    assert comparison["grid_images"] == params["evaluation"]["images"]
 
 
 def test_lock_holds_the_code_that_is_committed(committed: Path) -> None:

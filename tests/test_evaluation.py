@@ -1,13 +1,38 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from shiftlab import evaluation
+from shiftlab.evaluation import Figures
 from tests.helpers import some_predictions
 
 
-def test_metrics_are_the_accuracy_on_each_set(tmp_path: Path) -> None:
-    evaluation.write_metrics(evaluation.figures(some_predictions(), 1), "digits", tmp_path / "metrics.json")
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {"data": "digits", "right5": 0.75, "clean": 1.0}
+def some_figures() -> Figures:
+    return evaluation.figures(some_predictions(), radius=1, phase=1)
+
+
+def test_figures_are_those_of_the_predictions() -> None:
+    found = some_figures()
+    assert (found.images, found.grid_images, found.radius) == (4, 3, 1)
+    assert {name: one.value for name, one in found.accuracies.items()} == {"right5": 0.75, "clean": 1.0}
+    assert [(pixels, one.value) for pixels, one in found.fractions] == [(0.0, 1.0), (0.5, 0.5)]
+    third = 1 / 3
+    expected = [[2 * third] * 3, [third, 2 * third, 2 * third], [third] * 3]
+    np.testing.assert_allclose(found.maps["accuracy"], expected)
+    assert found.summary["grid"].value == np.mean(expected)
+    assert found.summary["worst_case"].value == third
+    assert found.summary["grid"].images == 3
+    assert [at.accuracy.value for at in found.radii] == pytest.approx([2 * third, (np.sum(expected) - 2 * third) / 8])
+    assert [one.image for one in found.fragility] == [3, 0]
+
+
+def test_metrics_are_accuracies_and_the_grids_summary(tmp_path: Path) -> None:
+    evaluation.write_metrics(some_figures(), tmp_path / "metrics.json")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["data"], metrics["right5"], metrics["clean"]) == ("digits", 0.75, 1.0)
+    assert list(metrics)[3:] == ["grid", "consistency", "agreement", "worst_case", "euclidean", "cosine"]
 
 
 def test_dvc_gets_a_line_for_each_image(tmp_path: Path) -> None:
@@ -17,12 +42,15 @@ def test_dvc_gets_a_line_for_each_image(tmp_path: Path) -> None:
 
 
 def test_report_has_every_figure_as_table_and_picture(tmp_path: Path) -> None:
-    evaluation.write_report(evaluation.figures(some_predictions(), 1), "mlp", 0, "digits", tmp_path)
-    pictures = {"accuracy.png", "confusion-clean.png", "confusion-right5.png"}
-    tables = {f"accuracy-{direction}.csv" for direction in ("x", "y", "diagonal")}
-    tables |= {"confusion-clean.csv", "confusion-right5.csv", "per-class.csv"}
-    assert {path.name for path in tmp_path.iterdir()} == pictures | tables
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    evaluation.write_report(some_figures(), "mlp", 0, tmp_path)
+    pictures = {"accuracy", "maps", "sensitivity", "radius", "classes", "phase", "fractions"}
+    pictures |= {"confusion-clean", "confusion-right5"}
+    tables = {f"accuracy-{direction}" for direction in ("x", "y", "diagonal")}
+    tables |= {"confusion-clean", "confusion-right5", "per-class", "maps", "radius", "phase", "fractions"}
+    tables |= {"summary", "fragility"}
+    expected = {f"{name}.png" for name in pictures} | {f"{name}.csv" for name in tables}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert all((tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
 
     header, *steps = (tmp_path / "accuracy-x.csv").read_text().splitlines()
     assert header == "shift,accuracy,low,high,images"
@@ -38,3 +66,13 @@ def test_report_has_every_figure_as_table_and_picture(tmp_path: Path) -> None:
     assert len(scores) == 1 + 2 * 10
     assert "right5,0,0.0,0.0,0.0,1" in scores
     assert "clean,0,1.0,1.0,1.0,1" in scores
+
+    places = [line.split(",") for line in (tmp_path / "maps.csv").read_text().splitlines()]
+    assert places[0][:3] == ["dx", "dy", "accuracy"]
+    assert places[2][:2] == ["0", "-1"]
+    assert len(places) == 1 + 9
+    assert (tmp_path / "fragility.csv").read_text().splitlines() == [
+        "image,digit,right,dx,dy,called",
+        "3,0,0.2222222222222222,0,-1,7",
+        "0,1,1.0,,,",
+    ]

@@ -54,6 +54,40 @@ def test_conf_composes_valid_parameters(tmp_path: Path) -> None:
     assert compose(tmp_path, "data=digits").data.name == "digits"
 
 
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "conf/data").iterdir()])
+def test_conf_offers_every_data_set_under_its_own_name(name: str, tmp_path: Path) -> None:
+    chosen = compose(tmp_path, f"data={name}").data
+    assert chosen.name == name
+    assert chosen.size == (48 if "canvas" in name else 28)
+    assert chosen.placement == ("random" if "random" in name else "centred")
+
+
+def test_conf_offers_the_evaluation_of_all_images(tmp_path: Path) -> None:
+    assert compose(tmp_path).evaluation.images == 1000
+    assert compose(tmp_path, "evaluation=full").evaluation.images == "all"
+    assert compose(tmp_path, "data=digits", "evaluation.images=all").evaluation.images == "all"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("name", "mnist", "begins with it"),
+        ("name", "digitsx", "begins with it"),
+        ("placement", "random", "room on a canvas alone"),
+    ],
+)
+def test_data_that_contradicts_itself_is_refused(name: str, value: str, reason: str, tmp_path: Path) -> None:
+    assert reason in refusal(write(tmp_path, changed(f"data.{name}", value)))
+
+
+def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:
+    values = changed("data.canvas", 48)
+    values["evaluation"]["radius"] = 47
+    assert params.load(write(tmp_path, values)).evaluation.radius == 47
+    values["evaluation"]["radius"] = 48
+    assert "48x48" in refusal(write(tmp_path, values))
+
+
 def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
     for choice in models.names():
         assert list(compose(tmp_path, f"model={choice}").models) == [choice]
@@ -84,7 +118,14 @@ def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
         ("data.nmae", "digits"),
         ("models.mlp.momentum", 0.9),
         ("evaluation.radii", [1]),
-        ("data.name", "cifar"),
+        ("data.source", "cifar"),
+        ("data.source", None),
+        ("data.canvas", 27),
+        ("data.canvas", 26),
+        ("data.canvas", 47),
+        ("data.canvas", 256),
+        ("data.canvas", "48"),
+        ("data.placement", "left"),
         ("data.name", None),
         ("data.mirrors", "http://127.0.0.1"),
         ("data.mirrors", [1]),
@@ -118,6 +159,15 @@ def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
         ("evaluation.radius", 0),
         ("evaluation.radius", 28),
         ("evaluation.radius", True),
+        ("evaluation.regimes", []),
+        ("evaluation.regimes", ["zero", "zero"]),
+        ("evaluation.regimes", ["torus"]),
+        ("evaluation.regimes", "zero"),
+        ("evaluation.images", 0),
+        ("evaluation.images", "some"),
+        ("evaluation.images", 0.1),
+        ("evaluation.phase", 0),
+        ("evaluation.phase", 15),
         ("evaluation.seed", None),
     ],
 )
@@ -131,7 +181,9 @@ def test_bad_value_is_refused_by_name(name: str, value: object, tmp_path: Path) 
     assert name in refusal(write(tmp_path, values))
 
 
-@pytest.mark.parametrize("name", ["data", "recipe", "device", "models.mlp.lr", "evaluation.radius", "seeds"])
+@pytest.mark.parametrize(
+    "name", ["data", "recipe", "device", "models.mlp.lr", "data.canvas", "evaluation.regimes", "seeds"]
+)
 def test_missing_parameter_is_named(name: str, tmp_path: Path) -> None:
     values = copy.deepcopy(PARAMETERS)
     *parents, key = name.split(".")

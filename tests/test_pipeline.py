@@ -18,11 +18,16 @@ from tests.project import Project
 pytestmark = pytest.mark.xdist_group("pipeline")  # one worker makes the project that these tests copy
 
 
-def runs(project: Project) -> list[Run]:
+def every_run(project: Project) -> list[Run]:
     """Every run in the project's store, the latest first."""
     client = MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments))
+
+
+def runs(project: Project) -> list[Run]:
+    """Those of one model each."""
+    return [run for run in every_run(project) if "model" in run.data.params]
 
 
 def stages_run(output: str) -> list[str]:
@@ -34,18 +39,22 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     comparison = json.loads(done.read("metrics/comparison.json"))
     assert comparison["data"] == "digits"
     assert comparison["images"] == 359
+    assert comparison["grid_images"] == 100
     assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet"]
     for model in ("mlp", "lenet", "resnet"):
-        metrics = json.loads(done.read(f"metrics/{model}-0.json"))
+        metrics = json.loads(done.read(f"metrics/{model}-0-zero.json"))
         assert metrics["data"] == "digits"
-        assert set(metrics) == {"data", "clean", "right5", "right4", "translate3", "random5"}
+        assert {"data", "clean", "right5", "right4", "translate3", "random5", "consistency"} <= set(metrics)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
-        assert (done.root / f"reports/{model}-0/confusion-right5.png").exists()
-        assert done.read(f"plots/{model}-0/confusion/clean.csv").count(b"\n") == 360
+        assert (done.root / f"reports/{model}-0-zero/confusion-right5.png").exists()
+        assert done.read(f"plots/{model}-0-zero/confusion/clean.csv").count(b"\n") == 360
     assert b"digits" in done.read("reports/results.md")
     assert b"mnist" not in done.read("reports/results.md").lower()
     assert (done.root / "reports/accuracy.png").exists()
     assert (done.root / "reports/image-0.png").exists()
+    assert b"digits" in done.read("reports/index.html")
+    assert b"mnist" not in done.read("reports/index.html").lower().replace(b"mnist-c", b"")
+    assert (done.root / "plots/pictures/zero-maps.png").exists()
 
 
 def test_git_holds_no_data_and_no_weights(done: Project) -> None:
@@ -78,25 +87,47 @@ def test_each_model_has_one_run_with_all_its_results(done: Project) -> None:
         assert len(run.data.tags["weights.sha256"]) == 64
         assert run.inputs
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
-        assert run.data.metrics["clean/accuracy"] == json.loads(done.read(f"metrics/{model}-0.json"))["clean"]
+        assert run.data.metrics["zero/clean"] == json.loads(done.read(f"metrics/{model}-0-zero.json"))["clean"]
         assert [point.step for point in client.get_metric_history(run.info.run_id, "validation/loss")] == [1]
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"evaluation", "weights"}
+
+
+def test_comparison_has_a_run_with_the_report(done: Project) -> None:
+    (run,) = [run for run in every_run(done) if "model" not in run.data.params]
+    client = MlflowClient(f"sqlite:///{done.root / 'mlflow.db'}")
+    assert run.info.status == "FINISHED"
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"index.html", "pictures"}
+
+
+def test_prediction_in_another_regime_leaves_the_first_alone(done: Project) -> None:
+    output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.regimes=[zero,circular]")
+    assert stages_run(output) == ["predict@mlp-0-circular", "evaluate@mlp-0-circular", "compare"]
+    assert b"Regime circular" in done.read("reports/index.html")
+    metrics = {regime: json.loads(done.read(f"metrics/mlp-0-{regime}.json")) for regime in ("zero", "circular")}
+    assert metrics["zero"]["clean"] == metrics["circular"]["clean"]
+
+
+def test_digits_on_a_canvas_are_a_data_set_of_their_own(done: Project) -> None:
+    done.dvc("exp", "run", "-S", "data=digits_canvas", "-S", "model=lenet")
+    comparison = json.loads(done.read("metrics/comparison.json"))
+    assert (comparison["data"], comparison["size"]) == ("digits_canvas", 48)
+    assert b"Regime canvas" in done.read("reports/index.html")
 
 
 def test_experiment_on_one_model_trains_and_evaluates_that_model_alone(done: Project) -> None:
     output = done.dvc(
         "exp", "run", "--name", "one", "-S", "data=digits", "-S", "model=lenet", "-S", "models.lenet.lr=0.003"
     )
-    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0", "evaluate@lenet-0", "compare"]
+    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0-zero", "evaluate@lenet-0-zero", "compare"]
     assert [entry["model"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]] == ["lenet"]
     (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "one"]
     assert run.data.params["lr"] == "0.003"
-    assert "clean/accuracy" in run.data.metrics
+    assert "zero/clean" in run.data.metrics
 
 
 def test_more_seeds_reuse_those_already_run(done: Project) -> None:
     output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "seeds=[0,1]")
-    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1", "evaluate@mlp-1", "compare"]
+    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1-zero", "evaluate@mlp-1-zero", "compare"]
     seeds = [entry["seed"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]]
     assert seeds == [0, 1]
     # Back to the first choice: what the other seed left behind must not change what its stages see and make.
@@ -110,7 +141,7 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
     with (done.root / "src/shiftlab/plots.py").open("a") as plots:
         plots.write("\n# another look\n")
     ran = stages_run(done.dvc("repro"))
-    assert ran == ["evaluate@mlp-0", "evaluate@lenet-0", "evaluate@resnet-0", "compare"]
+    assert ran == ["evaluate@mlp-0-zero", "evaluate@lenet-0-zero", "evaluate@resnet-0-zero", "compare"]
     assert len(runs(done)) == 3  # the evaluation went to the runs there were
 
 
@@ -127,7 +158,7 @@ def test_queued_experiment_runs_the_code_it_was_queued_with_and_is_tracked(done:
         time.sleep(1)
     (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "later"]
     assert run.info.status == "FINISHED"
-    assert "clean/accuracy" in run.data.metrics
+    assert "zero/clean" in run.data.metrics
     assert (done.root / "mlartifacts").exists()
     done.dvc("queue", "stop", check=False)
 
@@ -178,7 +209,9 @@ def test_python_without_the_requirements_ends_with_a_sentence(project: Project) 
         ("lr: 0.001", "lr: -0.001", "models.mlp.lr"),
         ("epochs: 1", "epochs: 0", "models.mlp.epochs"),
         ("radius: 2", "radius: 28", "evaluation.radius"),
-        ("name: digits", "name: letters", "data.name"),
+        ("source: digits", "source: letters", "data.source"),
+        ("- zero", "- torus", "evaluation.regimes"),
+        ("images: 100", "images: 0", "evaluation.images"),
         ("recipe: notebook", "recipe: cookbook", "recipe"),
         ("device: auto", "device: auto\nbatch: 64", "batch"),
     ],
@@ -223,10 +256,12 @@ def test_fourth_architecture_is_two_files(done: Project) -> None:
 
 
 def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
-    assert "metrics/resnet-0.json" in done.dvc("metrics", "show")
+    assert "metrics/resnet-0-zero.json" in done.dvc("metrics", "show")
     page = done.root / "dvc_plots/index.html"
     done.dvc("plots", "show")
-    assert all(name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/x.csv", "confusion/right5.csv"))
+    assert all(
+        name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/zero-x.csv", "confusion/right5.csv")
+    )
     assert "compare" in done.dvc("dag")
 
 

@@ -6,22 +6,40 @@ import pytest
 from PIL import Image
 
 from shiftlab import plots
-from shiftlab.robustness import Accuracy
+from shiftlab.plots import Line, Panel
+from shiftlab.robustness import Estimate
+
+LONG = "a model with a rather long name, seed 4294967295"
 
 
-def curve(top: float) -> list[tuple[int, Accuracy]]:
-    return [(step, Accuracy(top - abs(step) / 10, 0.1, 0.9, 359)) for step in range(-2, 3)]
+def panels(top: float = 0.9) -> bytes:
+    estimates = [Estimate(top - abs(step) / 10, 0.1, 0.9, 359) for step in range(-2, 3)]
+    lines = {"mlp": Line.of(range(-2, 3), estimates), LONG: Line([-2, 0, 2], [0.1, 0.2, 0.3])}
+    row = [Panel(lines, "shift", "accuracy", name) for name in ("x", "y")]
+    return plots.panels([row, row], "Accuracy against shift")
 
 
-def curves(top: float = 0.9) -> bytes:
-    labels = {"mlp": curve(top), "a model with a rather long name, seed 4294967295": curve(0.5)}
-    return plots.curves({"x": labels, "y": labels, "diagonal": labels}, "digits")
+def maps(top: float = 0.9) -> bytes:
+    ramp = np.linspace(0, top, 25).reshape(5, 5)
+    return plots.maps({"accuracy": {"mlp": ramp, LONG: ramp.T}, "agreement": {"mlp": 1 - ramp, LONG: ramp}}, "Maps")
 
 
-def confusion(wrong: int = 3) -> bytes:
+def phases(top: float = 0.9) -> bytes:
+    return plots.phases({"mlp": np.linspace(0, top, 16).reshape(4, 4), LONG: np.full((4, 4), 0.5)}, "By phase")
+
+
+def confusions(wrong: int = 3) -> bytes:
     matrix = np.diag(np.arange(10))  # no image of the digit 0
     matrix[4, 9] = wrong
-    return plots.confusion(matrix, "mlp, seed 0, on digits clean: 90.00% right")
+    return plots.confusions({"mlp": {"clean": matrix, "right5": matrix.T}}, "90.00% right")
+
+
+def gallery(grey: int = 255) -> bytes:
+    image = np.zeros((28, 28), dtype=np.uint8)
+    image[5:20, 10:14] = grey
+    return plots.gallery(
+        {"most fragile": [(image, "a 1")] * 3, "most robust": [(image.T, "a 7\nnever breaks")]}, "Digits"
+    )
 
 
 def one_image(confidence: float = 0.5) -> bytes:
@@ -32,7 +50,7 @@ def one_image(confidence: float = 0.5) -> bytes:
     return plots.one_image(pictures, {"as it is": answers, "moved": answers}, "Test image 0")
 
 
-DRAW = pytest.mark.parametrize("draw", [curves, confusion, one_image])
+DRAW = pytest.mark.parametrize("draw", [panels, maps, phases, confusions, gallery, one_image])
 
 
 @DRAW
@@ -51,15 +69,20 @@ def test_same_figures_give_the_same_bytes(draw: Callable[[], bytes]) -> None:
     assert draw() == draw()
 
 
-@pytest.mark.parametrize(("draw", "other"), [(curves, 0.8), (confusion, 4), (one_image, 0.6)])
+@pytest.mark.parametrize(
+    ("draw", "other"), [(panels, 0.8), (maps, 0.5), (phases, 0.4), (confusions, 4), (gallery, 99), (one_image, 0.6)]
+)
 def test_other_figures_give_another_picture(draw: Callable[..., bytes], other: float) -> None:
     assert draw() != draw(other)
 
 
-def test_one_direction_of_one_model_is_enough() -> None:
-    assert plots.curves({"y": {"mlp": curve(0.9)}}, "digits").startswith(b"\x89PNG")
+def test_one_panel_of_one_line_is_enough() -> None:
+    assert plots.panels([[Panel({"mlp": Line([0], [1])}, "x", "y")]], "one").startswith(b"\x89PNG")
 
 
 @pytest.mark.filterwarnings("error")
-def test_set_with_nothing_right_can_be_drawn() -> None:
-    assert plots.confusion(np.zeros((10, 10), dtype=np.int64), "nothing").startswith(b"\x89PNG")
+def test_nothing_right_can_be_drawn() -> None:
+    nothing = np.zeros((10, 10))
+    assert plots.confusions({"": {"": nothing.astype(np.int64)}}, "nothing").startswith(b"\x89PNG")
+    assert plots.maps({"accuracy": {"mlp": nothing}}, "nothing", limits=None).startswith(b"\x89PNG")
+    assert plots.maps({"agreement": {"mlp": np.full((3, 3), np.nan)}}, "unknown").startswith(b"\x89PNG")

@@ -7,17 +7,19 @@ import safetensors.numpy
 from shiftlab import predictions
 from shiftlab.errors import UserError
 from shiftlab.shifts import line
-from tests.helpers import some_predictions
+from tests.helpers import ABOUT, some_predictions
 
 
 def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     saved = some_predictions()
     predictions.save(saved, tmp_path / "deep" / "p.safetensors")
     loaded = predictions.load(tmp_path / "deep" / "p.safetensors")
-    assert (loaded.data, loaded.data_sha256, loaded.weights_sha256) == ("digits", "a" * 64, "b" * 64)
+    assert loaded.about == ABOUT
     assert list(loaded.sets) == ["right5", "clean"]
-    for key in ("labels", "shifts", "predicted"):
+    for key in ("labels", "line_shifts", "on_lines", "fractions", "on_fractions"):
         np.testing.assert_array_equal(getattr(loaded, key), getattr(saved, key), strict=True)
+    for key, array in vars(saved.grid).items():
+        np.testing.assert_array_equal(getattr(loaded.grid, key), array, strict=True)
     for name, answers in saved.sets.items():
         for key, array in vars(answers).items():
             np.testing.assert_array_equal(getattr(loaded.sets[name], key), array, strict=True)
@@ -29,8 +31,8 @@ def test_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_each_model_and_seed_has_a_file_of_its_own() -> None:
-    assert predictions.path("mlp", 3) == Path("predictions/mlp-3.safetensors")
+def test_each_model_seed_and_regime_has_a_file_of_its_own() -> None:
+    assert predictions.path("mlp", 3, "zero") == Path("predictions/mlp-3-zero.safetensors")
 
 
 @pytest.mark.parametrize(("direction", "rows"), [("x", [1, 3, 5]), ("y", [2, 3, 4]), ("diagonal", [0, 3, 6])])
@@ -73,14 +75,15 @@ def test_folder_is_no_predictions(tmp_path: Path) -> None:
 
 def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for model, seed in (("mlp", 0), ("mlp", 1), ("lenet", 0)):
-        predictions.save(some_predictions(), predictions.path(model, seed))
+    paths = [predictions.path(model, seed, "zero") for model, seed in (("mlp", 0), ("mlp", 1), ("lenet", 0))]
+    for path in [*paths, predictions.path("mlp", 0, "circular")]:
+        predictions.save(some_predictions(), path)
     (tmp_path / "predictions" / "README.md").touch()
-    predictions.keep_only([("mlp", 0), ("lenet", 0), ("resnet", 0)])
+    predictions.keep_only([paths[0], paths[2], predictions.path("resnet", 0, "zero")])
     left = sorted(path.name for path in (tmp_path / "predictions").iterdir())
-    assert left == ["README.md", "lenet-0.safetensors", "mlp-0.safetensors"]
+    assert left == ["README.md", "lenet-0-zero.safetensors", "mlp-0-zero.safetensors"]
 
 
 def test_nothing_to_delete_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    predictions.keep_only([("mlp", 0)])
+    predictions.keep_only([predictions.path("mlp", 0, "zero")])

@@ -1,36 +1,170 @@
-from shiftlab import report
+import copy
+import re
+from html import escape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from shiftlab import comparison, report
+from tests.helpers import examples
+from tests.test_comparison import answers, found
+
+IMAGES = examples(4).images
 
 
-def share(accuracy: float, low: float, high: float) -> dict[str, float]:
-    return {"accuracy": accuracy, "low": low, "high": high}
+def share(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high, "images": 10_000}
 
 
-COMPARISON = {
+def entry(model: str, seed: int, regime: str, clean: float, right5: float) -> dict[str, Any]:
+    summary = {name: share(0.5, 0.4, 0.6) for name in report.SUMMARY}
+    figures = {"clean": share(clean, clean - 0.01, 1.0), "right5": share(right5, 0.0, right5 + 0.01), **summary}
+    return {
+        "model": model,
+        "seed": seed,
+        "regime": regime,
+        "parameters": 535_818,
+        "multiply_adds": 535_040,
+        "figures": figures,
+    }
+
+
+def difference(p: float) -> dict[str, Any]:
+    return {
+        "evaluation_set": "right5",
+        "first": "mlp",
+        "second": "lenet",
+        "by": -0.2,
+        "only_first": 100,
+        "only_second": 2100,
+        "p": p,
+        "corrected": p,
+    }
+
+
+SUMMARY: dict[str, Any] = {
     "data": "mnist",
+    "size": 28,
+    "radius": 14,
     "images": 10_000,
+    "grid_images": 1000,
     "models": [
-        {"model": "mlp", "seed": 0, "sets": {"clean": share(0.97891, 0.976, 0.98149), "right5": share(0.5, 0.4, 0.6)}},
-        {"model": "lenet", "seed": 3, "sets": {"clean": share(1.0, 0.99962, 1.0), "right5": share(0.0, 0.0, 0.00038)}},
+        entry("mlp", 0, "zero", 0.97891, 0.3),
+        entry("lenet", 3, "zero", 1.0, 0.0),
+        entry("lenet", 0, "zero", 0.98, 0.5),
     ],
+    "differences": {"zero": [difference(0.0)]},
+    "over_seeds": [],
 }
 
 
 def test_table_has_a_line_for_each_model_and_a_column_for_each_set() -> None:
-    assert report.table(COMPARISON).splitlines()[:4] == [
+    assert report.tables(SUMMARY).splitlines()[:4] == [
         "| model | seed | clean | right5 |",
         "|---|---|---|---|",
-        "| mlp | 0 | 97.89 [97.60, 98.15] | 50.00 [40.00, 60.00] |",
-        "| lenet | 3 | 100.00 [99.96, 100.00] | 0.00 [0.00, 0.04] |",
+        "| mlp | 0 | 97.89 [96.89, 100.00] | 30.00 [0.00, 31.00] |",
+        "| lenet | 3 | 100.00 [99.00, 100.00] | 0.00 [0.00, 1.00] |",
     ]
 
 
-def test_table_says_what_its_numbers_are() -> None:
-    sentence = report.table(COMPARISON).split("\n\n")[1]
+def test_tables_say_what_their_numbers_are() -> None:
+    text = report.tables(SUMMARY)
     for fact in ("10,000 test images", "mnist", "%", "95% Wilson", "`zero`", "vacated pixels black"):
-        assert fact in sentence
+        assert fact in text
+    for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040"):
+        assert fact in text
 
 
-def test_table_ends_with_one_newline() -> None:
-    text = report.table(COMPARISON)
+def test_canvas_is_called_so() -> None:
+    assert "Regime `canvas`" in report.tables({**SUMMARY, "size": 48})
+
+
+def test_tables_end_with_one_newline() -> None:
+    text = report.tables(SUMMARY)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict", "written"),
+    [(0.0, "is significant", "p < 1e-300"), (3e-9, "is significant", "p = 3e-09"), (0.2, "is not sign", "p = 0.200")],
+)
+def test_answer_follows_from_the_numbers(p: float, verdict: str, written: str) -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["differences"] = {"zero": [difference(p)]}
+    moved, ahead, over = report.answer(summary)
+    assert "lenet 50.0% and mlp 30.0%" in moved
+    assert "lenet 98.0% and mlp 97.9%" in moved
+    assert "most robust to this shift is lenet, ahead of mlp by 20.0 percentage points" in ahead
+    assert verdict in ahead
+    assert written in ahead
+    assert "14 pixels" in over
+
+
+def test_one_model_is_not_compared() -> None:
+    alone = {**SUMMARY, "models": SUMMARY["models"][:1], "differences": {"zero": []}}
+    assert len(report.answer(alone)) == 2
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    for one in summary["models"]:
+        one["figures"]["right4"] = one["figures"]["right5"]
+    rows = {(row["source"], row["what"]): row for row in report.published(summary)}
+    assert rows["the notebook", "MLP, clean"]["ours"].startswith("97.89")
+    assert rows["the notebook", "MLP, clean"]["theirs"] == "97.89"
+    assert rows["the notebook", "LeNet-5, clean"]["ours"].startswith("98.00")  # of the first seed
+    assert rows["the notebook", "ResNet-18, clean"]["ours"] == "not measured by this run"
+    assert all(row["reason"] for row in rows.values())
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist_canvas"])
+def test_figures_on_other_data_do_not_stand_beside_published_ones(data: str) -> None:
+    assert report.published({**SUMMARY, "data": data}) == []
+
+
+class Links(HTMLParser):
+    """Everything the page points at, and the places it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.places: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.targets += [value for name, value in values.items() if name in ("src", "href") and value]
+        self.places |= {value for name, value in values.items() if name == "id" and value}
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_holds_everything_and_needs_no_network() -> None:
+    summary = comparison.summarise(answers(), found())
+    pictures = {name: name.encode() for name in comparison.pictures(answers(), found(), IMAGES)}
+    html = report.page(summary, pictures)
+    links = Links()
+    links.feed(html)
+    assert links.open == []
+    embedded = [target for target in links.targets if target.startswith("data:image/png;base64,")]
+    assert len(embedded) == len(pictures)
+    assert {target.removeprefix("#") for target in links.targets if target not in embedded} <= links.places
+    assert not re.search(r"https?://", html)
+    for sentence in report.answer(summary):
+        assert escape(sentence, quote=True).replace("&#x27;", "&#39;") in html
+    for words in ("Regime zero", "Regime circular", "McNemar", "Consistency", "digits"):
+        assert words in html
+
+
+def test_page_escapes_names() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["data"] = "<script>"
+    keys = ("accuracy", "maps", "radius", "sensitivity", "phase", "classes", "fractions", "confusion")
+    html = report.page(summary, {f"zero-{key}": b"" for key in keys} | {"image-0": b""})
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html

@@ -4,7 +4,23 @@ import torch
 import torchvision.transforms.functional as tf
 from torchvision.transforms import InterpolationMode
 
-from shiftlab.shifts import DIRECTIONS, NAMED_SETS, line, named_set, shift, shift_each
+from shiftlab.errors import UserError
+from shiftlab.params import RegimeName
+from shiftlab.shifts import (
+    DIRECTIONS,
+    FRACTIONS,
+    NAMED_SETS,
+    PADDING,
+    grid,
+    line,
+    named_set,
+    shift,
+    shift_by_fraction,
+    shift_each,
+    subset,
+    surround,
+    window,
+)
 
 EVERY = range(-28, 29)
 SOME = np.array([[5, -3], [0, 0], [5, -3], [-27, 28]], dtype=np.int8)
@@ -30,12 +46,54 @@ def test_shift_goes_right_and_down() -> None:
     assert shift(image, dx=3, dy=-2).nonzero().tolist() == [[0, 8, 23]]
 
 
-def test_shift_by_nothing_is_a_copy() -> None:
-    images = noise(2, 28, 28)
-    moved = shift(images, 0, 0)
-    assert torch.equal(moved, images)
-    moved.zero_()
-    assert images.all()
+@pytest.mark.parametrize("dx", EVERY)
+def test_circular_shift_is_torchs_roll(dx: int) -> None:
+    images = noise(3, 28, 28)
+    for dy in EVERY:
+        assert torch.equal(shift(images, dx, dy, "circular"), images.roll((dy, dx), (-2, -1))), (dx, dy)
+
+
+@pytest.mark.parametrize("regime", PADDING)
+def test_window_into_what_surrounds_is_the_shift(regime: RegimeName) -> None:
+    images = noise(3, 28, 28)
+    surrounded = surround(images, 5, regime)
+    assert surrounded.shape == (3, 38, 38)
+    for dx, dy in ((0, 0), (5, -5), (-5, 5), (2, 3)):
+        view = window(surrounded, 5, dx, dy)
+        assert torch.equal(view, shift(images, dx, dy, regime))
+        assert view.data_ptr() - surrounded.data_ptr() < surrounded.nbytes  # no pixel is copied
+
+
+def test_shift_by_nothing_is_the_image() -> None:
+    assert torch.equal(shift(noise(2, 28, 28), 0, 0), noise(2, 28, 28))
+
+
+@pytest.mark.parametrize("regime", PADDING)
+def test_whole_fractions_are_ordinary_shifts(regime: RegimeName) -> None:
+    images = noise(3, 28, 28)
+    surrounded = surround(images, 3, regime)
+    for dx in (0, 1, 2):
+        assert torch.equal(shift_by_fraction(surrounded, 3, dx), shift(images, dx, 0, regime).float())
+
+
+def test_fractions_are_torchvisions_bilinear_affine() -> None:
+    images = noise(3, 28, 28, dtype=torch.float32)
+    surrounded = surround(images, 3, "zero")
+    for dx in FRACTIONS.tolist():
+        moved = tf.affine(
+            torch.nn.functional.pad(images, (3,) * 4).unsqueeze(1),
+            0,
+            [dx, 0],  # it takes fractions too
+            1,
+            [0.0],
+            interpolation=InterpolationMode.BILINEAR,
+            fill=[0.0],
+        )[:, 0, 3:-3, 3:-3]
+        assert torch.allclose(shift_by_fraction(surrounded, 3, dx), moved, atol=1e-2), dx
+
+
+def test_fractions_go_from_0_to_2_by_quarters() -> None:
+    assert FRACTIONS.tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(28, 0), (0, -28), (30, 3), (-100, 100)])
@@ -67,13 +125,14 @@ def test_shift_on_a_canvas_loses_no_ink() -> None:
     assert torch.equal(moved[:, :28, 20:], noise(1, 28, 28))
 
 
+@pytest.mark.parametrize("regime", PADDING)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_shift_each_moves_every_image_by_its_own(dtype: torch.dtype) -> None:
+def test_shift_each_moves_every_image_by_its_own(dtype: torch.dtype, regime: RegimeName) -> None:
     images = noise(4, 28, 28, dtype=dtype)
-    moved = shift_each(images, SOME)
+    moved = shift_each(images, SOME, regime)
     assert moved.dtype == dtype
-    for before, after, (dx, dy) in zip(images, moved, SOME.tolist(), strict=True):
-        assert torch.equal(after, shift(before, dx, dy))
+    for index, (dx, dy) in enumerate(SOME.tolist()):
+        assert torch.equal(moved[index : index + 1], shift(images[index : index + 1], dx, dy, regime))
 
 
 @pytest.mark.parametrize(
@@ -143,3 +202,33 @@ def test_line_goes_through_the_centre(direction: str, step: tuple[int, int]) -> 
 
 def test_there_are_three_directions() -> None:
     assert list(DIRECTIONS) == ["x", "y", "diagonal"]
+
+
+def test_grid_has_every_shift_once_row_by_row() -> None:
+    assert grid(1).tolist() == [[dx, dy] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert len(np.unique(grid(14), axis=0)) == len(grid(14)) == 841
+    assert grid(14)[841 // 2].tolist() == [0, 0]
+
+
+LABELS = np.repeat(np.arange(10), 36)[:359]
+
+
+def test_subset_has_each_digit_in_its_share_and_keeps_the_order() -> None:
+    chosen = subset(LABELS, 100, seed=0)
+    assert len(np.unique(chosen)) == len(chosen) == 100
+    assert chosen.tolist() == sorted(chosen)
+    assert set(np.bincount(LABELS[chosen])) <= {9, 10, 11}
+    assert np.array_equal(chosen, subset(LABELS, 100, seed=0))
+    assert not np.array_equal(chosen, subset(LABELS, 100, seed=1))
+
+
+@pytest.mark.parametrize("count", ["all", 359])
+def test_subset_may_be_everything(count: int | str) -> None:
+    assert subset(LABELS, count, seed=0).tolist() == list(range(359))
+
+
+@pytest.mark.parametrize("count", [360, 1000, 3])
+def test_subset_that_cannot_be_drawn_is_a_user_error(count: int) -> None:
+    with pytest.raises(UserError, match=rf"evaluation.images is {count}.*359 test images.*evaluation=full") as caught:
+        subset(LABELS, count, seed=0)
+    assert "\n" not in str(caught.value)

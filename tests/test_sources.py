@@ -306,6 +306,14 @@ def test_environments_mirror_comes_first_and_torchvisions_last(
     assert asked == ["environment", "parameters", "torchvision"] * 4
 
 
+def test_mnist_that_was_fetched_before_is_a_mirror(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    sources.mnist(tmp_path / "data" / "mnist", [str(published)])
+    assert_published(sources.mnist(tmp_path / "data" / "mnist_canvas", []))
+
+
 REAL = {  # SHA-256 of the four files as LeCun, Cortes and Burges published them, decompressed
     "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

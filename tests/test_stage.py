@@ -13,6 +13,22 @@ def test_arguments_are_a_model_and_a_seed(monkeypatch: pytest.MonkeyPatch) -> No
     assert (arguments.model, arguments.seed) == ("mlp", 3)
 
 
+def test_arguments_may_have_a_regime_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "circular"])
+    arguments = stage.model_seed_and_regime("what it does")
+    assert (arguments.model, arguments.seed, arguments.regime) == ("mlp", 3, "circular")
+
+
+def test_unknown_regime_is_told_which_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "torus"])
+    with pytest.raises(SystemExit) as caught:
+        stage.model_seed_and_regime("what it does")
+    assert caught.value.code == 2
+    assert all(name in capsys.readouterr().err for name in ("torus", "zero", "circular"))
+
+
 @pytest.mark.parametrize("arguments", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])
 def test_other_arguments_end_with_the_usage(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -43,7 +59,7 @@ def test_progress_in_a_log_is_not_a_line_for_every_step(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("script", ["download", "train", "predict", "evaluate", "compare"])
 def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Path) -> None:
-    arguments = [] if script in ("download", "compare") else ["mlp", "0"]
+    arguments = {"download": [], "compare": [], "train": ["mlp", "0"]}.get(script, ["mlp", "0", "zero"])
     done = run_python(SRC / f"{script}.py", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: no params.yaml here: run this from the repository's root\n"
@@ -58,7 +74,8 @@ def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Pa
 )
 def test_stage_without_its_inputs_ends_with_a_sentence(script: str, model: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
-    done = run_python(SRC / f"{script}.py", model, "0", cwd=tmp_path)
+    regime = ["zero"] if script == "predict" else []
+    done = run_python(SRC / f"{script}.py", model, "0", *regime, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(sentence)
     assert done.stderr.count("\n") == 1

@@ -197,6 +197,27 @@ def test_user_without_a_name_is_a_number(tracker: Tracker, monkeypatch: pytest.M
     assert stored(trained(tracker, "nameless")).data.tags["mlflow.user"] == "4000000"
 
 
+def test_comparison_is_a_run_that_holds_its_files(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "maps.png").write_bytes(b"picture")
+    (tmp_path / "index.html").write_text("report")
+    client = trained(tracker, "any").client
+    before = {run.info.run_id for run in client.search_runs([experiment(client)])}
+    tracker.log_comparison("digits", [tmp_path / "index.html", tmp_path / "pictures"])
+    (run,) = [run for run in client.search_runs([experiment(client)]) if run.info.run_id not in before]
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "comparison"
+    assert run.data.tags["data"] == "digits"
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["index.html", "pictures"]
+
+
+def experiment(client: MlflowClient) -> str:
+    found = client.get_experiment_by_name("shiftlab-digits")
+    assert found is not None
+    identifier: str = found.experiment_id
+    return identifier
+
+
 @pytest.mark.parametrize("folder", ["what?", "50%20off", "a#b", "with spaces"])
 def test_folders_name_may_mean_something_in_an_address(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder / ".dvc" / "tmp").mkdir(parents=True)

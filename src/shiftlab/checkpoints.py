@@ -1,4 +1,4 @@
-"""Where an unfinished training waits for the next attempt.
+"""Where an unfinished training or prediction waits for the next attempt.
 
 DVC deletes a stage's outputs before it runs the stage, and a queued experiment's whole folder when it fails. So a
 checkpoint lies in neither: it lies in the repository's root, under a name made from all that the weights depend on.
@@ -8,10 +8,14 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import safetensors.numpy
 import torch
+from numpy.typing import NDArray
 
 from shiftlab import files
 from shiftlab.training import State
@@ -28,28 +32,14 @@ class Checkpoint:
     """
 
     def __init__(self, model: str, seed: int, settings: Mapping[str, object]) -> None:
-        package = Path(__file__).parent
-        code = [package / f"{name}.py" for name in ("training", "classifier", "data", f"models/{model}")]
-        everything = {
-            **settings,
-            "model": model,
-            "seed": seed,
-            "code": [files.sha256(path) for path in code],
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-        }
-        self.key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-        root = Path(os.environ.get("DVC_ROOT", ""))
-        self._path = root / "checkpoints" / f"{model}-{seed}-{self.key[:16]}.pt"
+        code = _code("training", "classifier", "data", f"models/{model}")
+        self.key = _key({**settings, "model": model, "seed": seed, "code": code})
+        self._path = _folder() / f"{model}-{seed}-{self.key[:16]}.pt"
 
     def load(self) -> State | None:
         """The state after the last finished epoch; None where there is none, or it is damaged."""
-        try:
-            content = self._path.read_bytes()
-        except OSError:
-            return None
-        digest, state = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if _digest(state) != digest:
+        state = _read(self._path)
+        if state is None:
             return None
         return State.from_dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
 
@@ -61,13 +51,66 @@ class Checkpoint:
         """
         buffer = io.BytesIO()
         torch.save(state.to_dict(), buffer)
-        # With its digest in front: a flipped bit would end training in a traceback, or go on with other weights.
-        files.write(self._path, _digest(buffer.getvalue()) + buffer.getvalue())
+        _write(self._path, buffer.getvalue())
 
     def remove(self) -> None:
         """Forget the training, once its weights are where they belong."""
         self._path.unlink(missing_ok=True)
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
+class PredictionParts:
+    """The files of one unfinished prediction, a file for each part.
+
+    Args:
+        settings: what the predictions depend on, in JSON's types; the code is added to it.
+    """
+
+    def __init__(self, model: str, settings: Mapping[str, object]) -> None:
+        code = _code("inference", "predictions", "shifts", "classifier", f"models/{model}")
+        key = _key({**settings, "code": code})
+        self._folder = _folder() / f"predictions-{key[:16]}"
+
+    def load(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """The part `name`; None where there is none, or it is damaged."""
+        content = _read(self._folder / name)
+        return None if content is None else safetensors.numpy.load(content)
+
+    def save(self, name: str, arrays: dict[str, NDArray[Any]]) -> None:
+        """Keep a part.
+
+        Raises:
+            OSError: as `files.write`.
+        """
+        _write(self._folder / name, safetensors.numpy.save(arrays))
+
+    def remove(self) -> None:
+        """Forget all parts, once the whole is where it belongs."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("DVC_ROOT", ""), "checkpoints")
+
+
+def _code(*modules: str) -> list[str]:
+    return [files.sha256(Path(__file__).parent / f"{module}.py") for module in modules]
+
+
+def _key(everything: Mapping[str, object]) -> str:
+    versions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return hashlib.sha256(json.dumps({**everything, **versions}, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """With its digest in front: a flipped bit would end the next attempt in a traceback, or go on with other values."""
+    files.write(path, hashlib.sha256(content).digest() + content)
+
+
+def _read(path: Path) -> bytes | None:
+    """What `_write` wrote; None where there is no such file, or another."""
+    try:
+        everything = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = everything[:DIGEST_BYTES], everything[DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None

@@ -1,71 +1,170 @@
-"""All models side by side: one file of metrics, one table, the curves in one picture, and the notebook's last cell."""
+"""All models side by side: one file of metrics, tables, pictures, and the report that holds them all."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from shiftlab import files, plots, report, robustness
+from shiftlab import evaluation, files, plots, report, robustness
+from shiftlab.evaluation import Figures
+from shiftlab.params import RegimeName
 from shiftlab.predictions import Predictions
-from shiftlab.robustness import Accuracy
+from shiftlab.robustness import Fragility
 from shiftlab.shifts import DIRECTIONS, shift
 
-# (model's name, seed) -> its predictions; all on the same data
-Answers = Mapping[tuple[str, int], Predictions]
+SHOWN = 10  # digits in each row of the gallery
+
+# (model's name, seed, regime) -> its predictions, and its figures; all on the same data
+Key = tuple[str, int, RegimeName]
+Answers = Mapping[Key, Predictions]
+Found = Mapping[Key, Figures]
 
 
-def write_metrics(answers: Answers, metrics: Path, results: Path) -> str:
-    """The accuracies with their intervals, as JSON and as a table in Markdown; returns the table."""
-    some = next(iter(answers.values()))
-    models = []
-    for (model, seed), of_model in answers.items():
-        sets = {
-            name: {"accuracy": share.accuracy, "low": share.low, "high": share.high}
-            for name, share in robustness.accuracies(of_model).items()
+def summarise(answers: Answers, found: Found) -> dict[str, Any]:
+    """All numbers of the tables, in JSON's types: every model's, the models' differences, and those over seeds."""
+    some = next(iter(found.values()))
+    models = [
+        {
+            "model": model,
+            "seed": seed,
+            "regime": regime,
+            "parameters": figures.about.parameters,
+            "multiply_adds": figures.about.multiply_adds,
+            "figures": evaluation.as_json(figures.accuracies | figures.summary),
         }
-        models.append({"model": model, "seed": seed, "sets": sets})
-    comparison = {"data": some.data, "images": len(some.labels), "models": models}
-    table = report.table(comparison)
-    files.write(metrics, json.dumps(comparison, indent=2) + "\n")
-    files.write(results, f"# Results on {some.data}\n\n{table}")
-    return table
-
-
-def write_curves(answers: Answers, radius: int, picture: Path, folder: Path) -> None:
-    """Every model's accuracy against the shift, as one picture and as a CSV for each direction."""
-    some = next(iter(answers.values()))
-    curves = {
-        direction: {
-            label: robustness.curve(of_model, direction, radius)
-            for label, of_model in zip(_labels(answers), answers.values(), strict=True)
-        }
-        for direction in DIRECTIONS
+        for (model, seed, regime), figures in found.items()
+    ]
+    return {
+        "data": some.about.data,
+        "size": some.about.size,
+        "radius": some.radius,
+        "images": some.images,
+        "grid_images": some.grid_images,
+        "models": models,
+        "differences": {regime: _differences(answers, regime) for regime in _regimes(found)},
+        "over_seeds": _over_seeds(found),
     }
-    files.write(picture, plots.curves(curves, some.data))
-    header = ["model", "shift", *(field.name for field in fields(Accuracy))]
-    for direction, by_model in curves.items():
-        rows = [(label, step, *astuple(share)) for label, curve in by_model.items() for step, share in curve]
-        files.write(folder / f"{direction}.csv", files.table(header, rows))
 
 
-def write_last_cell(answers: Answers, image: Tensor, path: Path) -> None:
-    """Test image 0, uint8 `(28, 28)`, as it is and moved 5 pixels to the right, with each model's answers."""
+def write_summary(summary: Mapping[str, Any], metrics: Path, results: Path) -> str:
+    """The numbers as JSON and as tables in Markdown; returns the tables."""
+    tables = report.tables(summary)
+    files.write(metrics, json.dumps(summary, indent=2) + "\n")
+    files.write(results, f"# Results on {summary['data']}\n\n{tables}")
+    return tables
+
+
+def write_curves(found: Found, folder: Path) -> None:
+    """Every model's accuracy against the shift, as a CSV for each regime and direction, for DVC's plots."""
+    header = ["model", "shift", *evaluation.ACCURACY]
+    for regime in _regimes(found):
+        for direction in DIRECTIONS:
+            rows = [
+                (label, step, *astuple(one))
+                for label, figures in of_regime(found, regime).items()
+                for step, one in figures.curves[direction]
+            ]
+            files.write(folder / f"{regime}-{direction}.csv", files.table(header, rows))
+
+
+def pictures(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]:
+    """Every picture of the report by name, as PNG; with several seeds, those of the first.
+
+    Args:
+        images: the test images, uint8 `(N, H, W)`.
+    """
+    first = first_seed(found)
+    drawn: dict[str, bytes] = {}
+    for regime in _regimes(found):
+        models = of_regime(first, regime)
+        drawn |= {f"{regime}-{name}": picture for name, picture in evaluation.pictures(models).items()}
+        drawn[f"{regime}-confusion"] = plots.confusions(
+            {label: {name: one.confusions[name] for name in ("clean", "right5")} for label, one in models.items()},
+            f"{regime}: confusion matrices, as they are and 5 pixels to the right",
+        )
+        for label, figures in models.items():
+            drawn[f"{regime}-digits-{label}"] = _gallery(figures, label, images)
+    drawn["image-0"] = last_cell({key: answers[key] for key in first}, images[0])
+    return drawn
+
+
+def last_cell(answers: Answers, image: Tensor) -> bytes:
+    """Test image 0, uint8 `(H, W)`, as it is and moved 5 pixels to the right, with each model's answers, as PNG."""
     some = next(iter(answers.values()))
+    regime = some.about.regime
     captions = {"clean": "as it is", "right5": "5 pixels to the right"}
     called = {
         caption: {
             label: (int(of_model.sets[name].predicted[0]), float(of_model.sets[name].confidence[0]))
-            for label, of_model in zip(_labels(answers), answers.values(), strict=True)
+            for label, of_model in of_regime(answers, regime).items()
         }
         for name, caption in captions.items()
     }
-    title = f"Test image 0 of {some.data}, a {some.labels[0]}: what each model calls it"
-    pictures = {captions["clean"]: image.numpy(), captions["right5"]: shift(image, dx=5, dy=0).numpy()}
-    files.write(path, plots.one_image(pictures, called, title))
+    title = f"Test image 0 of {some.about.data}, a {some.labels[0]}: what each model calls it"
+    moved = shift(image.unsqueeze(0), 5, 0, regime)[0]
+    return plots.one_image({captions["clean"]: image.numpy(), captions["right5"]: moved.numpy()}, called, title)
 
 
-def _labels(answers: Answers) -> list[str]:
-    several = len({seed for _, seed in answers}) > 1
-    return [f"{model} seed {seed}" if several else model for model, seed in answers]
+def first_seed(by_key: Mapping[Key, Any]) -> dict[Key, Any]:
+    """What belongs to the first seed."""
+    first = next(iter(by_key))[1]
+    return {key: value for key, value in by_key.items() if key[1] == first}
+
+
+def of_regime(by_key: Mapping[Key, Any], regime: RegimeName) -> dict[str, Any]:
+    """What belongs to a regime, by the model's label, which names the seed where there are several."""
+    several = len({seed for _, seed, _ in by_key}) > 1
+    return {
+        f"{model} seed {seed}" if several else model: value
+        for (model, seed, of), value in by_key.items()
+        if of == regime
+    }
+
+
+def _regimes(by_key: Mapping[Key, Any]) -> list[RegimeName]:
+    return list(dict.fromkeys(regime for _, _, regime in by_key))
+
+
+def _differences(answers: Answers, regime: RegimeName) -> list[dict[str, Any]]:
+    models = of_regime(first_seed(answers), regime)
+    names = next(iter(models.values())).sets
+    right: dict[str, dict[str, NDArray[np.bool_]]] = {
+        name: {label: of_model.sets[name].predicted == of_model.labels for label, of_model in models.items()}
+        for name in names
+    }
+    return [asdict(one) for one in robustness.differences(right)]
+
+
+def _over_seeds(found: Found) -> list[dict[str, Any]]:
+    """Nothing where there is one seed."""
+    rows = []
+    for model, regime in dict.fromkeys((model, regime) for model, _, regime in found):
+        every = [one.accuracies | one.summary for (name, _, of), one in found.items() if (name, of) == (model, regime)]
+        if len(every) > 1:
+            over = {name: asdict(robustness.over_seeds([one[name].value for one in every])) for name in every[0]}
+            rows.append({"model": model, "regime": regime, "figures": over})
+    return rows
+
+
+def _gallery(figures: Figures, label: str, images: Tensor) -> bytes:
+    def shown(one: Fragility) -> tuple[NDArray[np.uint8], str]:
+        image = images[one.image]
+        caption = f"#{one.image}, a {one.digit}\n{one.right:.0%} right"
+        if one.breaking is None:
+            return image.numpy(), f"{caption}\nnever breaks"
+        dx, dy, called = astuple(one.breaking)
+        moved = shift(image.unsqueeze(0), dx, dy, figures.about.regime)[0]
+        return moved.numpy(), f"{caption}\n({dx}, {dy}): {called}"
+
+    rows = {
+        "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": [
+            shown(one) for one in figures.fragility[:SHOWN]
+        ],
+        "most robust": [shown(one) for one in figures.fragility[: -SHOWN - 1 : -1]],
+    }
+    return plots.gallery(rows, f"{label}, regime {figures.about.regime}: digits classified right unshifted")

@@ -5,16 +5,17 @@ doesn't know before anything is done with it.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from shiftlab import models
 from shiftlab.errors import UserError
 
-DataName = Literal["mnist", "digits"]
+SourceName = Literal["mnist", "digits"]
+RegimeName = Literal["zero", "circular"]
 RecipeName = Literal["notebook"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -25,12 +26,13 @@ def _known_model(name: str) -> str:
     return name
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must differ from one another, not be {seeds}")
-    return seeds
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"they must differ from one another, not be {values}")
+    return values
 
 
+IMAGE_SIZE = 28  # pixels a side, of every source
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
 
@@ -42,10 +44,27 @@ class _Strict(BaseModel):
 class Data(_Strict):
     """What is learned and tested on."""
 
-    name: DataName
+    name: str  # the source's, or one that begins with it: results never stand under another source's name
+    source: SourceName
     mirrors: list[str]  # addresses of folders that hold the published files; tried before torchvision's own
     validation: int = Field(gt=0)  # images split off the training images
     split_seed: Seed
+    # Pixels a side of the black canvas that images lie on, null for none; even, so that there is a middle.
+    canvas: int | None = Field(ge=IMAGE_SIZE, multiple_of=2, le=2 * 127)
+    placement: Literal["centred", "random"]  # on the canvas, of training and validation images; test images: centred
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the images that models see."""
+        return self.canvas or IMAGE_SIZE
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.name != self.source and not self.name.startswith(f"{self.source}_"):
+            raise ValueError(f"the name of data from {self.source} begins with it, unlike {self.name!r}")
+        if self.placement == "random" and self.canvas is None:
+            raise ValueError("placement is 'random', for which there is room on a canvas alone: set canvas, as to 48")
+        return self
 
 
 class Training(_Strict):
@@ -59,8 +78,11 @@ class Training(_Strict):
 class Evaluation(_Strict):
     """How far and how images are shifted."""
 
-    radius: int = Field(gt=0, lt=28)  # pixels; a shift by the image's own size would leave none of it
-    seed: Seed  # of the evaluation sets that draw a shift for each image
+    radius: int = Field(gt=0)  # pixels
+    regimes: Annotated[list[RegimeName], Field(min_length=1), AfterValidator(_distinct)]
+    images: Annotated[int, Field(gt=0)] | Literal["all"]  # of the test images, for the shifts in two dimensions
+    phase: int = Field(gt=0)  # pixels: the period, of strides and pooling, by which accuracy is looked at
+    seed: Seed  # of the evaluation sets that draw a shift for each image, and of the choice of `images`
 
 
 class Params(_Strict):
@@ -73,6 +95,15 @@ class Params(_Strict):
     models: dict[ModelName, Training] = Field(min_length=1)
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
     evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        radius, size = self.evaluation.radius, self.data.size
+        if radius >= size:
+            raise ValueError(f"evaluation.radius is {radius}, which shifts images of {size}x{size} pixels out of sight")
+        if self.evaluation.phase > radius:
+            raise ValueError(f"evaluation.phase is {self.evaluation.phase}, above evaluation.radius, which is {radius}")
+        return self
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -116,5 +147,5 @@ def _sentence(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's Error
     if error["type"] == "missing":
         return f"{where} is missing"
     if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}"
+        return f"{where}: {error['ctx']['error']}" if error["loc"] else f"{error['ctx']['error']}"
     return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,6 +1,7 @@
 """Every picture, and the only importer of matplotlib. Each function draws one figure and returns it as PNG bytes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -8,9 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from shiftlab.robustness import CLASSES, Accuracy
-
-Curve = Sequence[tuple[int, Accuracy]]  # (step in pixels, accuracy there)
+from shiftlab.robustness import CLASSES, Estimate
 
 AXIS_LABELS = {
     "x": "shift to the right (pixels)",
@@ -18,46 +17,146 @@ AXIS_LABELS = {
     "diagonal": "shift to the lower right (pixels along each axis)",
 }
 
+Floats = NDArray[np.float64]
 
-def curves(by_direction: Mapping[str, Mapping[str, Curve]], data: str) -> bytes:
-    """Accuracy against shift, a panel for each direction, a line with its interval for each model.
 
-    Args:
-        by_direction: direction -> model's label -> curve.
-        data: name of the data set, for the title.
-    """
-    figure = Figure(figsize=(4.6 * len(by_direction), 4.2), layout="constrained")
-    panels: list[Axes] = list(figure.subplots(1, len(by_direction), sharey=True, squeeze=False)[0])
-    images = 0
-    for axes, (direction, models) in zip(panels, by_direction.items(), strict=True):
-        for label, curve in models.items():
-            steps = [step for step, _ in curve]
-            axes.plot(steps, [point.accuracy for _, point in curve], marker=".", label=label)
-            axes.fill_between(steps, [point.low for _, point in curve], [point.high for _, point in curve], alpha=0.25)
-            images = curve[0][1].images
-        axes.set_xlabel(AXIS_LABELS[direction])
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy")
-    panels[0].set_ylim(0, 1.02)
-    panels[0].legend(loc="lower center")
-    figure.suptitle(
-        f"Accuracy on shifted {data} test images (n = {images:,}; vacated pixels black; band: 95% Wilson interval)"
-    )
+@dataclass(frozen=True)
+class Line:
+    """Points of one line, left to right, with an interval for each where there are intervals."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    interval: tuple[Sequence[float], Sequence[float]] | None = None  # low, high
+
+    @classmethod
+    def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
+        """Estimates with their intervals."""
+        low, high = [one.low for one in estimates], [one.high for one in estimates]
+        return cls(x, [one.value for one in estimates], (low, high))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one pair of axes shows: labels -> lines."""
+
+    lines: Mapping[str, Line]
+    x_label: str
+    y_label: str
+    title: str = ""
+    y_limits: tuple[float, float] | None = (0, 1.02)
+
+
+def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best") -> bytes:
+    """Panels in rows of equal length; those of a row share the vertical axis, those of a column the horizontal one."""
+    columns = len(rows[0])
+    heights = [3.4] + [2.0 if len(rows) > 1 else 3.4] * (len(rows) - 1)
+    figure = Figure(figsize=(max(4.4 * columns, 8), sum(heights) + 0.8), layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights)
+    for axes_row, row in zip(grid, rows, strict=True):
+        for axes, panel in zip(axes_row, row, strict=True):
+            _draw(axes, panel)
+            axes.label_outer()
+    if len(rows[0][0].lines) > 1:
+        grid[0, 0].legend(loc=legend, fontsize=8)
+    figure.suptitle(title)
     return _png(figure)
 
 
-def confusion(matrix: NDArray[np.int64], title: str) -> bytes:
-    """A confusion matrix `(10, 10)` of counts: rows actual, columns predicted, shaded by the row's share."""
-    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
-    axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xticks=CLASSES, yticks=CLASSES, xlabel="predicted digit", ylabel="actual digit", title=title)
-    figure.colorbar(image, label="share of the actual digit's images")
+def _draw(axes: Axes, panel: Panel) -> None:
+    for label, line in panel.lines.items():
+        (drawn,) = axes.plot(line.x, line.y, marker=".", label=label)
+        if line.interval:
+            axes.fill_between(line.x, *line.interval, alpha=0.25, color=drawn.get_color())
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+    if panel.y_limits:
+        axes.set_ylim(*panel.y_limits)
+    axes.grid(alpha=0.3)
+
+
+def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[float, float] | None = (0, 1)) -> bytes:
+    """Maps over the grid side by side, a row for each figure and a column for each model.
+
+    Args:
+        rows: figure's name -> model's label -> `(D, D)`, as robustness.py has them.
+        limits: of the colour scale that all share; none gives each row its own, from 0 to its maximum.
+    """
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(3.3 * columns + 1.2, 3.3 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    for axes_row, (name, of_models) in zip(grid, rows.items(), strict=True):
+        low, high = limits or (0, max(float(np.nanmax(values)) for values in of_models.values()))
+        for axes, (label, values) in zip(axes_row, of_models.items(), strict=True):
+            reach = len(values) / 2
+            image = axes.imshow(values, vmin=low, vmax=high, cmap="viridis", extent=(-reach, reach, reach, -reach))
+            axes.set(title=f"{label}: {name}", xlabel="dx, right (pixels)", ylabel="dy, down (pixels)")
+            axes.label_outer()
+        if limits is None:
+            figure.colorbar(image, ax=list(axes_row), shrink=0.9)
+    if limits:
+        figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9 / len(rows) + 0.1)
+    figure.suptitle(title)
+    return _png(figure)
+
+
+def phases(tables: Mapping[str, Floats], title: str) -> bytes:
+    """Accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
+
+    Args:
+        tables: model's label -> `(period, period)`: row dy, column dx.
+    """
+    figure = Figure(figsize=(3.9 * len(tables), 3.6), layout="constrained")
+    for axes, (label, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        image = axes.imshow(table, cmap="viridis")
+        middle = (table.max() + table.min()) / 2
+        for (row, column), value in np.ndenumerate(table):
+            colour = "white" if value < middle else "black"
+            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        ticks = range(len(table))
+        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {len(table)}", ylabel=f"dy mod {len(table)}", title=label)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    figure.suptitle(title)
+    return _png(figure)
+
+
+def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: str) -> bytes:
+    """Confusion matrices `(10, 10)` of counts, rows actual, columns predicted, shaded by the row's share.
+
+    Args:
+        matrices: row's name -> column's name -> matrix.
+    """
+    columns = max(map(len, matrices.values()))
+    figure = Figure(figsize=(5.4 * columns + 0.9, 5.2 * len(matrices) + 0.4), layout="constrained")
+    grid = figure.subplots(len(matrices), columns, squeeze=False)
+    for axes_row, (row_name, row) in zip(grid, matrices.items(), strict=True):
+        for axes, (name, matrix) in zip(axes_row, row.items(), strict=True):
+            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+            image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+            for (actual, predicted), count in np.ndenumerate(matrix):
+                if count:
+                    colour = "white" if share[actual, predicted] > 0.5 else "black"
+                    axes.text(predicted, actual, str(count), ha="center", va="center", color=colour, fontsize=8)
+            axes.set(xticks=CLASSES, yticks=CLASSES, xlabel="predicted digit", ylabel="actual digit")
+            axes.set_title(", ".join(filter(None, [row_name, name])))
+    figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual digit's images", shrink=0.7)
+    figure.suptitle(title)
+    return _png(figure)
+
+
+def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
+    """Images `(H, W)` with captions, in named rows."""
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(1.45 * columns, 2.15 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (name, entries) in zip(grid, rows.items(), strict=True):
+        for axes in axes_row:
+            axes.set_axis_off()
+        for axes, (image, caption) in zip(axes_row, entries, strict=False):
+            axes.set_axis_on()
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_xlabel(caption, fontsize=8)
+        axes_row[0].set_title(name, loc="left", fontsize=10).set_in_layout(False)  # it may reach over its neighbours
+    figure.suptitle(title)
     return _png(figure)
 
 
@@ -74,11 +173,12 @@ def one_image(
     """
     labels = [label for by_model in answers.values() for label in by_model]
     figure = Figure(figsize=(3.6 * len(pictures), 4.1 + 0.2 * len(labels) / len(pictures)), layout="constrained")
-    panels = figure.subplots(1, len(pictures), squeeze=False)[0]
+    shown = figure.subplots(1, len(pictures), squeeze=False)[0]
     width = max(map(len, labels))
-    for axes, (caption, image) in zip(panels, pictures.items(), strict=True):
+    for axes, (caption, image) in zip(shown, pictures.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set(xticks=[0, 7, 14, 21], yticks=[0, 7, 14, 21], title=caption)
+        ticks = range(0, len(image), 7)
+        axes.set(xticks=ticks, yticks=ticks, title=caption)
         lines = [f"{label:<{width}}  {digit}  p = {p:.4f}" for label, (digit, p) in answers[caption].items()]
         axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
     figure.suptitle(title)
@@ -87,5 +187,5 @@ def one_image(
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -14,11 +15,25 @@ from safetensors import SafetensorError, safe_open
 
 from shiftlab import files
 from shiftlab.errors import UserError
+from shiftlab.params import RegimeName
 
 
 @dataclass(frozen=True)
-class SetPredictions:
-    """A model's answers on a named evaluation set, for each of its N images."""
+class About:
+    """What the predictions are of."""
+
+    data: str  # name of the data set
+    data_sha256: str  # of its file
+    weights_sha256: str  # of the weights file
+    size: int  # of the images, pixels a side
+    regime: RegimeName
+    parameters: int  # the model's
+    multiply_adds: int  # of one image's forward pass
+
+
+@dataclass(frozen=True)
+class OnSet:
+    """The answers on a named evaluation set, for each of the N test images."""
 
     shifts: NDArray[np.int8]  # (N, 2): dx, dy in pixels
     predicted: NDArray[np.uint8]  # (N,)
@@ -26,30 +41,44 @@ class SetPredictions:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """A model's answers on N test images."""
+class OnGrid:
+    """The answers for every shift within a radius, on M of the test images."""
 
-    data: str  # name of the data set
-    data_sha256: str  # of its file
-    weights_sha256: str  # of the weights file
+    images: NDArray[np.int32]  # (M,): which
+    shifts: NDArray[np.int8]  # (S, 2): as `shifts.grid` gives them
+    predicted: NDArray[np.uint8]  # (S, M)
+    confidence: NDArray[np.float16]  # (S, M): the probability given to the predicted class
+    euclidean: NDArray[np.float16]  # (S, M): distance of the class probabilities from the unshifted image's
+    cosine: NDArray[np.float16]  # (S, M): the same, one minus the cosine of the angle between them
+    ink: NDArray[np.float32]  # (S,): share of the images' raw intensity that is still in the frame
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One model's answers in one regime, on N test images."""
+
+    about: About
     labels: NDArray[np.uint8]  # (N,)
-    sets: dict[str, SetPredictions]
-    shifts: NDArray[np.int8]  # (S, 2): every shift along the three directions, once, centre included
-    predicted: NDArray[np.uint8]  # (S, N)
+    sets: dict[str, OnSet]
+    line_shifts: NDArray[np.int8]  # (L, 2): every shift along the three directions, once, centre included
+    on_lines: NDArray[np.uint8]  # (L, N): the predicted class
+    fractions: NDArray[np.float32]  # (F,): shifts to the right by parts of a pixel
+    on_fractions: NDArray[np.uint8]  # (F, N): the predicted class
+    grid: OnGrid
 
     def along(self, line: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """The predictions at each of the shifts in `line`, `(L, 2)` -> `(L, N)`.
+        """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, N)`.
 
         Raises:
             KeyError: a shift that was not computed.
         """
-        rows = {tuple(shift): row for row, shift in enumerate(self.shifts.tolist())}
-        return self.predicted[[rows[tuple(shift)] for shift in line.tolist()]]
+        rows = {tuple(shift): row for row, shift in enumerate(self.line_shifts.tolist())}
+        return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
 
 
-def path(model: str, seed: int) -> Path:
+def path(model: str, seed: int, regime: RegimeName) -> Path:
     """Where the predict stage puts a model's predictions."""
-    return Path("predictions", f"{model}-{seed}.safetensors")
+    return Path("predictions", f"{model}-{seed}-{regime}.safetensors")
 
 
 def save(predictions: Predictions, path: Path) -> None:
@@ -58,16 +87,12 @@ def save(predictions: Predictions, path: Path) -> None:
     Raises:
         OSError: as `files.write`.
     """
-    tensors: dict[str, NDArray[np.generic]] = {
-        "labels": predictions.labels,
-        "shifts": predictions.shifts,
-        "predicted": predictions.predicted,
-    }
+    own = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
+    tensors = {**own, **_prefixed("grid", predictions.grid)}
     for name, answers in predictions.sets.items():
-        tensors |= {f"sets.{name}.{key}": array for key, array in vars(answers).items()}
-    about = {key: getattr(predictions, key) for key in ("data", "data_sha256", "weights_sha256")}
+        tensors |= _prefixed(f"sets.{name}", answers)
     # One entry of metadata, as in weights.py.
-    metadata = {"about": json.dumps({**about, "sets": list(predictions.sets)})}
+    metadata = {"about": json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})}
     files.write(path, safetensors.numpy.save(tensors, metadata))
 
 
@@ -81,24 +106,29 @@ def load(path: Path) -> Predictions:
         with safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        sets = {
-            name: SetPredictions(**{key: tensors[f"sets.{name}.{key}"] for key in SetPredictions.__annotations__})
-            for name in about["sets"]
-        }
-        arrays = {key: tensors[key] for key in ("labels", "shifts", "predicted")}
-        return Predictions(**{**about, "sets": sets}, **arrays)
+        sets = {name: OnSet(**_taken(f"sets.{name}.", tensors)) for name in about.pop("sets")}
+        grid = OnGrid(**_taken("grid.", tensors))
+        return Predictions(about=About(**about), sets=sets, grid=grid, **tensors)
     except FileNotFoundError:
         raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
 
 
-def keep_only(wanted: Iterable[tuple[str, int]]) -> None:
+def keep_only(wanted: Iterable[Path]) -> None:
     """Delete the predictions that an earlier choice of models and seeds left; DVC's cache has them.
 
     The compare stage depends on the whole folder, since dvc.yaml can't list the files of a matrix. A leftover
     would change the folder's digest, and dvc.lock with it.
     """
-    paths = {path(model, seed) for model, seed in wanted}
-    for leftover in set(Path("predictions").glob("*.safetensors")) - paths:
+    for leftover in set(Path("predictions").glob("*.safetensors")) - set(wanted):
         leftover.unlink()
+
+
+def _prefixed(prefix: str, arrays: object) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{key}": array for key, array in vars(arrays).items()}
+
+
+def _taken(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Take the arrays whose names begin with `prefix` out of `tensors`."""
+    return {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}

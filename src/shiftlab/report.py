@@ -1,29 +1,227 @@
-"""The comparison as people read it. Every number of the README's table passes through here."""
+"""The comparison as people read it: tables in Markdown, and the report, one HTML file that needs nothing else.
 
+Everything here takes the comparison stage's summary, the content of metrics/comparison.json.
+"""
+
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-def table(comparison: Mapping[str, Any]) -> str:
-    """A Markdown table, a line for each model and seed, and the sentence that says what its numbers are.
+SETS = ("clean", "right5", "right4", "translate3", "random5")
+SUMMARY = {
+    "grid": "accuracy over the grid",
+    "consistency": "consistency",
+    "agreement": "agreement with unshifted",
+    "worst_case": "worst case within 3 px",
+    "euclidean": "sensitivity (L2)",
+    "cosine": "sensitivity (cosine)",
+}
+SIGNIFICANT = 0.05
 
-    Args:
-        comparison: what the compare stage writes to metrics/comparison.json.
-    """
-    sets = list(comparison["models"][0]["sets"])
-    lines = [
-        "| model | seed | " + " | ".join(sets) + " |",
-        "|---|---|" + "---|" * len(sets),
-    ]
-    for entry in comparison["models"]:
-        cells = [
-            f"{100 * share['accuracy']:.2f} [{100 * share['low']:.2f}, {100 * share['high']:.2f}]"
-            for share in entry["sets"].values()
-        ]
-        lines.append(f"| {entry['model']} | {entry['seed']} | " + " | ".join(cells) + " |")
+Summary = Mapping[str, Any]
+
+
+def tables(summary: Summary) -> str:
+    """The figures of every model as two tables in Markdown, each with the sentence that says what its numbers are."""
+    regimes = list(dict.fromkeys(entry["regime"] for entry in summary["models"]))
+    first = regimes[0]
+    names = [name for name in summary["models"][0]["figures"] if name not in SUMMARY]
+    lines = ["| model | seed | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for entry in summary["models"]:
+        if entry["regime"] == first:
+            cells = [percent(entry["figures"][name]) for name in names]
+            lines.append(f"| {entry['model']} | {entry['seed']} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"Accuracy in % on the {comparison['images']:,} test images of **{comparison['data']}**, with 95% Wilson "
-        "intervals. Regime `zero`: same frame, vacated pixels black, ink past the edge lost.",
+        f"Accuracy in % on the {summary['images']:,} test images of **{summary['data']}**, with 95% Wilson intervals. "
+        f"{regime_in_words(first, summary)}",
+        "",
+        "| regime | model | seed | " + " | ".join(SUMMARY.values()) + " | parameters | multiply-adds |",
+        "|---|---|---|" + "---|" * (len(SUMMARY) + 2),
     ]
+    for entry in summary["models"]:
+        figures = entry["figures"]
+        cells = [percent(figures[name]) for name in list(SUMMARY)[:4]]
+        cells += [plain(figures[name]) for name in list(SUMMARY)[4:]]
+        cost = f"{entry['parameters']:,} | {entry['multiply_adds']:,}"
+        lines.append(f"| {entry['regime']} | {entry['model']} | {entry['seed']} | {' | '.join(cells)} | {cost} |")
+    lines += ["", grid_in_words(summary)]
     return "\n".join(lines) + "\n"
+
+
+def regime_in_words(regime: str, summary: Summary) -> str:
+    """What happens at the edge."""
+    if regime == "circular":
+        return "Regime `circular`: content wraps round, nothing is lost."
+    if summary["size"] > 28:
+        return (
+            f"Regime `canvas`: the digits move on a black canvas of {summary['size']}x{summary['size']} pixels, "
+            "vacated pixels black."
+        )
+    return "Regime `zero`: same frame, vacated pixels black, ink past the edge lost."
+
+
+def grid_in_words(summary: Summary) -> str:
+    """What the figures of the grid are taken over."""
+    radius = summary["radius"]
+    return (
+        f"Over all {(2 * radius + 1) ** 2:,} integer shifts of up to {radius} pixels along each axis, on "
+        f"{summary['grid_images']:,} test images, with 95% intervals: Wilson's for the worst case, else from a "
+        "bootstrap over images. Shares in %."
+    )
+
+
+def percent(one: Mapping[str, float]) -> str:
+    """An estimate in 0..1 and its interval, in %."""
+    return f"{100 * one['value']:.2f} [{100 * one['low']:.2f}, {100 * one['high']:.2f}]"
+
+
+def plain(one: Mapping[str, float]) -> str:
+    """An estimate and its interval."""
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
+def probability(p: float) -> str:
+    """A p-value as people write it."""
+    if p < 1e-300:
+        return "p < 1e-300"
+    return f"p = {p:.2g}" if p < 0.001 else f"p = {p:.3f}"
+
+
+def answer(summary: Summary) -> list[str]:
+    """The question's answer in sentences, made from the numbers of the first seed."""
+    first_seed = summary["models"][0]["seed"]
+    regimes = list(dict.fromkeys(entry["regime"] for entry in summary["models"]))
+    sentences = []
+    for regime in regimes:
+        entries = [one for one in summary["models"] if one["regime"] == regime and one["seed"] == first_seed]
+        figures = {one["model"]: {name: value["value"] for name, value in one["figures"].items()} for one in entries}
+        sentences.append(_moved(regime, figures, summary))
+        if len(figures) > 1:
+            sentences.append(_ahead(figures, summary["differences"][regime]))
+        sentences.append(_over_grid(figures, summary))
+    return sentences
+
+
+def _moved(regime: str, figures: Mapping[str, Mapping[str, float]], summary: Summary) -> str:
+    ranked = sorted(figures, key=lambda model: -figures[model]["right5"])
+    shifted = _enumerate(f"{model} {100 * figures[model]['right5']:.1f}%" for model in ranked)
+    clean = _enumerate(f"{model} {100 * figures[model]['clean']:.1f}%" for model in ranked)
+    return (
+        f"In regime {regime}, with every one of the {summary['images']:,} test images of {summary['data']} moved 5 "
+        f"pixels to the right, the share classified right is: {shifted}. Unmoved it is: {clean}."
+    )
+
+
+def _ahead(figures: Mapping[str, Mapping[str, float]], differences: list[Mapping[str, Any]]) -> str:
+    best, second, *_ = sorted(figures, key=lambda model: -figures[model]["right5"])
+    (tested,) = (
+        one
+        for one in differences
+        if one["evaluation_set"] == "right5" and {one["first"], one["second"]} == {best, second}
+    )
+    verdict = "significant" if tested["corrected"] < SIGNIFICANT else "not significant"
+    return (
+        f"The most robust to this shift is {best}, ahead of {second} by {100 * abs(tested['by']):.1f} percentage "
+        f"points. The difference is {verdict} (McNemar's exact test, {probability(tested['corrected'])} after Holm's "
+        "correction)."
+    )
+
+
+def _over_grid(figures: Mapping[str, Mapping[str, float]], summary: Summary) -> str:
+    ranked = sorted(figures, key=lambda model: -figures[model]["grid"])
+    parts = _enumerate(
+        f"{model} {100 * figures[model]['grid']:.1f}% right and {100 * figures[model]['consistency']:.1f}% consistent"
+        for model in ranked
+    )
+    return f"Over all shifts of up to {summary['radius']} pixels: {parts}."
+
+
+def _enumerate(parts: Any) -> str:
+    *rest, last = parts
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+# Published figures that PROTOCOL.md names: source, what, model of ours or None, set, published %, why ours may differ.
+PUBLISHED = [
+    ("the notebook", "MLP, clean", "mlp", "clean", "97.89", "it trained on all 60,000 images"),
+    ("the notebook", "LeNet-5, clean", "lenet", "clean", "98.70", "it trained on all 60,000 images"),
+    ("the notebook", "ResNet-18, clean", "resnet", "clean", "99.04", "it trained on all 60,000 images"),
+    ("CS671, assignment 2", "MLP, clean", "mlp", "clean", "97.47", "other layers and recipe"),
+    ("CS671, assignment 2", "MLP, 4 pixels to the right", "mlp", "right4", "43.24", "other layers and recipe"),
+    ("CS671, assignment 2", "small CNN, clean", "lenet", "clean", "98.95", "ReLU and max pooling, ours is LeNet-5"),
+    (
+        *("CS671, assignment 2", "small CNN, 4 pixels to the right", "lenet", "right4", "69.58"),
+        "ReLU and max pooling, ours is LeNet-5",
+    ),
+    (
+        *("slacml-school", "MLP, offsets -10..+9 on a 48x48 canvas", None, None, "13.07"),
+        "on a canvas: run `dvc exp run -S data=mnist_canvas`",
+    ),
+    (
+        *("slacml-school", "CNN with global max pooling, the same", None, None, "96.57"),
+        "on a canvas, and none of the three models pools globally",
+    ),
+    (
+        *("jinseokm.github.io", "CNN with 0, 1, 2 pooling layers", None, None, "68.6, 71.8, 84.3"),
+        "other networks: they differ in pooling alone",
+    ),
+    (
+        *("BlurPool (Zhang 2019)", "consistency of ResNet-18 on ImageNet, without and with", None, None),
+        *("85.11, 88.36", "other images, and random pairs of shifts by up to 32 of 224 pixels"),
+    ),
+]
+
+
+def published(summary: Summary) -> list[dict[str, str]]:
+    """Published figures, of which MNIST alone has any, beside ours of the same thing: regime `zero`, first seed."""
+    if summary["data"] != "mnist":
+        return []
+    first_seed = summary["models"][0]["seed"]
+    ours = {
+        entry["model"]: entry["figures"]
+        for entry in summary["models"]
+        if entry["regime"] == "zero" and entry["seed"] == first_seed
+    }
+    rows = []
+    for source, what, model, name, theirs, reason in PUBLISHED:
+        known = model in ours and name is not None
+        rows.append(
+            {
+                "source": source,
+                "what": what,
+                "theirs": theirs,
+                "ours": percent(ours[model][name]) if known else "not measured by this run",
+                "reason": reason,
+            }
+        )
+    return rows
+
+
+def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
+    """The report as HTML.
+
+    Args:
+        pictures: PNG by name, as `comparison.pictures` gives them.
+    """
+    environment = Environment(
+        loader=PackageLoader("shiftlab", "."),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "plain": plain, "probability": probability}
+    regimes = list(dict.fromkeys(entry["regime"] for entry in summary["models"]))
+    return environment.get_template("report.html").render(
+        summary=summary,
+        answer=answer(summary),
+        regimes={regime: regime_in_words(regime, summary).replace("`", "") for regime in regimes},
+        sets=[name for name in summary["models"][0]["figures"] if name not in SUMMARY],
+        columns=SUMMARY,
+        grid_in_words=grid_in_words(summary),
+        published=published(summary),
+        pictures={name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in pictures.items()},
+    )

@@ -1,4 +1,4 @@
-"""Translations of a batch, lines of shifts, and the named evaluation sets. See PROTOCOL.md, "The shift"."""
+"""Translations of images, grids of shifts, and the named evaluation sets. See PROTOCOL.md, "The shift"."""
 
 from __future__ import annotations
 
@@ -8,58 +8,84 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # evaluation needs no more than the shifts' names and lines, and not PyTorch's import
+from shiftlab.errors import UserError
+from shiftlab.params import RegimeName
+
+if TYPE_CHECKING:  # evaluation needs no more than the shifts' names and grids, and not PyTorch's import
     from torch import Tensor
 
 Shifts = NDArray[np.int8]  # `(N, 2)`: dx pixels to the right, dy pixels down
 
-
-def shift(images: Tensor, dx: int, dy: int) -> Tensor:
-    """Move the content `dx` pixels right and `dy` down; vacated pixels are 0, ink past the edge is lost.
-
-    Regime `zero`. A shift by the image's size or more leaves nothing.
-
-    Args:
-        images: raw, any dtype, `(..., H, W)`.
-
-    Returns:
-        A new tensor of the same shape and dtype.
-    """
-    height, width = images.shape[-2:]
-    moved = images.new_zeros(images.shape)
-    rows, columns = height - abs(dy), width - abs(dx)
-    if rows > 0 and columns > 0:
-        top, left = max(dy, 0), max(dx, 0)
-        source_top, source_left = max(-dy, 0), max(-dx, 0)
-        moved[..., top : top + rows, left : left + columns] = images[
-            ..., source_top : source_top + rows, source_left : source_left + columns
-        ]
-    return moved
+# How torch.nn.functional.pad continues an image past its edge, which is all that tells the regimes apart.
+PADDING: dict[RegimeName, str] = {"zero": "constant", "circular": "circular"}
 
 
-def shift_each(images: Tensor, shifts: Shifts) -> Tensor:
-    """Move every image by a shift of its own.
+def surround(images: Tensor, radius: int, regime: RegimeName) -> Tensor:
+    """What lies `radius` pixels around the images, with them in the middle: all that a shift can bring into the frame.
 
     Args:
         images: raw, any dtype, `(N, H, W)`.
-        shifts: `(N, 2)`.
+        radius: in `circular` at most the images' size.
 
     Returns:
-        A new tensor of the same shape and dtype as `images`.
+        `(N, H + 2 radius, W + 2 radius)`, same dtype.
     """
+    from torch.nn.functional import pad
+
+    return pad(images.unsqueeze(1), (radius,) * 4, mode=PADDING[regime]).squeeze(1)
+
+
+def window(surrounded: Tensor, radius: int, dx: int, dy: int) -> Tensor:
+    """The images moved `dx` pixels right and `dy` down, as a view into what `surround` made of them.
+
+    Args:
+        surrounded: `(N, H + 2 radius, W + 2 radius)`.
+        dx, dy: at most `radius` either way.
+
+    Returns:
+        `(N, H, W)`.
+    """
+    height, width = (side - 2 * radius for side in surrounded.shape[-2:])
+    top, left = radius - dy, radius - dx
+    return surrounded[..., top : top + height, left : left + width]
+
+
+def shift(images: Tensor, dx: int, dy: int, regime: RegimeName = "zero") -> Tensor:
+    """Raw images of any dtype, `(N, H, W)`, moved `dx` pixels right and `dy` down; same shape and dtype."""
+    radius = max(abs(dx), abs(dy))
+    return window(surround(images, radius, regime), radius, dx, dy)
+
+
+def shift_each(images: Tensor, shifts: Shifts, regime: RegimeName = "zero") -> Tensor:
+    """Raw images `(N, H, W)`, each moved by its own of `shifts`, `(N, 2)`; same shape and dtype."""
     moved = images.new_empty(images.shape)
     distinct, which = np.unique(shifts, axis=0, return_inverse=True)
     for index, (dx, dy) in enumerate(distinct.tolist()):
         members = np.flatnonzero(which == index)
-        moved[members] = shift(images[members], dx, dy)
+        moved[members] = shift(images[members], dx, dy, regime)
     return moved
+
+
+def shift_by_fraction(surrounded: Tensor, radius: int, dx: float) -> Tensor:
+    """The images moved right by a part of a pixel, each pixel mixed of its two neighbours (bilinear).
+
+    Args:
+        surrounded: `(N, H + 2 radius, W + 2 radius)`, of `surround`.
+        dx: in pixels, at least 0 and below `radius`.
+
+    Returns:
+        float32 in 0..255, `(N, H, W)`.
+    """
+    whole = int(dx)
+    part = dx - whole
+    return window(surrounded, radius, whole, 0) * (1 - part) + window(surrounded, radius, whole + 1, 0) * part
 
 
 def _all_by(dx: int, dy: int) -> Callable[[int, np.random.Generator], NDArray[np.int64]]:
     return lambda count, _: np.tile([dx, dy], (count, 1))
 
 
-# A fourth way to shift the test set is one more line. PROTOCOL.md, "Named evaluation sets", says why these.
+# A further way to shift the test set is one more line. PROTOCOL.md, "Named evaluation sets", says why these.
 NAMED_SETS: dict[str, Callable[[int, np.random.Generator], NDArray[np.int64]]] = {
     "clean": _all_by(0, 0),
     "right5": _all_by(5, 0),
@@ -80,7 +106,40 @@ def named_set(name: str, count: int, seed: int) -> Shifts:
 # A direction's unit step. The diagonal goes to the lower right.
 DIRECTIONS: dict[str, tuple[int, int]] = {"x": (1, 0), "y": (0, 1), "diagonal": (1, 1)}
 
+FRACTIONS = np.arange(0, 2.25, 0.25)  # pixels to the right, of the sub-pixel curve
+
 
 def line(direction: str, radius: int) -> Shifts:
     """The shifts of -radius..radius steps along a direction, `(2 * radius + 1, 2)`."""
     return np.outer(np.arange(-radius, radius + 1), DIRECTIONS[direction]).astype(np.int8)
+
+
+def grid(radius: int) -> Shifts:
+    """Every integer shift of at most `radius` pixels along each axis, `((2 * radius + 1)^2, 2)`, row by row."""
+    dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return np.stack([dx.ravel(), dy.ravel()], axis=1).astype(np.int8)
+
+
+def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
+    """Which of the images with these labels, `(N,)`, the grid is evaluated on: each digit in its share, in order.
+
+    Args:
+        count: how many, or "all".
+
+    Raises:
+        UserError: there are fewer images than `count`, or fewer than one for each digit were asked for.
+    """
+    from sklearn.model_selection import train_test_split  # only the predict stage pays for the import
+
+    everything = np.arange(len(labels), dtype=np.int32)
+    if count in ("all", len(labels)):
+        return everything
+    try:
+        taken, _ = train_test_split(everything, train_size=count, random_state=seed, stratify=labels)
+    except ValueError as error:
+        raise UserError(
+            f"evaluation.images is {count}, which can't be drawn from {len(labels):,} test images ({error}): "
+            "choose another number, or all of them with `-S evaluation=full`"
+        ) from None
+    drawn: NDArray[np.int32] = np.sort(taken)
+    return drawn

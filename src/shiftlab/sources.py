@@ -18,7 +18,7 @@ from tqdm import tqdm
 from shiftlab import files
 from shiftlab.data import Examples
 from shiftlab.errors import UserError
-from shiftlab.params import DataName
+from shiftlab.params import SourceName
 
 ATTEMPTS = 3  # a mirror's chances with one file
 BACK_OFF_S = 1.0  # before the second; doubled before each one more
@@ -37,8 +37,8 @@ class _BrokenError(_RefusedError):
     """A mirror's answer that the next attempt may better."""
 
 
-def acquire(name: DataName, folder: Path, mirrors: Sequence[str]) -> tuple[Examples, Examples]:
-    """Training and test images of the data set `name`.
+def acquire(name: SourceName, folder: Path, mirrors: Sequence[str]) -> tuple[Examples, Examples]:
+    """Training and test images of the source `name`.
 
     Args:
         folder: where downloaded files are kept; a verified file in it is not fetched again.
@@ -62,7 +62,8 @@ def mnist(folder: Path, mirrors: Sequence[str]) -> tuple[Examples, Examples]:
 
     published = dict(MNIST.resources)
     own = os.environ.get("SHIFTLAB_MIRROR")
-    addresses = [*([own] if own else []), *mirrors, *MNIST.mirrors]
+    fetched = Path(os.environ.get("DVC_ROOT", ""), "data", "mnist")  # what lies on a canvas is the same four files
+    addresses = [*([own] if own else []), *([str(fetched)] if fetched.exists() else []), *mirrors, *MNIST.mirrors]
     for name, md5 in published.items():
         if not (folder / name).exists() or _md5((folder / name).read_bytes()) != md5:
             files.write(folder / name, fetch(name, md5, addresses))
@@ -93,7 +94,7 @@ def digits(folder: Path, mirrors: Sequence[str]) -> tuple[Examples, Examples]:  
     return split(everything, size=len(everything) // 5, seed=0)
 
 
-SOURCES: dict[DataName, Callable[[Path, Sequence[str]], tuple[Examples, Examples]]] = {
+SOURCES: dict[SourceName, Callable[[Path, Sequence[str]], tuple[Examples, Examples]]] = {
     "mnist": mnist,
     "digits": digits,
 }

@@ -2,17 +2,30 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
+
+from shiftlab.params import RegimeName
 
 
 def model_and_seed(description: str) -> argparse.Namespace:
     """The arguments of a stage that works on one model: `model` and `seed`."""
+    return _parser(description).parse_args()
+
+
+def model_seed_and_regime(description: str) -> argparse.Namespace:
+    """The arguments of a stage that works on one model in one regime: `model`, `seed` and `regime`."""
+    parser = _parser(description)
+    parser.add_argument("regime", choices=get_args(RegimeName), help="what happens at the edge of a shifted image")
+    return parser.parse_args()
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", help="name of an architecture that params.yaml selects")
     parser.add_argument("seed", type=int, help="of the weights' first values and the order of the images")
-    return parser.parse_args()
+    return parser
 
 
 def progress(total: int, description: str, done: int = 0) -> "tqdm[Any]":

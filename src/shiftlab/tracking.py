@@ -144,6 +144,18 @@ class Tracker:
         self._client.set_terminated(run.id, "FINISHED")
         return run
 
+    def log_comparison(self, data: str, paths: Iterable[Path]) -> None:
+        """A run that holds a comparison of models: the files and folders at `paths`."""
+        run = self._client.create_run(
+            self._experiment_id,
+            run_name=f"comparison {os.environ.get('DVC_EXP_NAME', '')}".rstrip(),
+            tags={"data": data, **_provenance()},
+        )
+        logged = Run(self._client, run.info.run_id)
+        for path in paths:
+            logged.log_path(path, path.name if path.is_dir() else None)
+        self._client.set_terminated(logged.id, "FINISHED")
+
     def _search(self, condition: str) -> list[entities.Run]:
         """The experiment's runs that meet a condition, the latest first."""
         return self._client.search_runs([self._experiment_id], condition, order_by=["attributes.start_time DESC"])
