@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.project import Project, new_project
 
@@ -16,11 +18,18 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which `dvc repro` has run and its results are committed. Copy it before changing it."""
-    project = new_project(tmp_path_factory.mktemp("reproduced") / "project")
-    project.dvc("repro")
-    project.git("add", "--all")
-    project.git("commit", "--quiet", "--message", "results")
-    return project
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all workers share: one makes the project, the others wait
+    finished = folder / "reproduced" / "finished"
+    with FileLock(folder / "reproduced.lock"):
+        if not finished.exists():
+            project = new_project(folder / "reproduced" / "project")
+            project.dvc("repro")
+            project.git("add", "--all")
+            project.git("commit", "--quiet", "--message", "results")
+            finished.touch()
+    return Project(folder / "reproduced" / "project")
 
 
 @pytest.fixture

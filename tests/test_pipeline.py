@@ -15,8 +15,6 @@ from ruamel.yaml import YAML
 
 from tests.project import Project
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker makes the project that these tests copy
-
 
 def every_run(project: Project) -> list[Run]:
     """Every run in the project's store, the latest first."""

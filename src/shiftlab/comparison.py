@@ -85,7 +85,7 @@ def pictures(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]
         drawn |= {f"{regime}-{name}": picture for name, picture in evaluation.pictures(models).items()}
         drawn[f"{regime}-confusion"] = plots.confusions(
             {label: {name: one.confusions[name] for name in ("clean", "right5")} for label, one in models.items()},
-            f"{regime}: confusion matrices, as they are and 5 pixels to the right",
+            f"regime {regime}: confusion matrices, as they are and 5 pixels to the right",
         )
         for label, figures in models.items():
             drawn[f"{regime}-digits-{label}"] = _gallery(figures, label, images)
@@ -154,7 +154,7 @@ def _over_seeds(found: Found) -> list[dict[str, Any]]:
 def _gallery(figures: Figures, label: str, images: Tensor) -> bytes:
     def shown(one: Fragility) -> tuple[NDArray[np.uint8], str]:
         image = images[one.image]
-        caption = f"#{one.image}, a {one.digit}\n{one.right:.0%} right"
+        caption = f"#{one.image}, a {one.digit}\n{one.right:.1%} right"
         if one.breaking is None:
             return image.numpy(), f"{caption}\nnever breaks"
         dx, dy, called = astuple(one.breaking)

@@ -145,17 +145,17 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: s
 def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
     """Images `(H, W)` with captions, in named rows."""
     columns = max(map(len, rows.values()))
-    figure = Figure(figsize=(1.45 * columns, 2.15 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes_row, (name, entries) in zip(grid, rows.items(), strict=True):
-        for axes in axes_row:
+    figure = Figure(figsize=(1.4 * columns, 2.25 * len(rows) + 0.4), layout="constrained")
+    strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for strip, (name, entries) in zip(strips, rows.items(), strict=True):
+        strip.suptitle(name, x=0.01, ha="left", fontsize=10)
+        shown = strip.subplots(1, columns, squeeze=False)[0]
+        for axes in shown[len(entries) :]:
             axes.set_axis_off()
-        for axes, (image, caption) in zip(axes_row, entries, strict=False):
-            axes.set_axis_on()
+        for axes, (image, caption) in zip(shown, entries, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(caption, fontsize=8)
-        axes_row[0].set_title(name, loc="left", fontsize=10).set_in_layout(False)  # it may reach over its neighbours
     figure.suptitle(title)
     return _png(figure)
 
