@@ -5,7 +5,7 @@ Everything here takes the comparison stage's summary, the content of metrics/com
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -144,40 +144,48 @@ def _enumerate(parts: Any) -> str:
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
-# Published figures that PROTOCOL.md names: source, what, model of ours or None, set, published %, why ours may differ.
+class Published(NamedTuple):
+    """A published figure that PROTOCOL.md names, and what of ours is the same thing, if anything is."""
+
+    source: str
+    what: str
+    theirs: str  # in %
+    reason: str  # why ours may differ, or is missing
+    model: str | None = None
+    figure: str | None = None
+    data: str = "mnist"
+    radius: int | None = None  # of the grid that the figure was taken over
+
+
+NOTEBOOK = "it trained on all 60,000 images, and looked at the test images after every epoch"
+OTHER_MLP = "other layers and recipe"
+OTHER_CNN = "ReLU and max pooling; ours is LeNet-5"
+CANVAS = "theirs has offsets of -10 to 9 pixels; ours, of a run with data=mnist_canvas and evaluation.radius=10, to 10"
 PUBLISHED = [
-    ("the notebook", "MLP, clean", "mlp", "clean", "97.89", "it trained on all 60,000 images"),
-    ("the notebook", "LeNet-5, clean", "lenet", "clean", "98.70", "it trained on all 60,000 images"),
-    ("the notebook", "ResNet-18, clean", "resnet", "clean", "99.04", "it trained on all 60,000 images"),
-    ("CS671, assignment 2", "MLP, clean", "mlp", "clean", "97.47", "other layers and recipe"),
-    ("CS671, assignment 2", "MLP, 4 pixels to the right", "mlp", "right4", "43.24", "other layers and recipe"),
-    ("CS671, assignment 2", "small CNN, clean", "lenet", "clean", "98.95", "ReLU and max pooling, ours is LeNet-5"),
-    (
-        *("CS671, assignment 2", "small CNN, 4 pixels to the right", "lenet", "right4", "69.58"),
-        "ReLU and max pooling, ours is LeNet-5",
+    Published("the notebook", "MLP, clean", "97.89", NOTEBOOK, "mlp", "clean"),
+    Published("the notebook", "LeNet-5, clean", "98.70", NOTEBOOK, "lenet", "clean"),
+    Published("the notebook", "ResNet-18, clean", "99.04", NOTEBOOK, "resnet", "clean"),
+    Published("CS671, assignment 2", "MLP, clean", "97.47", OTHER_MLP, "mlp", "clean"),
+    Published("CS671, assignment 2", "MLP, 4 pixels to the right", "43.24", OTHER_MLP, "mlp", "right4"),
+    Published("CS671, assignment 2", "small CNN, clean", "98.95", OTHER_CNN, "lenet", "clean"),
+    Published("CS671, assignment 2", "small CNN, 4 pixels to the right", "69.58", OTHER_CNN, "lenet", "right4"),
+    Published("slacml-school", "MLP on a 48x48 canvas", "13.07", CANVAS, "mlp", "grid", "mnist_canvas", 10),
+    Published("slacml-school", "CNN with global max pooling, the same", "96.57", "none of the three pools globally"),
+    Published(
+        "jinseokm.github.io", "CNN with 0, 1, 2 pooling layers", "68.6, 71.8, 84.3", "they differ in pooling alone"
     ),
-    (
-        *("slacml-school", "MLP, offsets -10..+9 on a 48x48 canvas", None, None, "13.07"),
-        "on a canvas: run `dvc exp run -S data=mnist_canvas`",
-    ),
-    (
-        *("slacml-school", "CNN with global max pooling, the same", None, None, "96.57"),
-        "on a canvas, and none of the three models pools globally",
-    ),
-    (
-        *("jinseokm.github.io", "CNN with 0, 1, 2 pooling layers", None, None, "68.6, 71.8, 84.3"),
-        "other networks: they differ in pooling alone",
-    ),
-    (
-        *("BlurPool (Zhang 2019)", "consistency of ResNet-18 on ImageNet, without and with", None, None),
-        *("85.11, 88.36", "other images, and random pairs of shifts by up to 32 of 224 pixels"),
+    Published(
+        "BlurPool (Zhang 2019)",
+        "consistency of ResNet-18 on ImageNet, without and with",
+        "85.11, 88.36",
+        "other images, and random pairs of shifts by up to 32 of 224 pixels",
     ),
 ]
 
 
 def published(summary: Summary) -> list[dict[str, str]]:
     """Published figures, of which MNIST alone has any, beside ours of the same thing: regime `zero`, first seed."""
-    if summary["data"] != "mnist":
+    if summary["data"] not in {one.data for one in PUBLISHED}:
         return []
     first_seed = summary["models"][0]["seed"]
     ours = {
@@ -186,16 +194,11 @@ def published(summary: Summary) -> list[dict[str, str]]:
         if entry["regime"] == "zero" and entry["seed"] == first_seed
     }
     rows = []
-    for source, what, model, name, theirs, reason in PUBLISHED:
-        known = model in ours and name is not None
+    for one in PUBLISHED:
+        same = one.model in ours and one.data == summary["data"] and one.radius in (None, summary["radius"])
+        measured = percent(ours[one.model][one.figure]) if same else "not measured by this run"
         rows.append(
-            {
-                "source": source,
-                "what": what,
-                "theirs": theirs,
-                "ours": percent(ours[model][name]) if known else "not measured by this run",
-                "reason": reason,
-            }
+            {"source": one.source, "what": one.what, "theirs": one.theirs, "ours": measured, "reason": one.reason}
         )
     return rows
 
