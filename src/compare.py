@@ -29,7 +29,7 @@ def main() -> None:
     for name, picture in drawn.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
     for name in ("accuracy", "maps"):
-        files.write(Path("reports", f"{name}.png"), drawn[f"{settings.regimes[0]}-{name}"])
+        files.write(Path("reports", f"{name}.png"), drawn[f"{summary['models'][0]['regime']}-{name}"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     files.write(Path("reports/index.html"), report.page(summary, drawn))
     print(comparison.write_summary(summary, Path("metrics/comparison.json"), Path("reports/results.md")))

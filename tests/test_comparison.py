@@ -37,6 +37,13 @@ def test_summary_holds_every_model_in_every_regime(tmp_path: Path) -> None:
     assert tables.count("75.00 [") == 2
 
 
+def test_canvas_goes_by_its_name() -> None:
+    on_canvas: Answers = {("mlp", 0, "zero"): some_predictions(replace(ABOUT, size=48))}
+    summary = comparison.summarise(on_canvas, {key: evaluation.figures(one, 1, 1) for key, one in on_canvas.items()})
+    assert summary["models"][0]["regime"] == "canvas"
+    assert list(summary["differences"]) == ["canvas"]
+
+
 def test_models_are_compared_within_a_regime() -> None:
     differences = comparison.summarise(answers(), found())["differences"]
     assert list(differences) == ["zero", "circular"]

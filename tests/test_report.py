@@ -77,7 +77,9 @@ def test_tables_say_what_their_numbers_are() -> None:
 
 
 def test_canvas_is_called_so() -> None:
-    assert "Regime `canvas`" in report.tables({**SUMMARY, "size": 48})
+    models = [{**one, "regime": "canvas"} for one in SUMMARY["models"]]
+    text = report.tables({**SUMMARY, "size": 48, "models": models})
+    assert "Regime `canvas`: the digits move on a black canvas of 48x48 pixels" in text
 
 
 def test_tables_end_with_one_newline() -> None:

@@ -32,12 +32,12 @@ def summarise(answers: Answers, found: Found) -> dict[str, Any]:
         {
             "model": model,
             "seed": seed,
-            "regime": regime,
+            "regime": evaluation.regime_name(figures.about),
             "parameters": figures.about.parameters,
             "multiply_adds": figures.about.multiply_adds,
             "figures": evaluation.as_json(figures.accuracies | figures.summary),
         }
-        for (model, seed, regime), figures in found.items()
+        for (model, seed, _), figures in found.items()
     ]
     return {
         "data": some.about.data,
@@ -46,7 +46,7 @@ def summarise(answers: Answers, found: Found) -> dict[str, Any]:
         "images": some.images,
         "grid_images": some.grid_images,
         "models": models,
-        "differences": {regime: _differences(answers, regime) for regime in _regimes(found)},
+        "differences": {name: _differences(answers, regime) for regime, name in _regimes(found).items()},
         "over_seeds": _over_seeds(found),
     }
 
@@ -62,14 +62,14 @@ def write_summary(summary: Mapping[str, Any], metrics: Path, results: Path) -> s
 def write_curves(found: Found, folder: Path) -> None:
     """Every model's accuracy against the shift, as a CSV for each regime and direction, for DVC's plots."""
     header = ["model", "shift", *evaluation.ACCURACY]
-    for regime in _regimes(found):
+    for regime, name in _regimes(found).items():
         for direction in DIRECTIONS:
             rows = [
                 (label, step, *astuple(one))
                 for label, figures in of_regime(found, regime).items()
                 for step, one in figures.curves[direction]
             ]
-            files.write(folder / f"{regime}-{direction}.csv", files.table(header, rows))
+            files.write(folder / f"{name}-{direction}.csv", files.table(header, rows))
 
 
 def pictures(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]:
@@ -80,15 +80,15 @@ def pictures(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]
     """
     first = first_seed(found)
     drawn: dict[str, bytes] = {}
-    for regime in _regimes(found):
+    for regime, name in _regimes(found).items():
         models = of_regime(first, regime)
-        drawn |= {f"{regime}-{name}": picture for name, picture in evaluation.pictures(models).items()}
-        drawn[f"{regime}-confusion"] = plots.confusions(
-            {label: {name: one.confusions[name] for name in ("clean", "right5")} for label, one in models.items()},
-            f"regime {regime}: confusion matrices, as they are and 5 pixels to the right",
+        drawn |= {f"{name}-{kind}": picture for kind, picture in evaluation.pictures(models).items()}
+        drawn[f"{name}-confusion"] = plots.confusions(
+            {label: {on: one.confusions[on] for on in ("clean", "right5")} for label, one in models.items()},
+            f"regime {name}: confusion matrices, as they are and 5 pixels to the right",
         )
         for label, figures in models.items():
-            drawn[f"{regime}-digits-{label}"] = _gallery(figures, label, images)
+            drawn[f"{name}-digits-{label}"] = _gallery(figures, label, images)
     drawn["image-0"] = last_cell({key: answers[key] for key in first}, images[0])
     return drawn
 
@@ -126,8 +126,9 @@ def of_regime(by_key: Mapping[Key, Any], regime: RegimeName) -> dict[str, Any]:
     }
 
 
-def _regimes(by_key: Mapping[Key, Any]) -> list[RegimeName]:
-    return list(dict.fromkeys(regime for _, _, regime in by_key))
+def _regimes(found: Found) -> dict[RegimeName, str]:
+    """Every regime and what PROTOCOL.md calls it."""
+    return {regime: evaluation.regime_name(figures.about) for (_, _, regime), figures in found.items()}
 
 
 def _differences(answers: Answers, regime: RegimeName) -> list[dict[str, Any]]:
@@ -147,7 +148,7 @@ def _over_seeds(found: Found) -> list[dict[str, Any]]:
         every = [one.accuracies | one.summary for (name, _, of), one in found.items() if (name, of) == (model, regime)]
         if len(every) > 1:
             over = {name: asdict(robustness.over_seeds([one[name].value for one in every])) for name in every[0]}
-            rows.append({"model": model, "regime": regime, "figures": over})
+            rows.append({"model": model, "regime": _regimes(found)[regime], "figures": over})
     return rows
 
 
@@ -167,4 +168,6 @@ def _gallery(figures: Figures, label: str, images: Tensor) -> bytes:
         ],
         "most robust": [shown(one) for one in figures.fragility[: -SHOWN - 1 : -1]],
     }
-    return plots.gallery(rows, f"{label}, regime {figures.about.regime}: digits classified right unshifted")
+    return plots.gallery(
+        rows, f"{label}, regime {evaluation.regime_name(figures.about)}: digits classified right unshifted"
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab import files, plots, robustness
+from shiftlab.params import IMAGE_SIZE
 from shiftlab.plots import AXIS_LABELS, Line, Panel
 from shiftlab.predictions import About, Predictions
 from shiftlab.robustness import AtRadius, Breaking, ClassScores, Estimate, Fragility
@@ -87,6 +88,11 @@ def figures(answers: Predictions, radius: int, phase: int) -> Figures:
     )
 
 
+def regime_name(about: About) -> str:
+    """The regime as PROTOCOL.md calls it: on a canvas, `zero` is `canvas`."""
+    return "canvas" if about.regime == "zero" and about.size > IMAGE_SIZE else about.regime
+
+
 def write_metrics(found: Figures, path: Path) -> None:
     """The accuracy on every set and the summary of the grid, as JSON that `dvc metrics` shows in one row."""
     values = {name: one.value for name, one in (found.accuracies | found.summary).items()}
@@ -117,7 +123,7 @@ def write_report(found: Figures, model: str, seed: int, folder: Path) -> None:
 def pictures(models: Mapping[str, Figures], who: str = "") -> dict[str, bytes]:
     """All pictures but confusion matrices, by name, as PNG; of one model or of several side by side in one regime."""
     some = next(iter(models.values()))
-    where = f"{some.about.data}, regime {some.about.regime}"
+    where = f"{some.about.data}, regime {regime_name(some.about)}"
     of_all = ", ".join(filter(None, [who, where, f"{some.images:,} images"]))
     of_grid = ", ".join(filter(None, [who, where, f"{some.grid_images:,} images, radius {some.radius}"]))
     return {

@@ -55,7 +55,7 @@ def regime_in_words(regime: str, summary: Summary) -> str:
     """What happens at the edge."""
     if regime == "circular":
         return "Regime `circular`: content wraps round, nothing is lost."
-    if summary["size"] > 28:
+    if regime == "canvas":
         return (
             f"Regime `canvas`: the digits move on a black canvas of {summary['size']}x{summary['size']} pixels, "
             "vacated pixels black."
@@ -184,14 +184,14 @@ PUBLISHED = [
 
 
 def published(summary: Summary) -> list[dict[str, str]]:
-    """Published figures, of which MNIST alone has any, beside ours of the same thing: regime `zero`, first seed."""
+    """Published figures, of which MNIST alone has any, beside ours of the same thing, from the first seed."""
     if summary["data"] not in {one.data for one in PUBLISHED}:
         return []
     first_seed = summary["models"][0]["seed"]
     ours = {
         entry["model"]: entry["figures"]
         for entry in summary["models"]
-        if entry["regime"] == "zero" and entry["seed"] == first_seed
+        if entry["regime"] in ("zero", "canvas") and entry["seed"] == first_seed
     }
     rows = []
     for one in PUBLISHED:
