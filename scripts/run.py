@@ -9,7 +9,7 @@ from shiftlab import data, params, sources
 from shiftlab.errors import UserError, one_sentence
 
 # Two minutes on two cores.
-DEMO = ["data=digits", "models.resnet.epochs=4", "evaluation.radius=7", "evaluation.regimes=[zero]"]
+DEMO = ["data=digits", "models.resnet.epochs=4", "evaluation.radius=5", "evaluation.regimes=[zero]"]
 
 
 def main() -> None:

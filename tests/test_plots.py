@@ -86,3 +86,4 @@ def test_nothing_right_can_be_drawn() -> None:
     assert plots.confusions({"": {"": nothing.astype(np.int64)}}, "nothing").startswith(b"\x89PNG")
     assert plots.maps({"accuracy": {"mlp": nothing}}, "nothing", limits=None).startswith(b"\x89PNG")
     assert plots.maps({"agreement": {"mlp": np.full((3, 3), np.nan)}}, "unknown").startswith(b"\x89PNG")
+    assert plots.gallery({"most fragile": [], "most robust": []}, "nothing").startswith(b"\x89PNG")

@@ -144,7 +144,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: s
 
 def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
     """Images `(H, W)` with captions, in named rows."""
-    columns = max(map(len, rows.values()))
+    columns = max(1, *map(len, rows.values()))  # there may be nothing to show
     figure = Figure(figsize=(1.4 * columns, 2.25 * len(rows) + 0.4), layout="constrained")
     strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for strip, (name, entries) in zip(strips, rows.items(), strict=True):
