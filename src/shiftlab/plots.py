@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ AXIS_LABELS = {
     "y": "shift down (pixels)",
     "diagonal": "shift to the lower right (pixels along each axis)",
 }
+
+LETTERS_PER_INCH = 10  # of a figure's title
 
 Floats = NDArray[np.float64]
 
@@ -58,8 +61,7 @@ def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best") ->
             axes.label_outer()
     if len(rows[0][0].lines) > 1:
         grid[0, 0].legend(loc=legend, fontsize=8)
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -94,8 +96,7 @@ def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[flo
             figure.colorbar(image, ax=list(axes_row), shrink=0.9)
     if limits:
         figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9 / len(rows) + 0.1)
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
 def phases(tables: Mapping[str, Floats], title: str) -> bytes:
@@ -114,8 +115,7 @@ def phases(tables: Mapping[str, Floats], title: str) -> bytes:
         ticks = range(len(table))
         axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {len(table)}", ylabel=f"dy mod {len(table)}", title=label)
         figure.colorbar(image, ax=axes, shrink=0.8)
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
 def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: str) -> bytes:
@@ -138,8 +138,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: s
             axes.set(xticks=CLASSES, yticks=CLASSES, xlabel="predicted digit", ylabel="actual digit")
             axes.set_title(", ".join(filter(None, [row_name, name])))
     figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual digit's images", shrink=0.7)
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
 def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
@@ -156,8 +155,7 @@ def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: 
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(caption, fontsize=8)
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
 def one_image(
@@ -181,11 +179,11 @@ def one_image(
         axes.set(xticks=ticks, yticks=ticks, title=caption)
         lines = [f"{label:<{width}}  {digit}  p = {p:.4f}" for label, (digit, p) in answers[caption].items()]
         axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
-    figure.suptitle(title)
-    return _png(figure)
+    return _png(figure, title)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, title: str) -> bytes:
+    figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
