@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-SETS = ("clean", "right5", "right4", "translate3", "random5")
 SUMMARY = {
     "grid": "accuracy over the grid",
     "consistency": "consistency",
