@@ -31,7 +31,7 @@ test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 ui: setup  ## open MLflow's pages at http://127.0.0.1:$(PORT)
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/python scripts/ui.py --port $(PORT)
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .
