@@ -6,10 +6,10 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test ui lint lock readme
+.PHONY: help setup run demo test bench bench-quick ui lint lock readme
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## make .venv with the locked requirements and this package
 
@@ -30,6 +30,12 @@ demo: setup  ## run the pipeline on the digits in two minutes, leaving the works
 test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+bench: setup  ## measure speed against the ordinary way, into benchmarks/results.md
+	@$(BIN)/python benchmarks/bench.py
+
+bench-quick: setup  ## the same in under three minutes, less exactly, into benchmarks/quick.md
+	@$(BIN)/python benchmarks/bench.py --quick
+
 ui: setup  ## open MLflow's pages at http://127.0.0.1:$(PORT)
 	@$(BIN)/python scripts/ui.py --port $(PORT)
 
@@ -41,5 +47,5 @@ lint: setup  ## check style and types
 lock: setup  ## resolve the requirements anew into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
 
-readme: setup  ## write the results into README.md
+readme: setup  ## write the tables of results and speed into README.md
 	@$(BIN)/python scripts/readme.py

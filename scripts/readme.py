@@ -1,4 +1,4 @@
-"""What `make readme` does: write the results' table from metrics/comparison.json into README.md."""
+"""What `make readme` does: write the tables of results and of speed into README.md, from the files that hold them."""
 
 import json
 import re
@@ -7,30 +7,36 @@ from pathlib import Path
 from shiftlab import files, report
 from shiftlab.errors import UserError, one_sentence
 
-BEGIN, END = "<!-- results: written by `make readme` -->", "<!-- end of results -->"
+RESULTS, SPEED = Path("metrics/comparison.json"), Path("benchmarks/results.md")
 
 
 def main() -> None:
-    """Replace what stands between the two markers."""
-    readme, metrics = Path("README.md"), Path("metrics/comparison.json")
-    if not metrics.exists():
-        raise UserError(f"no {metrics}: `make run` writes it")
-    files.write(readme, with_table(readme.read_text(encoding="utf-8"), metrics.read_text(encoding="utf-8")))
+    """Replace what stands between each pair of markers."""
+    readme = Path("README.md")
+    files.write(readme, with_tables(readme.read_text(encoding="utf-8"), Path()))
 
 
-def with_table(readme: str, comparison: str) -> str:
-    """The README's text with the table of the comparison, a JSON text, between its markers.
+def with_tables(readme: str, root: Path) -> str:
+    """The README's text with the tables of the repository at `root` between its markers.
 
     Raises:
-        UserError: the README has lost its markers.
+        UserError: no results, or the README has lost its markers.
     """
-    table = report.tables(json.loads(comparison))
-    text, count = re.subn(
-        f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n{table}{END}", readme, flags=re.DOTALL
-    )
+    for path, command in ((RESULTS, "make run"), (SPEED, "make bench")):
+        if not (root / path).exists():
+            raise UserError(f"no {path}: `{command}` writes it")
+    results = report.tables(json.loads((root / RESULTS).read_text(encoding="utf-8")))
+    speed = (root / SPEED).read_text(encoding="utf-8")
+    return _between(_between(readme, "results", results), "speed", speed)
+
+
+def _between(readme: str, name: str, text: str) -> str:
+    begin, end = f"<!-- {name}: written by `make readme` -->", f"<!-- end of {name} -->"
+    pattern = f"{re.escape(begin)}.*{re.escape(end)}"
+    replaced, count = re.subn(pattern, lambda _: f"{begin}\n{text}{end}", readme, flags=re.DOTALL)
     if count != 1:
-        raise UserError(f"README.md must hold the lines {BEGIN!r} and {END!r}, once and in this order")
-    return text
+        raise UserError(f"README.md must hold the lines {begin!r} and {end!r}, once and in this order")
+    return replaced
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from shiftlab import data, params, sources
 from shiftlab.errors import UserError, one_sentence
 
 # Two minutes on two cores.
-DEMO = ["data=digits", "models.resnet.epochs=4", "evaluation.radius=5", "evaluation.regimes=[zero]"]
+DEMO = ["data=digits", "models.resnet.epochs=3", "evaluation.radius=4", "evaluation.regimes=[zero]"]
 
 
 def main() -> None:
     """Run in the workspace, or with --demo in a copy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--demo", action="store_true", help="run on the digits, ResNet-18 for 4 epochs, leaving the workspace as it is"
+        "--demo", action="store_true", help="run on the digits, ResNet-18 for 3 epochs, leaving the workspace as it is"
     )
     if parser.parse_args().demo:
         results = demo()

@@ -18,7 +18,7 @@ def main() -> None:
 
     import torch  # seconds to import, so after a look at what can be refused without it
 
-    from shiftlab import data, device, files, models, tracking, training, weights
+    from shiftlab import cost, data, device, files, models, tracking, training, weights
     from shiftlab.checkpoints import Checkpoint
 
     chosen = device.pick(wanted.device)
@@ -69,6 +69,10 @@ def main() -> None:
         weights_path = weights.path(name, seed)
         weights.save(reached.best, name, weights_path)
         run.log_metrics({"train/seconds": time.perf_counter() - begun})
+        model.eval()
+        for count in (1, training.INFERENCE_BATCH):
+            batch = dataset.validation.images[:count].to(chosen)
+            run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
         run.log_tag("weights.sha256", files.sha256(weights_path))
         run.log_path(weights_path, "weights")
     checkpoint.remove()

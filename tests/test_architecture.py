@@ -68,6 +68,7 @@ def test_library_does_not_know_the_stage_scripts(name: str) -> None:
         *(
             "canvas",
             "classifier",
+            "cost",
             "data",
             "device",
             "errors",

@@ -59,7 +59,7 @@ def test_checkpoint_lies_in_the_repositorys_root(root: Path, tmp_path: Path) -> 
 
 def test_later_state_replaces_the_earlier(root: Path) -> None:
     checkpoint = Checkpoint("mlp", 0, SETTINGS)
-    checkpoint.save(State([], {}, {}, {}, []))
+    checkpoint.save(State([], {}, {}, {}, {}, []))
     checkpoint.save(a_state())
     loaded = checkpoint.load()
     assert loaded is not None

@@ -13,7 +13,6 @@ from shiftlab.inference import Arrays
 from shiftlab.params import Evaluation, RegimeName
 from shiftlab.predictions import About, Predictions
 from shiftlab.shifts import DIRECTIONS, FRACTIONS, NAMED_SETS, grid, line, named_set
-from shiftlab.training import INFERENCE_BATCH
 from tests.helpers import ABOUT, examples
 
 
@@ -232,14 +231,14 @@ def test_progress_adds_up_to_all_images() -> None:
     params, test = settings(2, images=12), examples(30)
     seen: list[int] = []
     inference.predict(a_model(), test, params, ABOUT, InMemory(), seen.append)
-    assert sum(seen) == inference.count(params, test.labels.numpy()) == (5 + 9 + 13) * 30 + 25 * 12
+    assert sum(seen) == inference.count(params, test.labels.numpy()) == (5 + 9 + 13) * 30 + (25 - 13) * 12
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
     """Somebody pulled the plug."""
 
 
-@pytest.mark.parametrize("after", [1, 7, 20, 30, 40])
+@pytest.mark.parametrize("after", [1, 7, 20, 30, 35])
 def test_interrupted_prediction_goes_on_and_ends_the_same(after: int) -> None:
     class Counting(nn.Module):
         def __init__(self, limit: int) -> None:
@@ -256,10 +255,10 @@ def test_interrupted_prediction_goes_on_and_ends_the_same(after: int) -> None:
     parts = InMemory()
     with pytest.raises(Stopped):
         predict(settings(2), parts=parts, model=Counting(after))
-    kept = sum(5 if name.startswith("row") else 1 for name in parts.parts)
+    kept = sum(3 if name.startswith("row") else 1 for name in parts.parts)
     second = Counting(1000)
     resumed, whole = predict(settings(2), parts=parts, model=second), predict(settings(2))
-    assert second.passes == 49 - kept  # what was kept is not computed again
+    assert second.passes == 36 - kept  # what was kept is not computed again
     for key, array in vars(whole.grid).items():
         np.testing.assert_array_equal(getattr(resumed.grid, key), array)
     np.testing.assert_array_equal(resumed.on_lines, whole.on_lines)
@@ -271,8 +270,9 @@ def test_interrupted_prediction_goes_on_and_ends_the_same(after: int) -> None:
 def test_same_shift_is_computed_once() -> None:
     parts = InMemory()
     predict(settings(5), parts=parts)
-    # All shifts of the lines, to which clean, right4, right5 and the whole pixels among the fractions belong.
-    assert len(parts.parts) == 31 + 2 + 6 + 11
+    # All shifts of the lines, to which clean, right4, right5 and the whole pixels among the fractions belong, and the
+    # grid's middle row.
+    assert len(parts.parts) == 31 + 2 + 6 + 10
 
 
 def test_finished_parts_are_not_computed_again() -> None:
@@ -304,18 +304,24 @@ def test_too_few_images_are_a_user_error_before_any_forward_pass() -> None:
 
 
 def test_batches_do_not_show_in_the_answers() -> None:
-    images = examples(INFERENCE_BATCH + 3).images
+    images = examples(inference.CPU_BATCH + 3).images
     with torch.no_grad():
         expected = a_model()(images).softmax(1)
     assert torch.allclose(inference.probabilities(a_model(), images), expected, rtol=1e-5)
 
 
-def test_cost_is_counted() -> None:
-    image = examples(1).images[0]
-    dense = 784 * 512 + 512 * 256 + 256 * 10
-    assert inference.cost(a_model(), image) == (dense + 512 + 256 + 10, dense)
-    convolutions = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25
-    assert inference.cost(models.build("lenet", 28).eval(), image)[1] == convolutions + 400 * 120 + 120 * 84 + 840
+@pytest.mark.parametrize(("device", "largest"), [("cpu", inference.CPU_BATCH), ("meta", inference.ACCELERATOR_BATCH)])
+def test_accelerators_take_larger_batches(device: str, largest: int) -> None:
+    sizes = []
+
+    class Recording(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            sizes.append(len(images))
+            return torch.empty(len(images), 10, device=device)
+
+    images = torch.empty(2 * largest + 1, 1, 1, device=device)
+    assert inference.probabilities(Recording(), images).shape == (2 * largest + 1, 10)
+    assert sizes == [largest, largest, 1]
 
 
 def test_model_and_images_stay_as_they_are() -> None:

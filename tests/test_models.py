@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import conv2d, cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from shiftlab import models
 from shiftlab.classifier import Classifier
-from shiftlab.models.resnet import LiveConv2d, live_taps
+from shiftlab.models.resnet import SmallMapConv2d, covering
 from tests.helpers import PARAMETERS, SRC, examples, run_python
 
 NAMES = ["lenet", "mlp", "resnet"]
@@ -105,12 +106,12 @@ def test_resnet_has_torchvisions_weights_under_torchvisions_names() -> None:
     assert ours == {key: weights.shape for key, weights in plain_resnet().state_dict().items()}
 
 
-def test_resnets_last_stage_skips_what_is_zero() -> None:
+def test_resnets_last_stages_skip_what_is_zero() -> None:
     network = build("resnet").network
-    skipping = {name for name, module in network.named_modules() if isinstance(module, LiveConv2d)}
+    skipping = {name for name, module in network.named_modules() if isinstance(module, SmallMapConv2d)}
     convolutions = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    assert skipping == {name for name in convolutions if name.startswith("layer4.")}
-    assert len(skipping) == 5
+    assert skipping == {name for name in convolutions if name.startswith(("layer3.", "layer4."))}
+    assert len(skipping) == 10
 
 
 def test_resnet_computes_what_torchvisions_does() -> None:
@@ -142,7 +143,7 @@ def configurations() -> Iterator[tuple[int, int, int, int]]:
             yield size, kernel, stride, padding
 
 
-def test_live_convolution_is_the_ordinary_one() -> None:
+def test_small_map_convolution_is_the_ordinary_one() -> None:
     for size, kernel, stride, padding in configurations():
         compare_convolutions((size, size), (kernel, kernel), (stride, stride), (padding, padding))
 
@@ -153,9 +154,11 @@ def test_live_convolution_is_the_ordinary_one() -> None:
         ((1, 4), (3, 5), (2, 1), (1, 2)),
         ((3, 1), (5, 3), (1, 2), (2, 1)),
         ((28, 2), (7, 3), (2, 1), (3, 1)),
+        ((1, 2), (3, 5), (1, 1), (1, 2)),
+        ((2, 3), (3, 5), (1, 1), (1, 2)),
     ],
 )
-def test_live_convolution_treats_its_two_axes_apart(
+def test_small_map_convolution_treats_its_two_axes_apart(
     size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
     compare_convolutions(size, kernel, stride, padding)
@@ -165,30 +168,42 @@ def compare_convolutions(
     size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
-    live = LiveConv2d(2, 3, kernel, stride, padding, dtype=torch.float64)
+    small = SmallMapConv2d(2, 3, kernel, stride, padding, dtype=torch.float64)
     images = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
     results = []
-    for output in (live(images), conv2d(images, live.weight, live.bias, stride, padding)):
+    for output in (small(images), conv2d(images, small.weight, small.bias, stride, padding)):
         weights = torch.arange(output.numel(), dtype=torch.float64).reshape(output.shape)
-        assert live.bias is not None
-        results.append([output, *torch.autograd.grad((output * weights).sum(), [images, live.weight, live.bias])])
+        assert small.bias is not None
+        results.append([output, *torch.autograd.grad((output * weights).sum(), [images, small.weight, small.bias])])
     for got, expected in zip(*results, strict=True):
         assert torch.allclose(got, expected, rtol=1e-10, atol=1e-10), (size, kernel, stride, padding)
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding", "taps"),
+    ("size", "kernel", "stride", "padding", "firsts"),
     [
-        (1, 3, 1, 1, (1, 2)),  # layer4 of ResNet-18 at 28x28
-        (2, 3, 2, 1, (1, 3)),  # its first convolution
-        (2, 3, 1, 1, (0, 3)),
-        (1, 1, 2, 0, (0, 1)),
-        (28, 7, 2, 3, (0, 7)),
-        (1, 7, 2, 3, (3, 4)),
+        (1, 3, 1, 1, [1]),  # layer4 of ResNet-18 at 28x28
+        (2, 3, 2, 1, [1]),  # its first convolution
+        (2, 3, 1, 1, [1, 0]),  # layer3
+        (4, 3, 2, 1, None),  # its first convolution
+        (2, 1, 2, 0, None),  # layer4's shortcut
+        (3, 3, 1, 1, None),
+        (3, 5, 1, 2, [2, 1, 0]),
+        (28, 7, 2, 3, None),
     ],
 )
-def test_taps_that_meet_data(size: int, kernel: int, stride: int, padding: int, taps: tuple[int, int]) -> None:
-    assert live_taps(size, kernel, stride, padding) == taps
+def test_kernels_that_cover_a_map(size: int, kernel: int, stride: int, padding: int, firsts: list[int] | None) -> None:
+    assert covering(size, kernel, stride, padding) == firsts
+
+
+def test_matrix_products_save_products() -> None:
+    images = torch.zeros(1, 1, 28, 28)
+    counts = []
+    for network in (build("resnet").network.eval(), plain_resnet().eval()):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(images)
+        counts.append(counter.get_total_flops())
+    assert counts[0] < 0.7 * counts[1]
 
 
 def test_file_in_the_folder_is_a_model(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ SUMMARY: dict[str, Any] = {
     "data": "mnist",
     "size": 28,
     "radius": 14,
+    "worst_case_within": 3,
     "images": 10_000,
     "grid_images": 1000,
     "models": [
@@ -74,6 +75,11 @@ def test_tables_say_what_their_numbers_are() -> None:
         assert fact in text
     for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040"):
         assert fact in text
+
+
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_worst_case_says_within_what(pixels: int) -> None:
+    assert f"| worst case within {pixels} px |" in report.tables({**SUMMARY, "worst_case_within": pixels})
 
 
 def test_canvas_is_called_so() -> None:

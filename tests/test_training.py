@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from shiftlab import models, training
 from shiftlab.classifier import Classifier
 from shiftlab.data import Dataset, Examples
 from shiftlab.errors import UserError
-from shiftlab.params import Training
+from shiftlab.params import RecipeName, Training
 from shiftlab.training import Epoch, State
 from tests.helpers import dataset, examples, tiny_model
 
@@ -31,10 +32,11 @@ def train(
     settings: Training = SETTINGS,
     data: Dataset | None = None,
     build: Callable[[], Classifier] = tiny_model,
+    recipe: RecipeName = "notebook",
 ) -> list[State]:
     """The states after each epoch."""
     torch.manual_seed(seed)
-    epochs = training.fit(build(), data or dataset(70), "notebook", settings, CPU)
+    epochs = training.fit(build(), data or dataset(70), recipe, settings, CPU)
     return [copied(state) for state in epochs]
 
 
@@ -84,16 +86,17 @@ def test_training_learns() -> None:
     "build", [tiny_model, lambda: models.build("lenet", 28)], ids=["dropout and batch norm", "lenet"]
 )
 @pytest.mark.parametrize("interrupted_after", [1, 3])
+@pytest.mark.parametrize("recipe", get_args(RecipeName))
 def test_interrupted_training_goes_on_as_if_nothing_had_come_between(
-    build: Callable[[], Classifier], interrupted_after: int
+    build: Callable[[], Classifier], interrupted_after: int, recipe: RecipeName
 ) -> None:
-    whole = train(build=build)[-1]
+    whole = train(build=build, recipe=recipe)[-1]
 
     torch.manual_seed(0)
-    epochs = training.fit(build(), dataset(70), "notebook", SETTINGS, CPU)
+    epochs = training.fit(build(), dataset(70), recipe, SETTINGS, CPU)
     state = [copied(next(epochs)) for _ in range(interrupted_after)][-1]
     torch.manual_seed(12345)
-    *_, resumed = map(copied, training.fit(build(), dataset(70), "notebook", SETTINGS, CPU, state))
+    *_, resumed = map(copied, training.fit(build(), dataset(70), recipe, SETTINGS, CPU, state))
 
     assert_same(resumed.weights, whole.weights)
     assert_same(resumed.best, whole.best)
@@ -215,6 +218,43 @@ def test_training_is_an_ordinary_loop(build: Callable[[], Classifier]) -> None:
 
     for got, expected in zip(state.history, history, strict=True):
         assert vars(got) == pytest.approx(vars(expected), rel=1e-4)
+    for name, weights in model.state_dict().items():
+        assert torch.allclose(state.weights[name], weights, rtol=0, atol=1e-5), name
+
+
+def test_fast_recipe_raises_the_learning_rate_and_lowers_it_again() -> None:
+    states = train(recipe="fast", settings=Training(lr=0.01, batch_size=16, epochs=10))
+    rates = [state.optimizer["param_groups"][0]["lr"] for state in states]
+    highest = rates.index(max(rates))
+    assert 0 < highest < 5
+    assert rates[: highest + 1] == sorted(rates[: highest + 1])
+    assert rates[highest:] == sorted(rates[highest:], reverse=True)
+    assert 0.009 < rates[highest] <= 0.01
+    assert 0 < rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_fast_recipe_takes_however_few_steps(steps: int) -> None:
+    last = train(recipe="fast", settings=Training(lr=0.01, batch_size=70, epochs=steps))[-1]
+    assert len(last.history) == steps
+
+
+def test_recipes_differ_in_the_learning_rate_alone() -> None:
+    data = dataset(70)
+    state = train(recipe="fast", data=data, build=dropping_model)[-1]
+
+    torch.manual_seed(0)
+    model = dropping_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=SETTINGS.lr)
+    steps = SETTINGS.epochs * 5
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS.lr, total_steps=steps)
+    for _ in range(SETTINGS.epochs):
+        for batch in torch.randperm(70).split(SETTINGS.batch_size):
+            optimizer.zero_grad()
+            cross_entropy(model.train()(data.train.images[batch]), data.train.labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+
     for name, weights in model.state_dict().items():
         assert torch.allclose(state.weights[name], weights, rtol=0, atol=1e-5), name
 

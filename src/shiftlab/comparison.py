@@ -43,6 +43,7 @@ def summarise(answers: Answers, found: Found) -> dict[str, Any]:
         "data": some.about.data,
         "size": some.about.size,
         "radius": some.radius,
+        "worst_case_within": evaluation.worst_case_within(some.radius),
         "images": some.images,
         "grid_images": some.grid_images,
         "models": models,

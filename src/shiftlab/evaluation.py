@@ -15,7 +15,7 @@ from shiftlab.predictions import About, Predictions
 from shiftlab.robustness import AtRadius, Breaking, ClassScores, Estimate, Fragility
 from shiftlab.shifts import DIRECTIONS
 
-WORST_CASE_WITHIN = 3  # pixels, for the one number that stands in tables: MNIST-C's default severity
+WORST_CASE_WITHIN = 3  # pixels at most, for the one number that stands in tables: MNIST-C's default severity
 
 ACCURACY = ["accuracy", "low", "high", "images"]  # the columns of an accuracy's estimate
 
@@ -78,7 +78,7 @@ def figures(answers: Predictions, radius: int, phase: int) -> Figures:
             "grid": robustness.mean(right.mean(axis=0)),
             "consistency": robustness.mean(robustness.consistency(grid.predicted)),
             "agreement": robustness.mean((grid.predicted == middle).mean(axis=0)),
-            "worst_case": radii[min(WORST_CASE_WITHIN, radius)].worst_case,
+            "worst_case": radii[worst_case_within(radius)].worst_case,
             "euclidean": robustness.mean(grid.euclidean.mean(axis=0, dtype=np.float64)),
             "cosine": robustness.mean(grid.cosine.mean(axis=0, dtype=np.float64)),
         },
@@ -86,6 +86,11 @@ def figures(answers: Predictions, radius: int, phase: int) -> Figures:
         phases=robustness.phases(right, grid.shifts, phase),
         fragility=robustness.fragility(grid, on_grid),
     )
+
+
+def worst_case_within(radius: int) -> int:
+    """Within how many pixels the summary's worst case is taken, of a grid of `radius`."""
+    return min(WORST_CASE_WITHIN, radius)
 
 
 def regime_name(about: About) -> str:

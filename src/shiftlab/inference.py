@@ -1,6 +1,6 @@
 """Forward passes over shifted test sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
-from torch.utils.flop_counter import FlopCounterMode
 
 from shiftlab.data import Examples
 from shiftlab.params import Evaluation, RegimeName
@@ -28,7 +27,9 @@ from shiftlab.shifts import (
     surround,
     window,
 )
-from shiftlab.training import INFERENCE_BATCH
+
+# Images in a forward pass: on a CPU what its caches hold, elsewhere enough to keep it busy. No figure depends on it.
+CPU_BATCH, ACCELERATOR_BATCH = 250, 10_000
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -75,32 +76,38 @@ def predict(
 
     reach = max(radius, int(FRACTIONS[-1]) + 1)
     surrounded = surround(test.images, reach, regime)
+    unshifted = probabilities(model, test.images)
 
     def on_all(name: str, images: Callable[[], Tensor]) -> Arrays:
-        return once(name, len(test), partial(_on_images, model, images))
+        return once(name, len(test), lambda: _answers(model, images(), unshifted))
 
     # What shifts all images alike has a name that tells by how much, and is computed once however often it is wanted.
     sets = {}
     for name in NAMED_SETS:
         shifts = named_set(name, len(test), params.seed)
         alike = (shifts == shifts[0]).all()
-        shifted = partial(shift_each, test.images, shifts, regime)
-        sets[name] = OnSet(shifts, **on_all(_by(*shifts[0].tolist()) if alike else name, shifted))
+        answers = on_all(_by(*shifts[0].tolist()) if alike else name, partial(shift_each, test.images, shifts, regime))
+        sets[name] = OnSet(shifts, answers["predicted"], answers["confidence"])
     lines = line_shifts(radius)
     on_lines = [on_all(_by(dx, dy), partial(window, surrounded, reach, dx, dy)) for dx, dy in lines.tolist()]
     on_fractions = [on_all(_by(dx, 0), partial(shift_by_fraction, surrounded, reach, dx)) for dx in FRACTIONS.tolist()]
 
+    # The grid holds the lines, whose answers are there already.
     images = test.images[chosen]
-    surrounded_few = surround(images, radius, regime)
-    unshifted = probabilities(model, images)
+    surrounded_few, unshifted_few = surround(images, radius, regime), unshifted[chosen]
+    cells = {
+        (dx, dy): {key: values[chosen] for key, values in answers.items()}
+        for (dx, dy), answers in zip(lines.tolist(), on_lines, strict=True)
+    }
     everywhere = grid(radius)
-    rows = [
-        once(
-            f"row {row[0, 1]}", len(row) * len(chosen), partial(_on_row, model, surrounded_few, radius, unshifted, row)
-        )
-        for row in everywhere.reshape(2 * radius + 1, -1, 2)
-    ]
-    on_grid = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+    for row in everywhere.reshape(2 * radius + 1, -1, 2):
+        rest = [(dx, dy) for dx, dy in row.tolist() if (dx, dy) not in cells]
+        if rest:
+            shifted = [partial(window, surrounded_few, radius, dx, dy) for dx, dy in rest]
+            compute = partial(_on_row, model, shifted, unshifted_few)
+            answers = once(f"row {row[0, 1]}", len(rest) * len(chosen), compute)
+            cells |= {place: {key: values[at] for key, values in answers.items()} for at, place in enumerate(rest)}
+    on_grid = {key: np.stack([cells[dx, dy][key] for dx, dy in everywhere.tolist()]) for key in cells[0, 0]}
     return Predictions(
         about,
         labels,
@@ -109,14 +116,23 @@ def predict(
         np.stack([answers["predicted"] for answers in on_lines]),
         FRACTIONS.astype(np.float32),
         np.stack([answers["predicted"] for answers in on_fractions]),
-        OnGrid(chosen, everywhere, ink=ink_retained(images, everywhere, regime), **on_grid),
+        OnGrid(
+            chosen,
+            everywhere,
+            on_grid["predicted"],
+            on_grid["confidence"].astype(np.float16),
+            on_grid["euclidean"],
+            on_grid["cosine"],
+            ink_retained(images, everywhere, regime),
+        ),
     )
 
 
 def probabilities(model: nn.Module, images: Tensor) -> Tensor:
     """The class probabilities, float32 `(N, classes)`, of raw images `(N, H, W)`."""
+    size = CPU_BATCH if images.device.type == "cpu" else ACCELERATOR_BATCH
     with torch.inference_mode():
-        return torch.cat([model(batch).softmax(1) for batch in images.split(INFERENCE_BATCH)])
+        return torch.cat([model(batch).softmax(1) for batch in images.split(size)])
 
 
 def line_shifts(radius: int) -> Shifts:
@@ -130,8 +146,10 @@ def count(params: Evaluation, labels: NDArray[np.integer]) -> int:
     Raises:
         UserError: as `predict`.
     """
-    on_all = len(NAMED_SETS) + len(FRACTIONS) + len(line_shifts(params.radius))
-    return on_all * len(labels) + len(grid(params.radius)) * len(subset(labels, params.images, params.seed))
+    lines = len(line_shifts(params.radius))
+    elsewhere = len(grid(params.radius)) - lines
+    on_all = len(NAMED_SETS) + lines + len(FRACTIONS)
+    return on_all * len(labels) + elsewhere * len(subset(labels, params.images, params.seed))
 
 
 def ink_retained(images: Tensor, shifts: Shifts, regime: RegimeName) -> NDArray[np.float32]:
@@ -143,33 +161,23 @@ def ink_retained(images: Tensor, shifts: Shifts, regime: RegimeName) -> NDArray[
     return (np.array(left) / int(total.sum())).astype(np.float32)
 
 
-def cost(model: nn.Module, image: Tensor) -> tuple[int, int]:
-    """How many parameters the model has, and how many products it adds up for one raw image `(H, W)`."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(image.unsqueeze(0))
-    return sum(weights.numel() for weights in model.parameters()), counter.get_total_flops() // 2
-
-
 def _by(dx: float, dy: float) -> str:
     return f"shift {dx:g} {dy:g}"
 
 
-def _on_images(model: nn.Module, images: Callable[[], Tensor]) -> Arrays:
-    confidence, predicted = probabilities(model, images()).max(1)
-    return {"predicted": predicted.to(torch.uint8).cpu().numpy(), "confidence": confidence.cpu().numpy()}
+def _answers(model: nn.Module, images: Tensor, unshifted: Tensor) -> Arrays:
+    """What each of the images is called, with what probability, and how far its probabilities are from `unshifted`."""
+    found = probabilities(model, images)
+    confidence, predicted = found.max(1)
+    arrays = {
+        "predicted": predicted.to(torch.uint8),
+        "confidence": confidence,
+        "euclidean": (found - unshifted).norm(dim=1).half(),
+        "cosine": (1 - cosine_similarity(found.double(), unshifted.double())).half(),
+    }
+    return {key: values.cpu().numpy() for key, values in arrays.items()}
 
 
-def _on_row(model: nn.Module, surrounded: Tensor, radius: int, unshifted: Tensor, shifts: Shifts) -> Arrays:
-    columns: dict[str, list[NDArray[Any]]] = {"predicted": [], "confidence": [], "euclidean": [], "cosine": []}
-    for dx, dy in shifts.tolist():
-        answers = probabilities(model, window(surrounded, radius, dx, dy))
-        confidence, predicted = answers.max(1)
-        found = {
-            "predicted": predicted.to(torch.uint8),
-            "confidence": confidence.half(),
-            "euclidean": (answers - unshifted).norm(dim=1).half(),
-            "cosine": (1 - cosine_similarity(answers.double(), unshifted.double())).half(),
-        }
-        for key, values in found.items():
-            columns[key].append(values.cpu().numpy())
-    return {key: np.stack(values) for key, values in columns.items()}
+def _on_row(model: nn.Module, shifted: Sequence[Callable[[], Tensor]], unshifted: Tensor) -> Arrays:
+    found = [_answers(model, images(), unshifted) for images in shifted]
+    return {key: np.stack([answers[key] for answers in found]) for key in found[0]}

@@ -16,7 +16,7 @@ from shiftlab.errors import UserError
 
 SourceName = Literal["mnist", "digits"]
 RegimeName = Literal["zero", "circular"]
-RecipeName = Literal["notebook"]
+RecipeName = Literal["notebook", "fast"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -70,7 +70,7 @@ class Data(_Strict):
 class Training(_Strict):
     """What one architecture is trained with."""
 
-    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate
+    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate; the highest, where the recipe changes it
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
 

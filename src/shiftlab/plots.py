@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -18,7 +20,11 @@ AXIS_LABELS = {
     "diagonal": "shift to the lower right (pixels along each axis)",
 }
 
+DOTS_PER_INCH = 110
 LETTERS_PER_INCH = 10  # of a figure's title
+
+# A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
+IN_CELL: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
 
 Floats = NDArray[np.float64]
 
@@ -111,7 +117,7 @@ def phases(tables: Mapping[str, Floats], title: str) -> bytes:
         middle = (table.max() + table.min()) / 2
         for (row, column), value in np.ndenumerate(table):
             colour = "white" if value < middle else "black"
-            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, f"{100 * value:.1f}", **IN_CELL, color=colour, fontsize=9)
         ticks = range(len(table))
         axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {len(table)}", ylabel=f"dy mod {len(table)}", title=label)
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -134,7 +140,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], title: s
             for (actual, predicted), count in np.ndenumerate(matrix):
                 if count:
                     colour = "white" if share[actual, predicted] > 0.5 else "black"
-                    axes.text(predicted, actual, str(count), ha="center", va="center", color=colour, fontsize=8)
+                    axes.text(predicted, actual, str(count), **IN_CELL, color=colour, fontsize=8)
             axes.set(xticks=CLASSES, yticks=CLASSES, xlabel="predicted digit", ylabel="actual digit")
             axes.set_title(", ".join(filter(None, [row_name, name])))
     figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual digit's images", shrink=0.7)
@@ -184,6 +190,8 @@ def one_image(
 
 def _png(figure: Figure, title: str) -> bytes:
     figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
+    figure.set_dpi(DOTS_PER_INCH)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    # The canvas itself, since Figure.savefig draws a constrained layout twice.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

@@ -13,7 +13,7 @@ SUMMARY = {
     "grid": "accuracy over the grid",
     "consistency": "consistency",
     "agreement": "agreement with unshifted",
-    "worst_case": "worst case within 3 px",
+    "worst_case": "worst case within {} px",
     "euclidean": "sensitivity (L2)",
     "cosine": "sensitivity (cosine)",
 }
@@ -37,7 +37,7 @@ def tables(summary: Summary) -> str:
         f"Accuracy in % on the {summary['images']:,} test images of **{summary['data']}**, with 95% Wilson intervals. "
         f"{regime_in_words(first, summary)}",
         "",
-        "| regime | model | seed | " + " | ".join(SUMMARY.values()) + " | parameters | multiply-adds |",
+        "| regime | model | seed | " + " | ".join(columns(summary).values()) + " | parameters | multiply-adds |",
         "|---|---|---|" + "---|" * (len(SUMMARY) + 2),
     ]
     for entry in summary["models"]:
@@ -48,6 +48,11 @@ def tables(summary: Summary) -> str:
         lines.append(f"| {entry['regime']} | {entry['model']} | {entry['seed']} | {' | '.join(cells)} | {cost} |")
     lines += ["", grid_in_words(summary)]
     return "\n".join(lines) + "\n"
+
+
+def columns(summary: Summary) -> dict[str, str]:
+    """The summary figures' names, and the words that stand over their columns."""
+    return {name: words.format(summary["worst_case_within"]) for name, words in SUMMARY.items()}
 
 
 def regime_in_words(regime: str, summary: Summary) -> str:
@@ -222,7 +227,7 @@ def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
         answer=answer(summary),
         regimes={regime: regime_in_words(regime, summary).replace("`", "") for regime in regimes},
         sets=[name for name in summary["models"][0]["figures"] if name not in SUMMARY],
-        columns=SUMMARY,
+        columns=columns(summary),
         grid_in_words=grid_in_words(summary),
         published=published(summary),
         pictures={name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in pictures.items()},

@@ -11,17 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from shiftlab.data import Dataset, Examples
 from shiftlab.errors import UserError
 from shiftlab.params import RecipeName, Training
 
 INFERENCE_BATCH = 250  # images; no figure depends on it, speed and memory do
-REPORT_EVERY = 20  # steps between two looks at the answers: each costs as much as a step of the MLP on its own
+REPORT_EVERY = 20  # steps between two looks at the answers, for which an accelerator has to be waited for
 
-# How a recipe turns a learning rate into an optimizer. Fused Adam is the same arithmetic in one pass over the weights.
-RECIPES: dict[RecipeName, Callable[[Iterator[nn.Parameter], float], torch.optim.Optimizer]] = {
-    "notebook": lambda weights, lr: torch.optim.Adam(weights, lr=lr, fused=True),
+
+def _constant(optimizer: Optimizer, lr: float, steps: int) -> None:  # noqa: ARG001
+    return None
+
+
+def _one_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
+    return OneCycleLR(optimizer, max_lr=lr, total_steps=steps)
+
+
+# How the learning rate goes over all steps of a training: `lr` throughout, or up to it and down again (Smith and Topin
+# 2019), which needs fewer epochs. The optimizer is Adam.
+RECIPES: dict[RecipeName, Callable[[Optimizer, float, int], LRScheduler | None]] = {
+    "notebook": _constant,
+    "fast": _one_cycle,
 }
 
 
@@ -50,6 +63,7 @@ class State:
     weights: dict[str, Tensor]
     best: dict[str, Tensor]
     optimizer: dict[str, Any]
+    schedule: dict[str, Any]  # empty where the learning rate is constant
     rng: list[Tensor]  # of PyTorch's generators: the CPU's, then the accelerator's if it is used
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,24 +102,38 @@ def fit(
     model.to(device)
     train, validation = dataset.train.to(device), dataset.validation.to(device)
     _try_smallest_batch(model, train, params.batch_size)
-    optimizer = RECIPES[recipe](model.parameters(), params.lr)
+    # Fused is the same arithmetic in one pass over the weights.
+    optimizer = Adam(model.parameters(), lr=params.lr, fused=True)
+    steps = math.ceil(len(train) / params.batch_size) * params.epochs
+    schedule = RECIPES[recipe](optimizer, params.lr, steps)
     history: list[Epoch] = []
     best: dict[str, Tensor] = {}
     if state is not None:
         model.load_state_dict(state.weights)
         optimizer.load_state_dict(state.optimizer)
+        if schedule:
+            schedule.load_state_dict(state.schedule)
         history, best = list(state.history), state.best
         _set_rng(device, state.rng)
 
     while len(history) < params.epochs:
         number = len(history) + 1
-        train_loss, train_accuracy = _train_epoch(model, train, optimizer, params.batch_size, number, on_progress)
+        train_loss, train_accuracy = _train_epoch(
+            model, train, optimizer, schedule, params.batch_size, number, on_progress
+        )
         validation_loss, validation_accuracy = score(model, validation)
         _refuse_infinite(validation_loss, "validation", number)
         if validation_accuracy > max((epoch.validation_accuracy for epoch in history), default=-1.0):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         history.append(Epoch(number, train_loss, train_accuracy, validation_loss, validation_accuracy))
-        yield State(list(history), model.state_dict(), best, optimizer.state_dict(), _rng(device))
+        yield State(
+            list(history),
+            model.state_dict(),
+            best,
+            optimizer.state_dict(),
+            schedule.state_dict() if schedule else {},
+            _rng(device),
+        )
 
 
 def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
@@ -126,7 +154,8 @@ def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
 def _train_epoch(
     model: nn.Module,
     train: Examples,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
     batch_size: int,
     number: int,
     on_progress: Callable[[int, float], object],
@@ -145,6 +174,8 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if schedule:
+            schedule.step()
         unreported.append(logits.detach())
         if step % REPORT_EVERY == 0 or step == len(batches):
             outputs = torch.cat(unreported)

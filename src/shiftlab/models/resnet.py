@@ -2,8 +2,9 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import linear
 from torchvision.models import resnet18
 
 from shiftlab.classifier import Classifier
@@ -13,31 +14,41 @@ def build(size: int) -> Classifier:  # noqa: ARG001  # any size fits
     """Untrained. At 28x28 its last stage sees 1x1 maps, so its global average pool has nothing to average."""
     network = resnet18(weights=None, num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    for module in network.layer4.modules():
-        if type(module) is nn.Conv2d:
-            module.__class__ = LiveConv2d  # the same weights under the same names, computed with fewer products
+    for stage in (network.layer3, network.layer4):
+        for module in stage.modules():
+            if type(module) is nn.Conv2d:
+                module.__class__ = SmallMapConv2d  # the same weights under the same names
     return Classifier(network, mean=0.1307, std=0.3081)
 
 
-class LiveConv2d(nn.Conv2d):
-    """The same convolution without the products that are zero at every position, for a padding below the kernel's size.
+class SmallMapConv2d(nn.Conv2d):
+    """The same convolution, as one matrix product where every position of the kernel covers the whole map.
 
-    Where a map is smaller than the kernel, some of the kernel's rows and columns only ever meet padding: of a 3x3
-    kernel on a 1x1 map only the centre meets data. They add nothing to the output and their gradient is zero, so
-    cutting them out changes neither; it makes ResNet-18's training at 28x28 about twice as fast on a CPU.
+    On so small a map most of a kernel meets padding: of a 3x3 kernel on 2x2 pixels five ninths, on a single pixel
+    all but the centre. The matrix holds what meets data and no more. What is left out would add zeros to the output
+    and to the gradient, so this is the same function. For zero padding, one group and no dilation.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """As nn.Conv2d: float `(N, C, H, W)` to `(N, D, H', W')`."""
         padding = cast("tuple[int, int]", self.padding)  # torchvision's ResNet pads by numbers
-        top, bottom = live_taps(input.shape[-2], self.kernel_size[0], self.stride[0], padding[0])
-        left, right = live_taps(input.shape[-1], self.kernel_size[1], self.stride[1], padding[1])
-        weight = self.weight[..., top:bottom, left:right]
-        return conv2d(input, weight, self.bias, self.stride, (padding[0] - top, padding[1] - left))
+        height, width = input.shape[-2:]
+        tops = covering(height, self.kernel_size[0], self.stride[0], padding[0])
+        lefts = covering(width, self.kernel_size[1], self.stride[1], padding[1])
+        if tops is None or lefts is None:
+            return super().forward(input)
+        # Channels last throughout, as the weights lie in memory.
+        seen = [self.weight[..., top : top + height, left : left + width] for top in tops for left in lefts]
+        matrix = torch.cat([weight.permute(0, 2, 3, 1).flatten(1) for weight in seen])
+        bias = None if self.bias is None else self.bias.repeat(len(seen))
+        output = linear(input.permute(0, 2, 3, 1).flatten(1), matrix, bias)
+        return output.reshape(len(input), len(tops), len(lefts), -1).permute(0, 3, 1, 2)
 
 
-def live_taps(size: int, kernel: int, stride: int, padding: int) -> tuple[int, int]:
-    """The range of a kernel's positions, first and one past the last, that meet data anywhere on `size` pixels."""
-    outputs = (size + 2 * padding - kernel) // stride + 1
-    live = [tap for tap in range(kernel) if any(0 <= step * stride - padding + tap < size for step in range(outputs))]
-    return live[0], live[-1] + 1
+def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
+    """For each position of a kernel along `size` pixels, which of its taps meets the first pixel.
+
+    None where some position does not cover all pixels.
+    """
+    firsts = [padding - stride * position for position in range((size + 2 * padding - kernel) // stride + 1)]
+    return firsts if all(0 <= first <= kernel - size for first in firsts) else None

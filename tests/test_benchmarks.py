@@ -1,0 +1,122 @@
+"""What is fast must be the same: shiftlab against the ordinary way, which benchmarks/peer.py writes down."""
+
+import bench
+import peer
+import pytest
+import torch
+from bench import Line, Size
+from torchvision.transforms.functional import affine
+
+from shiftlab import inference, models, training
+from shiftlab.data import Examples
+from shiftlab.params import Evaluation, Training
+from shiftlab.shifts import grid, shift
+from tests.helpers import ABOUT, dataset, examples
+
+STEPS = 20
+CPU = torch.device("cpu")
+
+
+# Adam's first steps are as long for a small gradient as for a large one, so that rounding grows with the learning rate.
+@pytest.mark.parametrize(("name", "lr"), [("mlp", 1e-3), ("lenet", 1e-3), ("resnet", 1e-5)])
+def test_losses_of_twenty_steps_are_the_ordinary_loops(name: str, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    batch_size = 32
+    data = dataset(STEPS * batch_size)
+    torch.manual_seed(0)
+    model = models.build(name, 28)
+    plain = peer.network(name)
+    plain.load_state_dict(model.network.state_dict())
+
+    torch.manual_seed(1)
+    losses: list[float] = []
+    settings = Training(lr=lr, batch_size=batch_size, epochs=1)
+    list(training.fit(model, data, "notebook", settings, CPU, on_progress=lambda _, loss: losses.append(loss)))
+
+    torch.manual_seed(1)
+    order = torch.randperm(len(data.train)).tolist()
+    expected = peer.train(plain, peer.loader(name, data.train, order, batch_size), settings.lr)
+    assert len(losses) == STEPS
+    assert losses == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(("name", "radius"), [("mlp", 14), ("lenet", 14), ("resnet", 1)])
+def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
+    """At every shift, but where the two likeliest digits are all but equally likely."""
+    test = examples(256)
+    torch.manual_seed(0)
+    model = models.build(name, 28).eval()
+    plain = peer.network(name).eval()
+    plain.load_state_dict(model.network.state_dict())
+    wanted = Evaluation(radius=radius, regimes=["zero"], images="all", phase=1, seed=0)
+    found = torch.from_numpy(inference.predict(model, test, wanted, ABOUT, bench.Nowhere()).grid.predicted)
+
+    expected = []
+    for dx, dy in grid(radius).tolist():
+        moved = affine(test.images.unsqueeze(1), angle=0, translate=[dx, dy], scale=1, shear=[0], fill=[0])
+        with torch.inference_mode():
+            expected.append(plain((moved / 255 - model.mean) / model.std).softmax(1))
+    likeliest, second = torch.stack(expected).topk(2, dim=2).values.unbind(2)
+    same = found == torch.stack(expected).argmax(2)
+    assert same.shape == ((2 * radius + 1) ** 2, 256)
+    assert (same | (likeliest - second < 1e-5)).all()
+    assert same.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_peer_answers_alike(name: str) -> None:
+    test = examples(8)
+    model = models.build(name, 28).eval()
+    plain = peer.network(name)
+    plain.load_state_dict(model.network.state_dict())
+    shifted = inference.probabilities(model, shift(test.images, 5, -2))
+    torch.testing.assert_close(peer.probabilities(name, plain, test, [(0, 0), (5, -2)])[1], shifted)
+
+
+def test_batches_hold_the_same_pixels() -> None:
+    data = examples(40)
+    order = torch.randperm(40)
+    batches = torch.cat([images for images, _ in peer.loader("lenet", data, order.tolist())])
+    model = models.build("lenet", 28)
+    model.network = torch.nn.Identity()
+    assert torch.equal(model(data.images[order]), batches)
+
+
+def test_table_tells_ratios_with_their_spread() -> None:
+    line = Line("batches", "10 images/s", "30 images/s", [3.0, 2.5, 4.25], "2")
+    text = bench.report([line], "digits", 4.2, Size(3, 1, {}, 1, {}))
+    assert "| batches | 10 images/s | 30 images/s | **3** (2.5 to 4.25) | 2 |" in text
+    assert f"PyTorch {torch.__version__}" in text
+    assert "others took 4% of the processor" in text
+    assert "Medians of 3 rounds" in text
+
+
+def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
+    done = []
+    times = bench.in_turn(Size(2, 0, {}, 0, {}), lambda: done.append("peer"), lambda: done.append("product"))
+    assert done == ["peer", "product"] * 3
+    assert [len(one) for one in times] == [2, 2]
+
+
+def test_measures_run() -> None:
+    size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})
+    assert bench.assembly(examples(64), size).ratios[0] > 0
+    spent = bench.train("mlp", dataset(128), size)
+    assert min(spent.peer[0], spent.notebook[0], spent.fast[0]) > 0
+    assert bench.shifted_batch(examples(8), size).ratios[0] > 0
+    assert bench.evaluation("mlp", examples(16), size, "").ratios[0] > 0
+    share = bench.tracking(spent, 128, size).ratios[0]
+    assert 0 < share < 100
+
+
+def test_settings_are_those_of_conf() -> None:
+    assert bench.settings("lenet")["notebook"].epochs == 20
+    assert bench.settings("resnet")["fast"].batch_size == 256
+
+
+def test_first_takes_the_first() -> None:
+    some = examples(5)
+    few = bench.first(some, 2)
+    assert isinstance(few, Examples)
+    assert torch.equal(few.images, some.images[:2])
+    assert len(few) == 2
