@@ -208,7 +208,7 @@ def test_differences_are_mcnemars_with_holms_correction() -> None:
     ]
     for one in found:
         first, second = right[one.evaluation_set][one.first], right[one.evaluation_set][one.second]
-        table = [[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), (~first & ~second).sum()]]
+        table = [[int((row & other).sum()) for other in (second, ~second)] for row in (first, ~first)]
         assert one.p == pytest.approx(mcnemar(table, exact=True).pvalue)
         assert one.by == pytest.approx(first.mean() - second.mean())
         assert (one.only_first, one.only_second) == (table[0][1], table[1][0])

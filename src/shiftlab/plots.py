@@ -114,7 +114,7 @@ def phases(tables: Mapping[str, Floats], title: str) -> bytes:
     figure = Figure(figsize=(3.9 * len(tables), 3.6), layout="constrained")
     for axes, (label, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         image = axes.imshow(table, cmap="viridis")
-        middle = (table.max() + table.min()) / 2
+        middle = (np.max(table) + np.min(table)) / 2
         for (row, column), value in np.ndenumerate(table):
             colour = "white" if value < middle else "black"
             axes.text(column, row, f"{100 * value:.1f}", **IN_CELL, color=colour, fontsize=9)

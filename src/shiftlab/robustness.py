@@ -162,7 +162,7 @@ def by_radius(grid: OnGrid, labels: NDArray[np.uint8]) -> list[AtRadius]:
     """The figures at every radius of the grid, from 0; labels `(M,)` are those of the grid's images."""
     right, ring = grid.predicted == labels, rings(grid.shifts)
     found = []
-    for radius in range(int(ring.max()) + 1):
+    for radius in range(int(np.max(ring)) + 1):
         at, within = ring == radius, ring <= radius
         found.append(
             AtRadius(
