@@ -94,6 +94,15 @@ def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
     assert set(compose(tmp_path, "model=all").models) == set(models.names())
 
 
+@pytest.mark.parametrize("model", ["all", "lenet"])
+def test_recipe_brings_each_chosen_models_own_settings(tmp_path: Path, model: str) -> None:
+    slow, fast = (compose(tmp_path, f"model={model}", f"recipe={recipe}") for recipe in ("notebook", "fast"))
+    assert (slow.recipe, fast.recipe) == ("notebook", "fast")
+    assert list(fast.models) == list(slow.models)
+    assert all(fast.models[name].epochs < slow.models[name].epochs for name in slow.models)
+    assert compose(tmp_path, "recipe=fast", "models.lenet.lr=0.5").models["lenet"].lr == 0.5
+
+
 def test_parameters_cannot_be_changed_after_loading(tmp_path: Path) -> None:
     loaded = params.load(write(tmp_path, PARAMETERS))
     with pytest.raises(ValidationError):
