@@ -1,5 +1,7 @@
 """What is fast must be the same: shiftlab against the ordinary way, which benchmarks/peer.py writes down."""
 
+import os
+
 import bench
 import peer
 import pytest
@@ -98,15 +100,17 @@ def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
     assert [len(one) for one in times] == [2, 2]
 
 
-def test_measures_run() -> None:
+def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody's: the benchmark has a store of its own
     size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})
     assert bench.assembly(examples(64), size).ratios[0] > 0
     spent = bench.train("mlp", dataset(128), size)
     assert min(spent.peer[0], spent.notebook[0], spent.fast[0]) > 0
     assert bench.shifted_batch(examples(8), size).ratios[0] > 0
     assert bench.evaluation("mlp", examples(16), size, "").ratios[0] > 0
-    share = bench.tracking(spent, 128, size).ratios[0]
+    share = bench.recording(spent, 128, size).ratios[0]
     assert 0 < share < 100
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
 
 
 def test_settings_are_those_of_conf() -> None:
