@@ -1,15 +1,15 @@
 # Everything a user types. `make` alone lists it.
 
 PYTHON ?= python3
-PORT ?= 5000
+MODEL ?= lenet
 BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench bench-quick ui lint lock readme
+.PHONY: help setup run demo test show sync ui serve bench bench-quick screenshots lint lock readme
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## make .venv with the locked requirements and this package
 
@@ -30,14 +30,26 @@ demo: setup  ## run the pipeline on the digits in two minutes, leaving the works
 test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+show: setup  ## compare DVC's experiments: what was varied, and what came of it
+	@$(BIN)/dvc exp show --only-changed --drop '^(src|data|models|predictions)/' --no-pager
+
+sync: setup  ## log to MLflow what it lacks of the results that Git and DVC hold
+	@$(BIN)/python scripts/sync.py
+
+ui: setup  ## open MLflow's pages at http://127.0.0.1:5000, or with PORT=5002 there
+	@$(BIN)/python scripts/ui.py $(if $(PORT),--port $(PORT))
+
+serve: setup  ## answer requests with the best trained LeNet, or with MODEL=resnet the best ResNet
+	@$(BIN)/python scripts/serve.py $(MODEL) $(if $(PORT),--port $(PORT))
+
 bench: setup  ## measure speed against the ordinary way, into benchmarks/results.md
 	@$(BIN)/python benchmarks/bench.py
 
 bench-quick: setup  ## the same in under three minutes, less exactly, into benchmarks/quick.md
 	@$(BIN)/python benchmarks/bench.py --quick
 
-ui: setup  ## open MLflow's pages at http://127.0.0.1:$(PORT)
-	@$(BIN)/python scripts/ui.py --port $(PORT)
+screenshots: setup  ## keep pictures of MLflow's pages for the README, which needs Chromium
+	@$(BIN)/python scripts/screenshots.py
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

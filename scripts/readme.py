@@ -1,5 +1,6 @@
 """What `make readme` does: write the tables of results and of speed into README.md, from the files that hold them."""
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ RESULTS, SPEED = Path("metrics/comparison.json"), Path("benchmarks/results.md")
 
 def main() -> None:
     """Replace what stands between each pair of markers."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     readme = Path("README.md")
     files.write(readme, with_tables(readme.read_text(encoding="utf-8"), Path()))
 

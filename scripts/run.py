@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shiftlab import data, params, sources
+from shiftlab import params
 from shiftlab.errors import UserError, one_sentence
 
 # Two minutes on two cores.
@@ -22,6 +22,7 @@ def main() -> None:
         results = demo()
     else:
         run()
+        subprocess.run([sys.executable, "scripts/sync.py"], check=True)  # of what DVC restored from its cache
         results = Path("reports/results.md").read_text(encoding="utf-8")
         print("\nThe report is in reports/index.html; reports/ also holds a folder for each model and regime.")
     print(f"\n{results}\n`make ui` opens the runs in MLflow, `dvc plots show` the curves and confusion matrices.")
@@ -29,6 +30,8 @@ def main() -> None:
 
 def run() -> None:
     """`dvc repro`; on the digits where MNIST is neither on disk nor to be had."""
+    from shiftlab import data, sources  # seconds to import
+
     wanted = params.load().data
     folder = data.path(wanted.name).parent
     if not folder.exists():

@@ -15,22 +15,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=5000, help="to listen on (default: %(default)s)")
     port = parser.parse_args().port
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = os.environ.get("MLFLOW_TRACKING_URI", "")
     if store.startswith("http"):
         raise UserError(
             f"runs are recorded on {store}: open that, or unset MLFLOW_TRACKING_URI to see those in mlflow.db"
         )
-    refuse_taken(port)
-    print(f"MLflow's pages are at http://{HOST}:{port} until Ctrl-C.", flush=True)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", HOST, "--port", str(port)],
-    )
+    refuse_taken(port, "make ui PORT=5001")
+    from shiftlab import tracking  # seconds to import, so after a look at what can be refused without it
+
+    print(f"MLflow's pages are at http://{HOST}:{port} until Ctrl-C.")
+    for name, page in tracking.pages().items():
+        print(f"  {name}: http://{HOST}:{port}/{page}")
+    sys.stdout.flush()
+    # One worker: each takes seconds to start, and there is one user.
+    server = ["mlflow", "ui", "--backend-store-uri", tracking.address(), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", *server, "--host", HOST, "--port", str(port)])
 
 
-def refuse_taken(port: int) -> None:
+def refuse_taken(port: int, instead: str) -> None:
     """Say so where nothing can listen on the port.
+
+    Args:
+        instead: the command to advise.
 
     Raises:
         UserError: it is taken, or no port.
@@ -40,9 +46,7 @@ def refuse_taken(port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
             probe.bind((HOST, port))
     except (OSError, OverflowError) as error:
-        raise UserError(
-            f"port {port} can't be listened on ({error}): choose another, as in `make ui PORT=5001`"
-        ) from None
+        raise UserError(f"port {port} can't be listened on ({error}): choose another, as in `{instead}`") from None
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ from shiftlab.errors import one_sentence
 
 
 def main() -> None:
-    """Read params.yaml, the data and all predictions; write reports/, plots/ and metrics/comparison.json; log it."""
+    """Read params.yaml, the data and all predictions; write reports/, plots/ and metrics/; log it."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load()
     settings = wanted.evaluation
 
     # Seconds to import, so after a look at what can be refused without it.
-    from shiftlab import comparison, data, evaluation, files, predictions, report, tracking
+    from shiftlab import comparison, data, evaluation, files, predictions, recording, report, tracking
 
-    tracker = tracking.Tracker(wanted.data.name)
+    tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
     keys = [(name, seed, regime) for regime in settings.regimes for name in wanted.models for seed in wanted.seeds]
     predictions.keep_only(predictions.path(*key) for key in keys)
     answers = {key: predictions.load(predictions.path(*key)) for key in keys}
@@ -32,8 +32,9 @@ def main() -> None:
         files.write(Path("reports", f"{name}.png"), drawn[f"{summary['models'][0]['regime']}-{name}"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     files.write(Path("reports/index.html"), report.page(summary, drawn))
+    files.write(Path("metrics/summary.json"), comparison.headline(summary))
     print(comparison.write_summary(summary, Path("metrics/comparison.json"), Path("reports/results.md")))
-    tracker.log_comparison(summary["data"], [Path("reports/index.html"), Path("plots/pictures")])
+    recording.log_comparison(tracker, summary["data"], Path("reports/index.html"), Path("plots/pictures"))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def main() -> None:
     parameters, multiply_adds = cost.count(model, test.images[0])
     about = predictions.About(
         wanted.data.name,
-        files.sha256(data_path),
-        files.sha256(weights_path),
+        files.md5(data_path),
+        files.md5(weights_path),
         test.size,
         regime,
         parameters,

@@ -1,7 +1,7 @@
 """Stage `train`: fit one model with one seed, and keep the weights of its best validation epoch."""
 
 import time
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple, fields
 from itertools import chain
 from pathlib import Path
 
@@ -18,18 +18,18 @@ def main() -> None:
 
     import torch  # seconds to import, so after a look at what can be refused without it
 
-    from shiftlab import cost, data, device, files, models, tracking, training, weights
+    from shiftlab import cost, data, device, files, models, recording, tracking, training, weights
     from shiftlab.checkpoints import Checkpoint
 
     chosen = device.pick(wanted.device)
-    tracker = tracking.Tracker(wanted.data.name)
+    tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
     data_path = data.path(wanted.data.name)
     dataset = data.load(data_path)
-    identity = tracking.Identity(wanted.data.name, files.sha256(data_path), name, seed)
+    identity = tracking.Identity(wanted.data.name, files.md5(data_path), name, seed)
     choices = {"recipe": wanted.recipe, "device": chosen.type, **settings.model_dump()}
 
-    checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_sha256})
-    tracker.end_interrupted("training.key", checkpoint.key)
+    checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
+    tracker.end_interrupted(checkpoint.key)
     state = checkpoint.load()
 
     torch.manual_seed(seed)
@@ -55,16 +55,7 @@ def main() -> None:
                 Path("plots", f"{name}-{seed}", "history.csv"),
                 files.table(header, map(astuple, reached.history)),
             )
-            for epoch in reached.history[logged:]:
-                run.log_metrics(
-                    {
-                        "train/loss": epoch.train_loss,
-                        "train/accuracy": epoch.train_accuracy,
-                        "validation/loss": epoch.validation_loss,
-                        "validation/accuracy": epoch.validation_accuracy,
-                    },
-                    step=epoch.epoch,
-                )
+            recording.log_epochs(run, map(asdict, reached.history[logged:]))
             logged = len(reached.history)
         weights_path = weights.path(name, seed)
         weights.save(reached.best, name, weights_path)
@@ -73,8 +64,7 @@ def main() -> None:
         for count in (1, training.INFERENCE_BATCH):
             batch = dataset.validation.images[:count].to(chosen)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
-        run.log_tag("weights.sha256", files.sha256(weights_path))
-        run.log_path(weights_path, "weights")
+        recording.log_weights(tracker, run, identity, weights_path, dataset.train.size, map(asdict, reached.history))
     checkpoint.remove()
 
 

@@ -34,6 +34,7 @@ PARAMETERS: dict[str, Any] = {
     "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10}},
     "seeds": [0, 1],
     "evaluation": {"radius": 14, "regimes": ["zero", "circular"], "images": "all", "phase": 4, "seed": 0},
+    "tracking": "required",
 }
 
 
@@ -61,7 +62,7 @@ def tiny_model() -> Classifier:
     return Classifier(network, mean=0.5, std=0.5)
 
 
-ABOUT = About("digits", "a" * 64, "b" * 64, 28, "zero", parameters=5, multiply_adds=12)
+ABOUT = About("digits", "a" * 32, "b" * 32, 28, "zero", parameters=5, multiply_adds=12)
 
 
 def some_predictions(about: About = ABOUT) -> Predictions:
@@ -98,7 +99,7 @@ def some_predictions(about: About = ABOUT) -> Predictions:
             confidence=(1 - values).astype(np.float16),
             euclidean=values.astype(np.float16),
             cosine=(values / 2).astype(np.float16),
-            ink=np.linspace(1, 0.2, 9, dtype=np.float32),
+            ink=np.outer([2, 6, 4, 8, 10, 8, 6, 4, 0], [100, 200, 300]).astype(np.int32),
         ),
     )
 

@@ -2,11 +2,11 @@
 
 import os
 
-import bench
+import measure
 import peer
 import pytest
 import torch
-from bench import Line, Size
+from measure import Line, Size
 from torchvision.transforms.functional import affine
 
 from shiftlab import inference, models, training
@@ -51,7 +51,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     plain = peer.network(name).eval()
     plain.load_state_dict(model.network.state_dict())
     wanted = Evaluation(radius=radius, regimes=["zero"], images="all", phase=1, seed=0)
-    found = torch.from_numpy(inference.predict(model, test, wanted, ABOUT, bench.Nowhere()).grid.predicted)
+    found = torch.from_numpy(inference.predict(model, test, wanted, ABOUT, measure.Nowhere()).grid.predicted)
 
     expected = []
     for dx, dy in grid(radius).tolist():
@@ -86,7 +86,7 @@ def test_batches_hold_the_same_pixels() -> None:
 
 def test_table_tells_ratios_with_their_spread() -> None:
     line = Line("batches", "10 images/s", "30 images/s", [3.0, 2.5, 4.25], "2")
-    text = bench.report([line], "digits", 4.2, Size(3, 1, {}, 1, {}))
+    text = measure.report([line], "digits", 4.2, Size(3, 1, {}, 1, {}))
     assert "| batches | 10 images/s | 30 images/s | **3** (2.5 to 4.25) | 2 |" in text
     assert f"PyTorch {torch.__version__}" in text
     assert "others took 4% of the processor" in text
@@ -95,7 +95,7 @@ def test_table_tells_ratios_with_their_spread() -> None:
 
 def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
     done = []
-    times = bench.in_turn(Size(2, 0, {}, 0, {}), lambda: done.append("peer"), lambda: done.append("product"))
+    times = measure.in_turn(Size(2, 0, {}, 0, {}), lambda: done.append("peer"), lambda: done.append("product"))
     assert done == ["peer", "product"] * 3
     assert [len(one) for one in times] == [2, 2]
 
@@ -103,24 +103,24 @@ def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
 def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody's: the benchmark has a store of its own
     size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})
-    assert bench.assembly(examples(64), size).ratios[0] > 0
-    spent = bench.train("mlp", dataset(128), size)
+    assert measure.assembly(examples(64), size).ratios[0] > 0
+    spent = measure.train("mlp", dataset(128), size)
     assert min(spent.peer[0], spent.notebook[0], spent.fast[0]) > 0
-    assert bench.shifted_batch(examples(8), size).ratios[0] > 0
-    assert bench.evaluation("mlp", examples(16), size, "").ratios[0] > 0
-    share = bench.recording(spent, 128, size).ratios[0]
+    assert measure.shifted_batch(examples(8), size).ratios[0] > 0
+    assert measure.evaluation("mlp", examples(16), size, "").ratios[0] > 0
+    share = measure.recorded(spent, 128, size).ratios[0]
     assert 0 < share < 100
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
 
 
 def test_settings_are_those_of_conf() -> None:
-    assert bench.settings("lenet")["notebook"].epochs == 20
-    assert bench.settings("resnet")["fast"].batch_size == 256
+    assert measure.settings("lenet")["notebook"].epochs == 20
+    assert measure.settings("resnet")["fast"].batch_size == 256
 
 
 def test_first_takes_the_first() -> None:
     some = examples(5)
-    few = bench.first(some, 2)
+    few = measure.first(some, 2)
     assert isinstance(few, Examples)
     assert torch.equal(few.images, some.images[:2])
     assert len(few) == 2

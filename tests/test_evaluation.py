@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +19,13 @@ def test_figures_are_those_of_the_predictions() -> None:
     assert [(pixels, one.value) for pixels, one in found.fractions] == [(0.0, 1.0), (0.5, 0.5)]
     third = 1 / 3
     expected = [[2 * third] * 3, [third, 2 * third, 2 * third], [third] * 3]
-    np.testing.assert_allclose(found.maps["accuracy"], expected)
+    np.testing.assert_allclose(found.maps["accuracy"].value, expected)
+    np.testing.assert_allclose(found.maps["ink"].value, [[0.2, 0.6, 0.4], [0.8, 1, 0.8], [0.6, 0.4, 0]])
     assert found.summary["grid"].value == np.mean(expected)
     assert found.summary["worst_case"].value == third
     assert found.summary["grid"].images == 3
     assert [at.accuracy.value for at in found.radii] == pytest.approx([2 * third, (np.sum(expected) - 2 * third) / 8])
     assert [one.image for one in found.fragility] == [3, 0]
-
-
-def test_metrics_are_accuracies_and_the_grids_summary(tmp_path: Path) -> None:
-    evaluation.write_metrics(some_figures(), tmp_path / "metrics.json")
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert (metrics["data"], metrics["right5"], metrics["clean"]) == ("digits", 0.75, 1.0)
-    assert list(metrics)[3:] == ["grid", "consistency", "agreement", "worst_case", "euclidean", "cosine"]
 
 
 def test_dvc_gets_a_line_for_each_image(tmp_path: Path) -> None:
@@ -47,8 +40,8 @@ def test_report_has_every_figure_as_table_and_picture(tmp_path: Path) -> None:
     pictures |= {"confusion-clean", "confusion-right5"}
     tables = {f"accuracy-{direction}" for direction in ("x", "y", "diagonal")}
     tables |= {"confusion-clean", "confusion-right5", "per-class", "maps", "radius", "phase", "fractions"}
-    tables |= {"summary", "fragility"}
-    expected = {f"{name}.png" for name in pictures} | {f"{name}.csv" for name in tables}
+    tables |= {"summary", "sets", "fragility"}
+    expected = {f"{name}.png" for name in pictures} | {f"{name}.csv" for name in tables} | {"about.json"}
     assert {path.name for path in tmp_path.iterdir()} == expected
     assert all((tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
 

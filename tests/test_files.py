@@ -110,10 +110,10 @@ def test_folder_in_place_of_the_file_is_named_and_left(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file.txt"]
 
 
-def test_digest_is_sha256(tmp_path: Path) -> None:
+def test_digest_is_md5(tmp_path: Path) -> None:
     content = b"content" * 100_000
     (tmp_path / "file").write_bytes(content)
-    assert files.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert files.md5(tmp_path / "file") == hashlib.md5(content).hexdigest()
 
 
 def test_table_quotes_what_needs_it() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from shiftlab import plots
 from shiftlab.plots import Line, Panel
-from shiftlab.robustness import Estimate
+from shiftlab.robustness import Estimate, Estimates
 
 LONG = "a model with a rather long name, seed 4294967295"
 
@@ -25,7 +25,8 @@ def maps(top: float = 0.9) -> bytes:
 
 
 def phases(top: float = 0.9) -> bytes:
-    return plots.phases({"mlp": np.linspace(0, top, 16).reshape(4, 4), LONG: np.full((4, 4), 0.5)}, "By phase")
+    ramp, flat = np.linspace(0, top, 16).reshape(4, 4), np.full((4, 4), 0.5)
+    return plots.phases({"mlp": Estimates(ramp, ramp / 2, ramp), LONG: Estimates(flat, flat, flat)}, "By phase")
 
 
 def confusions(wrong: int = 3) -> bytes:

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import ttest_1samp
+from scipy.stats import bootstrap, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 
 from shiftlab import robustness
@@ -81,14 +81,14 @@ TRUE = RNG.integers(0, 3, 7).astype(np.uint8)
 def a_grid(called: NDArray[np.uint8] = CALLED, shifts: NDArray[np.int8] = SHIFTS) -> OnGrid:
     confidence = np.random.default_rng(1).random(called.shape).astype(np.float16)
     images = np.arange(100, 100 + called.shape[1], dtype=np.int32)
-    return OnGrid(
-        images, shifts, called, confidence, confidence, confidence, np.linspace(1, 0, len(shifts)).astype("f")
-    )
+    ink = np.random.default_rng(2).integers(0, 1000, called.shape, dtype=np.int32)
+    ink[len(shifts) // 2] = 1000  # all of it, unshifted
+    return OnGrid(images, shifts, called, confidence, confidence, confidence, ink)
 
 
 def test_maps_have_a_row_for_each_dy() -> None:
-    accuracy, agreement = robustness.accuracy_map(CALLED == TRUE), robustness.agreement_map(CALLED)
-    given_right = robustness.agreement_where_right_map(CALLED, TRUE)
+    accuracy, agreement = robustness.accuracy_map(CALLED == TRUE).value, robustness.agreement_map(CALLED).value
+    given_right = robustness.agreement_where_right_map(CALLED, TRUE).value
     known = CALLED[12] == TRUE
     for row, (dx, dy) in enumerate(SHIFTS.tolist()):
         place = dy + 2, dx + 2
@@ -99,7 +99,7 @@ def test_maps_have_a_row_for_each_dy() -> None:
 
 
 def test_agreement_where_nothing_is_right_is_unknown() -> None:
-    assert np.isnan(robustness.agreement_where_right_map(CALLED, TRUE + 5)).all()
+    assert np.isnan(robustness.agreement_where_right_map(CALLED, TRUE + 5).value).all()
 
 
 def test_consistency_from_counts_is_that_of_all_pairs() -> None:
@@ -121,15 +121,40 @@ def test_figures_by_radius() -> None:
         assert {digit: one.images for digit, one in at.by_class.items()} == dict(Counter(TRUE.tolist()))
         for digit, one in at.by_class.items():
             assert one.value == pytest.approx(right[here][:, digit == TRUE].mean())
-        assert at.ink == pytest.approx(a_grid().ink[here].astype(float).mean())
+        assert at.ink.value == pytest.approx(a_grid().ink[here].mean() / 1000)
     assert found[0].accuracy.value == found[0].worst_case.value
 
 
-def test_intervals_of_the_accuracy_map_are_wilsons() -> None:
-    low, high = robustness.wilson(CALLED == TRUE)
-    for row in range(25):
-        one = robustness.accuracy(CALLED[row], TRUE)
-        assert [low[row], high[row]] == pytest.approx([one.low, one.high], abs=1e-12)
+def test_intervals_of_the_maps_of_shares_are_wilsons() -> None:
+    found = robustness.accuracy_map(CALLED == TRUE)
+    agreeing = robustness.agreement_map(CALLED)
+    for row, (dx, dy) in enumerate(SHIFTS.tolist()):
+        place = dy + 2, dx + 2
+        for table, labels in ((found, TRUE), (agreeing, CALLED[12])):
+            one = robustness.accuracy(CALLED[row], labels)
+            assert [table.low[place], table.high[place]] == pytest.approx([one.low, one.high], abs=1e-12)
+    assert found.reach == pytest.approx((found.high - found.low).max() / 2)
+
+
+def test_intervals_of_means_are_those_of_scipys_bootstrap() -> None:
+    values = np.random.default_rng(3).gamma(2.0, size=(3, 300))
+    found = robustness.means(values)
+    for row in range(3):
+        theirs = bootstrap((values[row],), np.mean, n_resamples=5000, method="percentile", rng=4).confidence_interval
+        error = values[row].std() / 300**0.5
+        assert found.value[row] == pytest.approx(values[row].mean())
+        assert found.low[row] == pytest.approx(theirs.low, abs=0.3 * error)
+        assert found.high[row] == pytest.approx(theirs.high, abs=0.3 * error)
+
+
+def test_share_of_ink_is_bootstrapped_with_its_whole() -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.integers(100, 1000, 200)
+    half = robustness.ratios(np.stack([whole, whole // 2, rng.integers(0, 100, 200)]), whole)
+    assert [half.low[0], half.value[0], half.high[0]] == [1, 1, 1]  # varies with the whole, and so not at all
+    assert half.value[1] == pytest.approx(0.5, abs=0.001)
+    assert half.high[1] - half.low[1] < 0.001
+    assert half.low[2] < half.value[2] < half.high[2]
 
 
 def test_calibration_error_is_guos() -> None:
@@ -169,7 +194,7 @@ def test_stripes_show_in_the_phase_they_have(period: int) -> None:
     table = robustness.phases(np.repeat(striped[:, None], 3, axis=1), shifts, period)
     expected = np.zeros((period, period))
     expected[0, period - 1] = 1
-    assert table.tolist() == expected.tolist()
+    assert table.value.tolist() == table.low.tolist() == table.high.tolist() == expected.tolist()
 
 
 def test_every_phase_has_as_many_shifts_about_the_centre() -> None:
@@ -177,7 +202,7 @@ def test_every_phase_has_as_many_shifts_about_the_centre() -> None:
     dx = shifts[:, :1].astype(float)
     for period in (2, 4):  # of 15 shifts the outermost is left out: -7..6 or -6..5, say
         columns = robustness.phases(np.repeat(np.abs(dx) == 7, 2, axis=1), shifts, period)
-        assert columns.sum() <= 1 / (15 // period) * period
+        assert columns.value.sum() <= 1 / (15 // period) * period
 
 
 def test_fragility_tells_the_nearest_shift_that_breaks() -> None:

@@ -17,6 +17,7 @@ from shiftlab.predictions import Predictions
 from shiftlab.robustness import Fragility
 from shiftlab.shifts import DIRECTIONS, shift
 
+HEADLINE = ("clean", "right5", "random5", "consistency")
 SHOWN = 10  # digits in each row of the gallery
 
 # (model's name, seed, regime) -> its predictions, and its figures; all on the same data
@@ -58,6 +59,25 @@ def write_summary(summary: Mapping[str, Any], metrics: Path, results: Path) -> s
     files.write(metrics, json.dumps(summary, indent=2) + "\n")
     files.write(results, f"# Results on {summary['data']}\n\n{tables}")
     return tables
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """The most robust model's row in `dvc exp show`, as JSON: in the first regime, means over seeds.
+
+    Every experiment has the same few columns, whichever models it is about. The most robust is right most often on
+    `random5`.
+    """
+    regime = summary["models"][0]["regime"]
+    by_model: dict[str, list[dict[str, float]]] = {}
+    for one in summary["models"]:
+        if one["regime"] == regime:
+            by_model.setdefault(one["model"], []).append({key: of["value"] for key, of in one["figures"].items()})
+    means = {
+        model: {name: float(np.mean([figures[name] for figures in seeds])) for name in seeds[0]}
+        for model, seeds in by_model.items()
+    }
+    best = max(means, key=lambda model: means[model]["random5"])
+    return json.dumps({"best": best, **{name: round(means[best][name], 4) for name in HEADLINE}}, indent=2) + "\n"
 
 
 def write_curves(found: Found, folder: Path) -> None:

@@ -12,15 +12,16 @@ from shiftlab import files, plots, robustness
 from shiftlab.params import IMAGE_SIZE
 from shiftlab.plots import AXIS_LABELS, Line, Panel
 from shiftlab.predictions import About, Predictions
-from shiftlab.robustness import AtRadius, Breaking, ClassScores, Estimate, Fragility
+from shiftlab.robustness import AtRadius, Breaking, ClassScores, Estimate, Estimates, Fragility
 from shiftlab.shifts import DIRECTIONS
 
 WORST_CASE_WITHIN = 3  # pixels at most, for the one number that stands in tables: MNIST-C's default severity
 
+ENDS = {"": "value", " low": "low", " high": "high"}  # of a column's name -> what of an estimate it holds
 ACCURACY = ["accuracy", "low", "high", "images"]  # the columns of an accuracy's estimate
 
 Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
-Maps = dict[str, robustness.Floats]  # (D, D) each
+Maps = dict[str, Estimates]  # (D, D) each
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Figures:
     maps: Maps  # by figure
     summary: dict[str, Estimate]  # of the grid
     radii: list[AtRadius]
-    phases: robustness.Floats  # (period, period): row dy, column dx
+    phases: Estimates  # (period, period): row dy, column dx
     fragility: list[Fragility]
 
 
@@ -49,7 +50,6 @@ def figures(answers: Predictions, radius: int, phase: int) -> Figures:
     on_grid = labels[grid.images]
     right = grid.predicted == on_grid
     radii = robustness.by_radius(grid, on_grid)
-    low, high = robustness.wilson(right)
     middle = grid.predicted[len(grid.predicted) // 2]
     return Figures(
         about=answers.about,
@@ -66,13 +66,11 @@ def figures(answers: Predictions, radius: int, phase: int) -> Figures:
         scores={name: robustness.per_class(on_set.predicted, labels) for name, on_set in sets.items()},
         maps={
             "accuracy": robustness.accuracy_map(right),
-            "accuracy low": robustness.as_map(low),
-            "accuracy high": robustness.as_map(high),
             "agreement": robustness.agreement_map(grid.predicted),
             "agreement where right": robustness.agreement_where_right_map(grid.predicted, on_grid),
-            "euclidean distance": robustness.as_map(grid.euclidean.mean(axis=1, dtype=np.float64)),
-            "cosine distance": robustness.as_map(grid.cosine.mean(axis=1, dtype=np.float64)),
-            "ink": robustness.as_map(grid.ink),
+            "euclidean distance": robustness.sensitivity_map(grid.euclidean),
+            "cosine distance": robustness.sensitivity_map(grid.cosine),
+            "ink": robustness.ink_map(grid.ink),
         },
         summary={
             "grid": robustness.mean(right.mean(axis=0)),
@@ -98,12 +96,6 @@ def regime_name(about: About) -> str:
     return "canvas" if about.regime == "zero" and about.size > IMAGE_SIZE else about.regime
 
 
-def write_metrics(found: Figures, path: Path) -> None:
-    """The accuracy on every set and the summary of the grid, as JSON that `dvc metrics` shows in one row."""
-    values = {name: one.value for name, one in (found.accuracies | found.summary).items()}
-    files.write(path, json.dumps({"data": found.about.data, **values}, indent=2) + "\n")
-
-
 def write_confusions_for_dvc(answers: Predictions, folder: Path) -> None:
     """A line for each image and a file for each set: DVC's template `confusion` counts by itself."""
     for name, on_set in answers.sets.items():
@@ -117,6 +109,8 @@ def write_report(found: Figures, model: str, seed: int, folder: Path) -> None:
     for name, picture in pictures({model: found}, title).items():
         files.write(folder / f"{name}.png", picture)
     _write_tables(found, folder)
+    extent = {"images": found.images, "grid_images": found.grid_images, "radius": found.radius}
+    files.write(folder / "about.json", json.dumps(asdict(found.about) | extent, indent=2) + "\n")
     for name, matrix in found.confusions.items():
         caption = f"{title}, on {found.about.data} {name}: {found.accuracies[name].value:.2%} right"
         files.write(folder / f"confusion-{name}.png", plots.confusions({"": {"": matrix}}, caption))
@@ -131,21 +125,26 @@ def pictures(models: Mapping[str, Figures], who: str = "") -> dict[str, bytes]:
     where = f"{some.about.data}, regime {regime_name(some.about)}"
     of_all = ", ".join(filter(None, [who, where, f"{some.images:,} images"]))
     of_grid = ", ".join(filter(None, [who, where, f"{some.grid_images:,} images, radius {some.radius}"]))
+    shares = {name: _maps(models, name) for name in ("accuracy", "agreement", "agreement where right")}
+    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
     return {
         "accuracy": _curves(models, f"{of_all}: accuracy against shift (band: 95% Wilson interval)"),
         "maps": plots.maps(
-            {name: _maps(models, name) for name in ("accuracy", "agreement", "agreement where right")},
-            f"{of_grid}: accuracy, and agreement with the unshifted image",
+            _values(shares),
+            f"{of_grid}: accuracy, and agreement with the unshifted image (a cell's 95% Wilson interval reaches "
+            f"{100 * _reach(shares):.1f} points either way at most)",
         ),
         "sensitivity": plots.maps(
-            {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")},
-            f"{of_grid}: how far probabilities move",
+            _values(distances),
+            f"{of_grid}: how far probabilities move (a cell's 95% interval reaches {_reach(distances):.3f} either way "
+            "at most)",
             limits=None,
         ),
         "radius": _radii(models, f"{of_grid}: against the Chebyshev radius (bands: 95%)"),
         "classes": _classes(models, f"{of_grid}: accuracy of each digit"),
         "phase": plots.phases(
-            {label: found.phases for label, found in models.items()}, f"{of_grid}: accuracy in % by stride phase"
+            {label: found.phases for label, found in models.items()},
+            f"{of_grid}: accuracy in % by stride phase, with 95% intervals",
         ),
         "fractions": _fractions(models, f"{of_all}: by parts of a pixel (band: 95% Wilson interval)"),
     }
@@ -156,7 +155,12 @@ def _curves(models: Mapping[str, Figures], title: str) -> bytes:
     steps = range(-some.radius, some.radius + 1)
     centre = some.radius
     ink = some.maps["ink"]
-    along = {"x": ink[centre], "y": ink[:, centre], "diagonal": ink.diagonal()}
+    everywhere = range(len(steps))
+    along = {
+        "x": ([centre] * len(steps), everywhere),
+        "y": (everywhere, [centre] * len(steps)),
+        "diagonal": (everywhere, everywhere),
+    }
     top = [
         Panel(
             {label: Line.of(steps, [one for _, one in found.curves[direction]]) for label, found in models.items()},
@@ -166,7 +170,7 @@ def _curves(models: Mapping[str, Figures], title: str) -> bytes:
         for direction in DIRECTIONS
     ]
     bottom = [
-        Panel({"ink": Line(steps, along[direction].tolist())}, AXIS_LABELS[direction], "ink in the frame")
+        Panel({"ink": Line.along(steps, ink, along[direction])}, AXIS_LABELS[direction], "ink in the frame")
         for direction in DIRECTIONS
     ]
     return plots.panels([top, bottom], title, legend="lower center")
@@ -174,6 +178,15 @@ def _curves(models: Mapping[str, Figures], title: str) -> bytes:
 
 def _maps(models: Mapping[str, Figures], name: str) -> Maps:
     return {label: found.maps[name] for label, found in models.items()}
+
+
+def _values(rows: Mapping[str, Maps]) -> dict[str, dict[str, robustness.Floats]]:
+    return {name: {label: one.value for label, one in of_models.items()} for name, of_models in rows.items()}
+
+
+def _reach(rows: Mapping[str, Maps]) -> float:
+    """Half of the width of the widest interval of all cells."""
+    return max(one.reach for of_models in rows.values() for one in of_models.values())
 
 
 def _radii(models: Mapping[str, Figures], title: str) -> bytes:
@@ -225,6 +238,7 @@ def _write_tables(found: Figures, folder: Path) -> None:
     def write(name: str, header: list[str], rows: Iterable[Sequence[object]]) -> None:
         files.write(folder / f"{name}.csv", files.table(header, rows))
 
+    write("sets", ["set", *_names(Estimate)], [(name, *astuple(one)) for name, one in found.accuracies.items()])
     for direction, curve in found.curves.items():
         write(f"accuracy-{direction}", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in curve])
     write("fractions", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in found.fractions])
@@ -232,11 +246,15 @@ def _write_tables(found: Figures, folder: Path) -> None:
     write("per-class", ["set", *_names(ClassScores)], scores)
     reach = range(-found.radius, found.radius + 1)
     places = [(dx, dy) for dy in reach for dx in reach]
-    values = zip(*(one.ravel().tolist() for one in found.maps.values()), strict=True)
-    write("maps", ["dx", "dy", *found.maps], [(*place, *row) for place, row in zip(places, values, strict=True)])
+    columns = {f"{name}{end}": getattr(one, of) for name, one in found.maps.items() for end, of in ENDS.items()}
+    values = zip(*(column.ravel().tolist() for column in columns.values()), strict=True)
+    write("maps", ["dx", "dy", *columns], [(*place, *row) for place, row in zip(places, values, strict=True)])
     write("summary", ["figure", *_names(Estimate)], [(name, *astuple(one)) for name, one in found.summary.items()])
-    phases = [(dx, dy, value) for (dy, dx), value in np.ndenumerate(found.phases)]
-    write("phase", ["dx", "dy", "accuracy"], phases)
+    phases = [
+        (dx, dy, value, found.phases.low[dy, dx], found.phases.high[dy, dx])
+        for (dy, dx), value in np.ndenumerate(found.phases.value)
+    ]
+    write("phase", ["dx", "dy", "accuracy", "low", "high"], phases)
     fragility = [
         (one.image, one.digit, one.right, *(astuple(one.breaking) if one.breaking else ("", "", "")))
         for one in found.fragility
@@ -250,6 +268,7 @@ def _write_tables(found: Figures, folder: Path) -> None:
             ("worst case", at.worst_case),
             ("confidence", at.confidence),
             ("calibration error", at.calibration_error),
+            ("ink", at.ink),
             *((f"accuracy of {digit}", one) for digit, one in at.by_class.items()),
         )
     ]

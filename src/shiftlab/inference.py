@@ -123,7 +123,7 @@ def predict(
             on_grid["confidence"].astype(np.float16),
             on_grid["euclidean"],
             on_grid["cosine"],
-            ink_retained(images, everywhere, regime),
+            ink_in_frame(images, everywhere, regime),
         ),
     )
 
@@ -152,13 +152,12 @@ def count(params: Evaluation, labels: NDArray[np.integer]) -> int:
     return on_all * len(labels) + elsewhere * len(subset(labels, params.images, params.seed))
 
 
-def ink_retained(images: Tensor, shifts: Shifts, regime: RegimeName) -> NDArray[np.float32]:
-    """The share of the images' raw intensity that each of `shifts`, `(S, 2)`, leaves in the frame; `(S,)`."""
-    total = images.sum(0, keepdim=True, dtype=torch.int64)
+def ink_in_frame(images: Tensor, shifts: Shifts, regime: RegimeName) -> NDArray[np.int32]:
+    """The raw intensity of each of M images that each of `shifts`, `(S, 2)`, leaves in the frame; `(S, M)`."""
     radius = int(np.abs(shifts).max())
-    surrounded = surround(total, radius, regime)
-    left = [int(window(surrounded, radius, dx, dy).sum()) for dx, dy in shifts.tolist()]
-    return (np.array(left) / int(total.sum())).astype(np.float32)
+    surrounded = surround(images, radius, regime)
+    left = [window(surrounded, radius, dx, dy).sum((1, 2), dtype=torch.int32) for dx, dy in shifts.tolist()]
+    return torch.stack(left).cpu().numpy()
 
 
 def _by(dx: float, dy: float) -> str:

@@ -18,6 +18,7 @@ SourceName = Literal["mnist", "digits"]
 RegimeName = Literal["zero", "circular"]
 RecipeName = Literal["notebook", "fast"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+TrackingChoice = Literal["required", "optional"]
 
 
 def _known_model(name: str) -> str:
@@ -95,6 +96,7 @@ class Params(_Strict):
     models: dict[ModelName, Training] = Field(min_length=1)
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
     evaluation: Evaluation
+    tracking: TrackingChoice  # where MLflow's store can't be used: stop, or go on without it
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from shiftlab.robustness import CLASSES, Estimate
+from shiftlab.robustness import CLASSES, Estimate, Estimates, Floats
 
 AXIS_LABELS = {
     "x": "shift to the right (pixels)",
@@ -25,8 +25,6 @@ LETTERS_PER_INCH = 10  # of a figure's title
 
 # A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
 IN_CELL: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,12 @@ class Line:
         """Estimates with their intervals."""
         low, high = [one.low for one in estimates], [one.high for one in estimates]
         return cls(x, [one.value for one in estimates], (low, high))
+
+    @classmethod
+    def along(cls, x: Sequence[float], table: Estimates, places: tuple[Sequence[int], Sequence[int]]) -> "Line":
+        """The estimates of a table at some places, rows and columns of it."""
+        value, low, high = (cells[places].tolist() for cells in vars(table).values())
+        return cls(x, value, (low, high))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[flo
     return _png(figure, title)
 
 
-def phases(tables: Mapping[str, Floats], title: str) -> bytes:
+def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
     """Accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
 
     Args:
@@ -113,13 +117,15 @@ def phases(tables: Mapping[str, Floats], title: str) -> bytes:
     """
     figure = Figure(figsize=(3.9 * len(tables), 3.6), layout="constrained")
     for axes, (label, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
-        image = axes.imshow(table, cmap="viridis")
-        middle = (np.max(table) + np.min(table)) / 2
-        for (row, column), value in np.ndenumerate(table):
+        image = axes.imshow(table.value, cmap="viridis")
+        middle = (np.max(table.value) + np.min(table.value)) / 2
+        for place, value in np.ndenumerate(table.value):
+            low, high = 100 * table.low[place], 100 * table.high[place]
             colour = "white" if value < middle else "black"
-            axes.text(column, row, f"{100 * value:.1f}", **IN_CELL, color=colour, fontsize=9)
-        ticks = range(len(table))
-        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {len(table)}", ylabel=f"dy mod {len(table)}", title=label)
+            axes.text(*place[::-1], f"{100 * value:.1f}\n{low:.1f}-{high:.1f}", **IN_CELL, color=colour, fontsize=7)
+        period = len(table.value)
+        ticks = range(period)
+        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {period}", ylabel=f"dy mod {period}", title=label)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return _png(figure, title)
 

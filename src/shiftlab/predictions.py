@@ -23,8 +23,8 @@ class About:
     """What the predictions are of."""
 
     data: str  # name of the data set
-    data_sha256: str  # of its file
-    weights_sha256: str  # of the weights file
+    data_md5: str  # of its file
+    weights_md5: str  # of the weights file
     size: int  # of the images, pixels a side
     regime: RegimeName
     parameters: int  # the model's
@@ -50,7 +50,7 @@ class OnGrid:
     confidence: NDArray[np.float16]  # (S, M): the probability given to the predicted class
     euclidean: NDArray[np.float16]  # (S, M): distance of the class probabilities from the unshifted image's
     cosine: NDArray[np.float16]  # (S, M): the same, one minus the cosine of the angle between them
-    ink: NDArray[np.float32]  # (S,): share of the images' raw intensity that is still in the frame
+    ink: NDArray[np.int32]  # (S, M): raw intensity, summed over the pixels, that is still in the frame
 
 
 @dataclass(frozen=True)

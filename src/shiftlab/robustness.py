@@ -5,12 +5,13 @@ Arrays over the grid have the shape `(D, D)`, D = 2 radius + 1: row dy, column d
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, t
+from scipy.stats import binomtest, t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -35,6 +36,25 @@ class Estimate:
     images: int
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """The same for many means over the same images: arrays of one shape. All are nan where there is no image."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    def as_table(self) -> "Estimates":
+        """Estimates of every shift of the grid, `(S,)`, as a map, `(D, D)`; of every phase as a square likewise."""
+        side = round(len(self.value) ** 0.5)
+        return Estimates(*(values.reshape(side, side) for values in vars(self).values()))
+
+    @property
+    def reach(self) -> float:
+        """Half of the widest interval's width."""
+        return float(np.nanmax(self.high - self.low)) / 2
+
+
 def share(right: NDArray[np.bool_]) -> Estimate:
     """The share of images `(N,)` that something is true of, with the interval of Wilson (1927)."""
     count, images = int(right.sum()), len(right)
@@ -44,13 +64,39 @@ def share(right: NDArray[np.bool_]) -> Estimate:
 
 def mean(values: NDArray[np.floating]) -> Estimate:
     """The mean of one value for each image, `(M,)`, with a percentile bootstrap interval over the images."""
-    values = values.astype(np.float64)
-    middle = float(values.mean())
-    if np.ptp(values) == 0:  # every resample is the same, which scipy warns of
-        return Estimate(middle, middle, middle, len(values))
+    return _only(means(values[np.newaxis]), len(values))
+
+
+def means(values: NDArray[np.floating | np.bool_]) -> Estimates:
+    """The mean of each row of `(K, M)` over M images, with percentile bootstrap intervals over the images; `(K,)`."""
+    rows = values.astype(np.float64)
+    return _percentiles(rows.mean(axis=1), rows @ drawn(rows.shape[1]) / rows.shape[1])
+
+
+def ratios(parts: NDArray[np.number], wholes: NDArray[np.number]) -> Estimates:
+    """What share of the sum of `wholes`, `(M,)`, the sum of each row of `parts`, `(K, M)`, is; as `means`; `(K,)`."""
+    rows, whole = parts.astype(np.float64), wholes.astype(np.float64)
+    times = drawn(len(whole))
+    return _percentiles(rows.sum(axis=1) / whole.sum(), rows @ times / (whole @ times))
+
+
+@cache
+def drawn(images: int) -> Floats:
+    """How often each image is drawn in each resample of a bootstrap, `(images, RESAMPLES)`; the same for all figures.
+
+    Sums over a resample are then products of matrices, which makes intervals for every cell of a map affordable.
+    """
     rng = np.random.default_rng(0)
-    found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", batch=100, rng=rng)
-    return Estimate(middle, float(found.confidence_interval.low), float(found.confidence_interval.high), len(values))
+    return rng.multinomial(images, np.full(images, 1 / images), RESAMPLES).T.astype(np.float64)
+
+
+def _percentiles(value: Floats, resampled: Floats) -> Estimates:
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=-1)
+    return Estimates(value, low, high)
+
+
+def _only(one: Estimates, images: int) -> Estimate:
+    return Estimate(one.value.item(), one.low.item(), one.high.item(), images)
 
 
 def accuracy(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Estimate:
@@ -97,34 +143,38 @@ def per_class(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[C
     ]
 
 
-def as_map(values: NDArray[np.generic]) -> Floats:
-    """One value for each shift of the grid, `(S,)`, as a map, `(D, D)`."""
-    side = round(len(values) ** 0.5)
-    return values.reshape(side, side).astype(np.float64)
+def shares(right: NDArray[np.bool_]) -> Estimates:
+    """The share of images that something is true of, for each row of `(K, M)`, with Wilson's intervals; `(K,)`."""
+    count, images = right.sum(axis=1), right.shape[1]
+    if images == 0:
+        nothing = np.full(len(right), np.nan)
+        return Estimates(nothing, nothing, nothing)
+    return Estimates(count / images, *proportion_confint(count, images, alpha=0.05, method="wilson"))
 
 
-def wilson(right: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """The lower and the upper ends of Wilson's interval for each row of `(S, M)`; both `(S,)`."""
-    low, high = proportion_confint(right.sum(axis=1), right.shape[1], alpha=0.05, method="wilson")
-    return low, high
-
-
-def accuracy_map(right: NDArray[np.bool_]) -> Floats:
+def accuracy_map(right: NDArray[np.bool_]) -> Estimates:
     """The accuracy at every shift, `(D, D)`, from which images `(S, M)` were classified right."""
-    return as_map(right.mean(axis=1))
+    return shares(right).as_table()
 
 
-def agreement_map(predicted: NDArray[np.uint8]) -> Floats:
+def agreement_map(predicted: NDArray[np.uint8]) -> Estimates:
     """The share of images called at each shift what they are called unshifted, `(D, D)`; predictions `(S, M)`."""
-    return as_map((predicted == _unshifted(predicted)).mean(axis=1))
+    return shares(predicted == _unshifted(predicted)).as_table()
 
 
-def agreement_where_right_map(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Floats:
+def agreement_where_right_map(predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Estimates:
     """The same among the images that are classified right unshifted; nan where there is none."""
-    known = _unshifted(predicted) == labels
-    if not known.any():
-        return as_map(np.full(len(predicted), np.nan))
-    return agreement_map(predicted[:, known])
+    return agreement_map(predicted[:, _unshifted(predicted) == labels])
+
+
+def sensitivity_map(distances: NDArray[np.floating]) -> Estimates:
+    """The mean distance of the class probabilities from the unshifted image's, `(D, D)`; distances `(S, M)`."""
+    return means(distances).as_table()
+
+
+def ink_map(ink: NDArray[np.int32]) -> Estimates:
+    """The share of raw intensity that is still in the frame at every shift, `(D, D)`; intensities `(S, M)`."""
+    return ratios(ink, _unshifted(ink)).as_table()
 
 
 def consistency(predicted: NDArray[np.uint8]) -> Floats:
@@ -154,7 +204,7 @@ class AtRadius:
     worst_case: Estimate  # share of images right at every shift within it
     confidence: Estimate  # mean at this radius
     calibration_error: Estimate  # expected calibration error at this radius, in 0..1
-    ink: float  # share of intensity in the frame, mean at this radius
+    ink: Estimate  # share of intensity in the frame, mean at this radius
     by_class: dict[int, Estimate]  # accuracy at this radius of each digit that has images
 
 
@@ -171,7 +221,7 @@ def by_radius(grid: OnGrid, labels: NDArray[np.uint8]) -> list[AtRadius]:
                 worst_case=share(right[within].all(axis=0)),
                 confidence=mean(grid.confidence[at].mean(axis=0, dtype=np.float64)),
                 calibration_error=calibration_error(grid.confidence[at], right[at]),
-                ink=float(grid.ink[at].mean(dtype=np.float64)),
+                ink=_only(ratios(grid.ink[at].mean(axis=0, keepdims=True), _unshifted(grid.ink)), len(labels)),
                 by_class={int(digit): mean(right[at][:, labels == digit].mean(axis=0)) for digit in np.unique(labels)},
             )
         )
@@ -189,22 +239,13 @@ def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]
     bins = np.minimum((certain * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     excess = np.zeros((images, CALIBRATION_BINS))  # confidence minus accuracy, summed over an image's shifts
     np.add.at(excess, (np.broadcast_to(np.arange(images), right.shape), bins), certain - right)
-
-    def error(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # noqa: ARG001  # scipy has the images last
-        total: Floats = np.abs(excess[drawn].sum(axis=-2)).sum(axis=-1) / (shifts * images)
-        return total
-
-    everyone = np.arange(images)
-    value = float(error(everyone))
-    if images == 1:
-        return Estimate(value, value, value, images)
-    rng = np.random.default_rng(0)
-    found = bootstrap((everyone,), error, n_resamples=RESAMPLES, method="percentile", batch=100, rng=rng)
-    return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high), images)
+    error = np.abs(excess.sum(axis=0)).sum() / (shifts * images)
+    resampled = np.abs(excess.T @ drawn(images)).sum(axis=0) / (shifts * images)
+    return _only(_percentiles(error, resampled), images)
 
 
-def phases(right: NDArray[np.bool_], shifts: NDArray[np.int8], period: int) -> Floats:
-    """Accuracy by (dx mod period, dy mod period), `(period, period)`: row dy, column dx.
+def phases(right: NDArray[np.bool_], shifts: NDArray[np.int8], period: int) -> Estimates:
+    """Accuracy by (dx mod period, dy mod period), `(period, period)`: row dy, column dx. `right` is `(S, M)`.
 
     Only as many shifts as make whole periods count, so that every phase has equally many, about the centre.
     """
@@ -213,12 +254,12 @@ def phases(right: NDArray[np.bool_], shifts: NDArray[np.int8], period: int) -> F
     first = -((2 * radius + 1) // period * period // 2)
     last = first + (2 * radius + 1) // period * period - 1
     inside = ((first <= offsets) & (offsets <= last)).all(axis=1)
-    of_shift = right.mean(axis=1)
-    table = np.empty((period, period))
-    for dy in range(period):
-        for dx in range(period):
-            table[dy, dx] = of_shift[inside & (offsets % period == (dx, dy)).all(axis=1)].mean()
-    return table
+    of_phase = [
+        right[inside & (offsets % period == (dx, dy)).all(axis=1)].mean(axis=0)
+        for dy in range(period)
+        for dx in range(period)
+    ]
+    return means(np.stack(of_phase)).as_table()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,360 @@
+"""Hold shiftlab against the ordinary way, in turn, and write the ratios down.
+
+Peer and product run one after the other in every round, in one process, so that both meet the same machine. A ratio is
+the median of the rounds', with the smallest and the largest.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+from unittest.mock import patch
+
+import peer
+import psutil
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+from torchvision.transforms import ToTensor
+
+from shiftlab import data, files, inference, models, params, shifts, training
+from shiftlab.data import Dataset, Examples
+from shiftlab.params import RecipeName, Training
+from shiftlab.predictions import About
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("mlp", "lenet", "resnet")
+BUSY = 10  # percent of the processor, taken by others before we begin: above it the figures are not to be trusted
+CPU = torch.device("cpu")
+
+
+class Size(NamedTuple):
+    """How much is done in a round."""
+
+    rounds: int
+    assembled: int  # images
+    trained: dict[str, int]  # images
+    shifted: int  # images
+    evaluated: dict[str, int]  # images, each at every shift of the peer's nine
+
+
+FULL = Size(
+    7, 20_000, {"mlp": 25_600, "lenet": 19_200, "resnet": 2_560}, 5_000, {"mlp": 500, "lenet": 500, "resnet": 250}
+)
+QUICK = Size(3, 5_000, {"mlp": 6_400, "lenet": 6_400, "resnet": 640}, 1_000, {"mlp": 250, "lenet": 250, "resnet": 100})
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    peer: str
+    product: str
+    ratios: list[float]
+    goal: str
+
+    def cells(self) -> list[str]:
+        """As the table has them."""
+        low, middle, high = min(self.ratios), median(self.ratios), max(self.ratios)
+        return [self.what, self.peer, self.product, f"**{middle:.3g}** ({low:.3g} to {high:.3g})", self.goal]
+
+
+HEADER = ["what", "the ordinary way", "shiftlab", "ratio", "goal"]
+
+
+def measure(quick: bool) -> None:
+    """All of it, printed and saved."""
+    size = QUICK if quick else FULL
+    os.chdir(ROOT)
+    others = psutil.cpu_percent(interval=3)
+    if others > BUSY:
+        print(f"Others take {others:.0f}% of this machine's processor: don't trust the figures.\n", file=sys.stderr)
+    wanted = params.load()
+    # Before there is much in this process: Linux counts a child's memory from its parent's on.
+    peaks = [memory(name) for name in NAMES]
+    dataset = data.load(data.path(wanted.data.name))
+    measured = []
+    for line in chain(lines(dataset, size), peaks):
+        print(f"{line.what}: {line.cells()[3]}", flush=True)
+        measured.append(line)
+    text = report(measured, wanted.data.name, others, size)
+    files.write(Path("benchmarks", "quick.md" if quick else "results.md"), text)
+    print(f"\n{text}")
+
+
+def lines(dataset: Dataset, size: Size) -> Iterator[Line]:
+    """The lines of what is done in this process, as they are done."""
+    images = len(dataset.train)
+    yield assembly(dataset.train, size)
+    spent = {name: train(name, dataset, size) for name in NAMES}
+    for name, goal in (("mlp", "5"), ("lenet", "2.5"), ("resnet", "1.7")):
+        yield compared(f"training, notebook's recipe: {name}", "images", spent[name].peer, spent[name].notebook, goal)
+    yield all_trainings(spent, images)
+    yield shifted_batch(dataset.test, size)
+    for name, goal in (("mlp", "15"), ("lenet", "4"), ("resnet", "1.3")):
+        yield evaluation(name, dataset.test, size, goal)
+    yield recorded(spent["mlp"], images, size)
+    yield nothing_to_do(size)
+
+
+def in_turn(size: Size, *works: Callable[[], object], counts: Sequence[int] | None = None) -> list[list[float]]:
+    """Seconds that each of `works` takes for one of its `counts` in every round, after a round that does not count."""
+    rounds = [[seconds(work) for work in works] for _ in range(size.rounds + 1)][1:]
+    counts = counts or [1] * len(works)
+    return [[spent / count for spent in times] for times, count in zip(zip(*rounds, strict=True), counts, strict=True)]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def compared(what: str, unit: str, theirs: list[float], ours: list[float], goal: str) -> Line:
+    """A line whose ratio is of the numbers done in a second, from the seconds that one takes in each round."""
+    peer_rate, own_rate = (f"{1 / median(spent):,.0f} {unit}/s" for spent in (theirs, ours))
+    return Line(what, peer_rate, own_rate, [one / other for one, other in zip(theirs, ours, strict=True)], goal)
+
+
+def assembly(train: Examples, size: Size) -> Line:
+    """Batches of 64 normalised images, in a shuffled order."""
+    few = first(train, size.assembled)
+    batches = peer.loader("lenet", few)
+
+    def ours() -> None:
+        order = torch.randperm(len(few))
+        for pixels in few.images.index_select(0, order).split(peer.BATCH_SIZE):
+            (pixels.unsqueeze(1).to(torch.float32) / 255 - 0.1307) / 0.3081
+
+    theirs, spent = in_turn(size, lambda: [None for _ in batches], ours, counts=[len(few)] * 2)
+    return compared("batches, same pixels", "images", theirs, spent, "80")
+
+
+class Spent(NamedTuple):
+    """Seconds of training for an image, in every round."""
+
+    peer: list[float]
+    notebook: list[float]  # ours, with the same recipe
+    fast: list[float]  # ours
+
+
+def train(name: str, dataset: Dataset, size: Size) -> Spent:
+    """One epoch each, in turn."""
+    few = Dataset(first(dataset.train, size.trained[name]), first(dataset.validation, 64), dataset.test)
+    batches, plain, recipes = peer.loader(name, few.train), peer.network(name), settings(name)
+
+    def ours(recipe: RecipeName) -> Callable[[], object]:
+        model, one = models.build(name, 28), recipes[recipe].model_copy(update={"epochs": 1})
+        return lambda: list(training.fit(model, few, recipe, one, CPU))
+
+    theirs = partial(peer.train, plain, batches, recipes["notebook"].lr)
+    return Spent(*in_turn(size, theirs, ours("notebook"), ours("fast"), counts=[len(few.train)] * 3))
+
+
+def all_trainings(spent: Mapping[str, Spent], images: int) -> Line:
+    """All epochs of the three models on so many images: the peer's with the notebook's recipe, ours with `fast`."""
+    epochs = {name: settings(name) for name in NAMES}
+    rounds = range(len(spent["mlp"].peer))
+    theirs = [sum(images * epochs[name]["notebook"].epochs * spent[name].peer[at] for name in NAMES) for at in rounds]
+    ours = [sum(images * epochs[name]["fast"].epochs * spent[name].fast[at] for name in NAMES) for at in rounds]
+    return Line(
+        "all three trainings, ours with the recipe fast; computed from images/s",
+        f"{median(theirs) / 60:.1f} min",
+        f"{median(ours) / 60:.1f} min",
+        [one / other for one, other in zip(theirs, ours, strict=True)],
+        "12",
+    )
+
+
+def shifted_batch(test: Examples, size: Size) -> Line:
+    """The images moved 5 pixels to the right; ours along a line, as the predict stage moves them, each batch a copy."""
+    few = first(test, size.shifted)
+    pictures = [Image.fromarray(image.numpy(), mode="L") for image in few.images]
+    to_tensor = ToTensor()
+    steps = range(-14, 15)
+
+    def ours() -> None:
+        surrounded = shifts.surround(few.images, 14, "zero")
+        for dx in steps:
+            shifts.window(surrounded, 14, dx, 0).contiguous()
+
+    theirs, spent = in_turn(
+        size,
+        lambda: torch.stack([to_tensor(peer.shifted(picture, 5, 0)) for picture in pictures]),
+        ours,
+        counts=[len(few), len(few) * len(steps)],
+    )
+    return compared("a shifted batch", "images", theirs, spent, "200")
+
+
+def evaluation(name: str, test: Examples, size: Size, goal: str) -> Line:
+    """Shifted test sets: the peer at nine shifts, ours as the predict stage does it."""
+    few, more = first(test, size.evaluated[name]), first(test, 1000)
+    some = shifts.grid(1)
+    plain, model = peer.network(name), models.build(name, 28).eval()
+    wanted = params.Evaluation(radius=1, regimes=["zero"], images="all", phase=1, seed=0)
+    about = About("benchmark", "", "", 28, "zero", 0, 0)
+    theirs, spent = in_turn(
+        size,
+        lambda: peer.probabilities(name, plain, few, some.tolist()),
+        lambda: inference.predict(model, more, wanted, about, Nowhere()),
+        counts=[len(few) * len(some), inference.count(wanted, more.labels.numpy())],
+    )
+    return compared(f"evaluation, each image at each shift: {name}", "images", theirs, spent, goal)
+
+
+def recorded(spent: Spent, images: int, size: Size) -> Line:
+    """What MLflow adds to the shortest of the notebook's trainings: a run, each epoch's metrics, a registered model."""
+    # Here, since the processes that `memory` measures import this file.
+    from shiftlab import recording, tracking
+
+    epochs = settings("mlp")["notebook"].epochs
+    one = tracking.Identity("benchmark", "0" * 32, "mlp", 0)
+    history = [{"epoch": epoch, **dict.fromkeys(recording.EPOCH, 0.5)} for epoch in range(epochs)]
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {"DVC_ROOT": folder}):
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # a user's own server gets no runs of ours
+        tracker = tracking.Tracker("benchmark")
+        weights = Path(folder, "weights")
+
+        def run() -> None:
+            weights.write_bytes(os.urandom(2_000_000))  # a model's are known by their digest, and registered once
+            with tracker.training(one, {}, {}) as run:
+                for epoch in history:
+                    recording.log_epochs(run, [epoch])
+                recording.log_weights(tracker, run, one, weights, 28, history)
+
+        (tracked,) = in_turn(size, run)
+    trained = [epochs * images * each for each in spent.notebook]
+    return Line(
+        "MLflow's share of the shortest training (mlp, notebook's recipe), in %",
+        "",
+        f"{1000 * median(tracked):.0f} ms beside {median(trained):.1f} s",
+        [100 * one / (one + other) for one, other in zip(tracked, trained, strict=True)],
+        "at most 2",
+    )
+
+
+def nothing_to_do(size: Size) -> Line:
+    """`dvc repro` where all is done, against `dvc --version`."""
+
+    def dvc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    if "up to date" not in dvc("status"):
+        print("The pipeline is not up to date, so `dvc repro` is not measured: run it first.", file=sys.stderr)
+        return Line("`dvc repro` with nothing to do", "", "not measured", [float("nan")], "at most 6")
+    version, repro = in_turn(size, lambda: dvc("--version"), lambda: dvc("repro"))
+    return Line(
+        "`dvc repro` with nothing to do, in `dvc --version`s",
+        f"{median(version):.2f} s",
+        f"{median(repro):.2f} s",
+        [one / other for one, other in zip(repro, version, strict=True)],
+        "at most 6",
+    )
+
+
+def memory(name: str) -> Line:
+    """The peak of a process that trains, and then predicts, with whole data sets but stopped after some images.
+
+    MLflow, which the train stage loads besides, is not in it.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        peak = pool.apply(_peak_memory, (name,))
+    return Line(f"peak memory, training and evaluation: {name}, in GiB", "", f"{peak:.2f} GiB", [peak], "at most 1.5")
+
+
+ENOUGH = 5_000  # images: what comes after them takes turns in the same memory
+
+
+class _EnoughError(Exception):
+    pass
+
+
+def _peak_memory(name: str) -> float:
+    dataset = data.load(data.path(params.load().data.name))
+    done = 0
+
+    def stop(images: int, _: float = 0) -> None:
+        nonlocal done
+        done += images
+        if done > ENOUGH:
+            raise _EnoughError
+
+    for work in (_training, _prediction):
+        done = 0
+        with contextlib.suppress(_EnoughError):
+            work(name, dataset, stop)
+    scale = 2**30 if sys.platform == "darwin" else 2**20  # ru_maxrss is in bytes there, in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object]) -> None:
+    list(training.fit(models.build(name, 28), dataset, "notebook", settings(name)["notebook"], CPU, None, stop))
+
+
+def _prediction(name: str, dataset: Dataset, stop: Callable[[int], object]) -> None:
+    wanted = params.load().evaluation
+    about = About("benchmark", "", "", 28, "zero", 0, 0)
+    inference.predict(models.build(name, 28).eval(), dataset.test, wanted, about, Nowhere(), stop)
+
+
+class Nowhere:
+    """Parts of a prediction that nobody goes on from."""
+
+    def load(self, name: str) -> None:
+        """Nothing has been done before."""
+
+    def save(self, name: str, arrays: inference.Arrays) -> None:
+        """Nothing is kept."""
+
+
+def first(examples: Examples, count: int) -> Examples:
+    """The first `count` of them."""
+    return Examples(examples.images[:count], examples.labels[:count])
+
+
+def settings(name: str) -> dict[RecipeName, Training]:
+    """What the recipes train a model with."""
+    yaml = YAML(typ="safe")
+    conf = ROOT / "conf"
+    return {
+        "notebook": Training(**yaml.load(conf / "model" / f"{name}.yaml")["models"][name]),
+        "fast": Training(**yaml.load(conf / "recipe" / name / "fast.yaml")),
+    }
+
+
+def report(lines: list[Line], name: str, others: float, size: Size) -> str:
+    """The table in Markdown, and what it was measured on."""
+    rows = [HEADER, ["---"] * len(HEADER), *(line.cells() for line in lines)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    machine = f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return (
+        f"{table}\n\nOn {machine}; {versions}; data: {name}; others took {others:.0f}% of the processor before. "
+        f"Medians of {size.rounds} rounds (smallest to largest).\n"
+    )
+
+
+def processor() -> str:
+    """Its name, as the system tells it."""
+    found = Path("/proc/cpuinfo")
+    if found.exists():
+        for line in found.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()

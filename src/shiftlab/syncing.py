@@ -1,0 +1,207 @@
+"""Log to MLflow, once, what its store lacks of the results that Git and DVC hold.
+
+That is what DVC took from its cache rather than ran, what was made while the store could not be used, and, where the
+store is a new one, everything: the results of every commit, of every DVC experiment, and of the workspace.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from shiftlab import recording, results, tracking
+from shiftlab.errors import UserError
+from shiftlab.results import Cache, MissingError, Revision
+
+EARLIER = "made by earlier code, which kept less"
+
+
+class Record(Protocol):
+    """Something that a run in the store holds; the run has a tag that tells."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def tag(self) -> tuple[str, str]: ...
+    def log(self, tracker: tracking.Tracker, cache: Cache, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's figures in one regime, and with them its training."""
+
+    revision: Revision
+    data: str
+    model: str
+    seed: str
+    regime: Any
+    predictions: str  # digest
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """Of the run that has it."""
+        return f"predictions.{self.regime}", self.predictions
+
+    def __str__(self) -> str:
+        return f"{self.model} seed {self.seed}, {self.regime}, on {self.data} ({describe(self.revision)})"
+
+    def log(self, tracker: tracking.Tracker, cache: Cache, folder: Path) -> None:
+        """Add it to the run of its training, which is made where there is none.
+
+        Raises:
+            MissingError: DVC's cache lacks a part of it; nothing has been logged.
+        """
+        train, key = f"train@{self.model}-{self.seed}", f"{self.model}-{self.seed}-{self.regime}"
+        outputs = self.revision.outputs(train)
+        weights_path, history_path = (
+            f"models/{self.model}-{self.seed}.safetensors",
+            f"plots/{self.model}-{self.seed}/history.csv",
+        )
+        report = self.revision.outputs(f"evaluate@{key}").get(f"reports/{key}", "none")
+        if not cache.has(report, "about.json"):
+            raise MissingError(EARLIER)
+        figures = cache.copy(report, folder / "figures")
+        weights = cache.copy(outputs[weights_path], folder / Path(weights_path).name)
+        history = self.revision.text(history_path)
+
+        run = tracker.find(outputs[weights_path], self.revision.experiment)
+        if run is None:
+            about = recording.about(figures)
+            identity = tracking.Identity(self.data, about["data_md5"], self.model, int(self.seed))
+            chosen = self.revision.params(train)
+            settings = {"recipe": chosen["recipe"], "device": chosen["device"], **chosen[f"models.{self.model}"]}
+            tags = provenance(self.revision, train)
+            run = recording.restore_training(tracker, identity, settings, weights, about["size"], history, tags)
+        recording.log_evaluation(tracker, run, self.regime, self.predictions, figures)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A report on several models."""
+
+    revision: Revision
+    data: str
+    report: str  # digest
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """Of the run that has it."""
+        return "report.md5", self.report
+
+    def __str__(self) -> str:
+        return f"comparison on {self.data} ({describe(self.revision)})"
+
+    def log(self, tracker: tracking.Tracker, cache: Cache, folder: Path) -> None:
+        """As a run of its own.
+
+        Raises:
+            MissingError: as `Evaluation.log`.
+        """
+        outputs = self.revision.outputs("compare")
+        if "plots/pictures" not in outputs:
+            raise MissingError(EARLIER)
+        page = cache.copy(self.report, folder / "index.html")
+        pictures = cache.copy(outputs["plots/pictures"], folder / "pictures")
+        tags = {**provenance(self.revision, "compare"), "restored": "true"}
+        recording.log_comparison(tracker, self.data, page, pictures, tags)
+
+
+def sync() -> None:
+    """Go through all that Git and DVC hold, and tell; what several revisions have is logged as the oldest has it.
+
+    Raises:
+        UserError: the working directory is not the repository's root; MLflow's store can't be used.
+    """
+    if not Path("dvc.yaml").exists():
+        raise UserError("no dvc.yaml here: run this from the repository's root")
+    records = defaultdict[tuple[str, str], list[Record]](list)
+    for record in records_of_all():
+        records[record.tag].append(record)
+    cache = Cache.of_repository()
+    known, logged, left_out = 0, 0, defaultdict[str, list[str]](list)
+    for data in sorted({same[0].data for same in records.values()}):
+        tracker = tracking.Tracker(data)
+        tracker.end_interrupted()
+        there = {tag for run in tracker.tags() for tag in run.items()}
+        for tag, same in records.items():
+            if same[0].data != data:
+                continue
+            if tag in there:
+                known += 1
+                continue
+            try:
+                print(f"logged: {log_first(same, tracker, cache)}", flush=True)
+                logged += 1
+            except MissingError as error:
+                left_out[str(error)].append(str(same[-1]))
+    for reason, names in left_out.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"left out: {names[-1]}{others}: {reason}")
+    print(f"MLflow has {known + logged} results, {logged} of them new; `make ui` shows them.")
+
+
+def log_first(same: list[Record], tracker: tracking.Tracker, cache: Cache) -> Record:
+    """Log a result as the first of the revisions has it that has all of it; returns that.
+
+    Raises:
+        MissingError: none has.
+    """
+    for record in same:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                record.log(tracker, cache, Path(folder))
+            return record
+        except MissingError as error:
+            reason = error
+    raise reason
+
+
+def records_of_all() -> Iterator[Record]:
+    """Everything that any dvc.lock names, as often as it does."""
+    for revision in results.revisions():
+        for stage in revision.stages:
+            if stage.startswith("evaluate@"):
+                yield from evaluation(revision, stage.removeprefix("evaluate@"))
+            elif stage == "compare" and (digest := revision.outputs(stage).get("reports/index.html")):
+                yield Comparison(revision, data_name(revision, stage), digest)
+
+
+def evaluation(revision: Revision, key: str) -> Iterator[Evaluation]:
+    """It; nothing where the stages before it have other results by now, as after an experiment on one model."""
+    if key.count("-") < 2:
+        return
+    model, seed, regime = key.rsplit("-", 2)
+    weights, predictions = f"models/{model}-{seed}.safetensors", f"predictions/{key}.safetensors"
+    chain = [(f"train@{model}-{seed}", weights, f"predict@{key}"), (f"predict@{key}", predictions, f"evaluate@{key}")]
+    for maker, path, user in chain:
+        if not {maker, user} <= set(revision.stages):
+            return
+        if revision.outputs(maker).get(path, "none") != revision.inputs(user).get(path):
+            return
+    digest = revision.outputs(f"predict@{key}")[predictions]
+    yield Evaluation(revision, data_name(revision, f"train@{model}-{seed}"), model, seed, regime, digest)
+
+
+def data_name(revision: Revision, stage: str) -> str:
+    """The data set that a stage depends on."""
+    (name,) = (path.removeprefix("data/") for path in revision.inputs(stage) if path.startswith("data/"))
+    return name
+
+
+def describe(revision: Revision) -> str:
+    """Where a result comes from, for people."""
+    if revision.experiment != results.WORKSPACE:
+        return f"experiment {revision.experiment}"
+    return f"commit {revision.tree[:7]}" if revision.tree else "workspace"
+
+
+def provenance(revision: Revision, stage: str) -> dict[str, str]:
+    """The tags that lead from a restored run back to the code that made it."""
+    return {
+        "dvc.experiment": revision.experiment,
+        "dvc.stage": stage,
+        "mlflow.source.git.commit": revision.commit,
+        "git.dirty": str(revision.tree is None).lower(),
+    }

@@ -1,0 +1,68 @@
+"""What README.md, CONTRIBUTING.md and docs/ tell people to type exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from dvc.cli.parser import get_main_parser
+from dvc.exceptions import DvcException
+from dvc.utils.hydra import compose_and_dump
+
+from shiftlab import params
+from tests.helpers import ROOT
+
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/servers.md"]
+
+
+def commands() -> list[str]:
+    """Every line of every block of code that is a command, without its comment."""
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = {line.partition("  #")[0].partition(" # ")[0].strip() for block in blocks for line in block.splitlines()}
+    return sorted(line for line in lines if line.split(" ")[0] in ("make", "dvc", ".venv/bin/python"))
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if one.startswith("make ")])
+def test_target_exists(command: str) -> None:
+    assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if one.startswith("dvc ")])
+def test_dvc_takes_the_command(command: str) -> None:
+    arguments = get_main_parser().parse_args(shlex.split(command)[1:])
+    assert arguments.func
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if one.startswith("dvc exp run") and "-S" in one])
+def test_choices_can_be_made(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    chosen = [words[at + 1] for at, word in enumerate(words) if word == "-S"]
+    for override in chosen:
+        name, value = override.split("=", 1)
+        first = re.split(r",(?![^\[]*\])", value)[0]  # of a queue's several
+        try:
+            compose_and_dump(tmp_path / "params.yaml", str(ROOT / "conf"), None, "config", "", [f"{name}={first}"])
+        except DvcException as error:
+            pytest.fail(f"{override}: {error}")
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if one.startswith(".venv")])
+def test_files_exist(command: str) -> None:
+    files = re.findall(r"\b(?:src|tests)/\S+\.py", command)
+    assert files or "-n 2" in command
+    assert all((ROOT / file).exists() for file in files)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert "://" in target or (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_modules_are_in_the_annotated_tree() -> None:
+    tree = (ROOT / "README.md").read_text(encoding="utf-8")
+    modules = [path.name for path in (ROOT / "src/shiftlab").glob("*.py") if path.name != "__init__.py"]
+    assert [name for name in modules if name not in tree] == []

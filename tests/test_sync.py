@@ -1,0 +1,148 @@
+"""`make sync`, the registry and its server, on a project whose pipeline has run."""
+
+import json
+import shutil
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient, pyfunc
+from mlflow.entities import Run
+
+from shiftlab import weights
+from tests.project import Project
+from tests.servers import free_port, running
+
+SYNC = [sys.executable, "scripts/sync.py"]
+
+
+def client(project: Project) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
+
+
+def runs(project: Project) -> list[Run]:
+    store = client(project)
+    return list(store.search_runs([one.experiment_id for one in store.search_experiments()]))
+
+
+def without_store(project: Project, to: Path) -> Project:
+    """A copy, elsewhere, since MLflow keeps a store open in this process."""
+    copy = project.copy(to)
+    for path in copy.root.glob("mlflow.db*"):
+        path.unlink()
+    shutil.rmtree(copy.root / "mlartifacts")
+    return copy
+
+
+def images(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+def logits(project: Project, raw: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> list[list[float]]:
+    model = weights.load("lenet", project.root / "models/lenet-0.safetensors", 28)
+    with torch.inference_mode():
+        found: list[list[float]] = model(torch.from_numpy(raw)).tolist()
+    return found
+
+
+def test_what_ran_is_there_already(done: Project) -> None:
+    before = len(runs(done))
+    assert "MLflow has 4 results, 0 of them new" in done.run(*SYNC).stdout
+    assert len(runs(done)) == before
+
+
+def test_lost_store_is_rebuilt_from_git_and_dvc(reproduced: Project, tmp_path: Path) -> None:
+    before = {run.info.run_name: run for run in runs(reproduced)}
+    lost = without_store(reproduced, tmp_path / "project")
+    assert "MLflow has 4 results, 4 of them new" in lost.run(*SYNC).stdout
+    assert "MLflow has 4 results, 0 of them new" in lost.run(*SYNC).stdout
+    after = {run.info.run_name: run for run in runs(lost)}
+    assert set(after) == set(before)
+    timed = {"train/seconds", *(name for name in before["mlp seed 0"].data.metrics if name.startswith("cost/milli"))}
+    for name, run in after.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["restored"] == "true"
+        assert run.data.tags["mlflow.source.git.commit"] == lost.git("rev-parse", "HEAD").strip()
+        metrics = {key: value for key, value in before[name].data.metrics.items() if key not in timed}
+        assert run.data.metrics == metrics
+        of_run = [{file.path for file in client(lost).list_artifacts(run.info.run_id)}]
+        assert of_run == [{"index.html", "pictures"} if name == "comparison" else {"evaluation", "model"}]
+        assert run.data.params.keys() == before[name].data.params.keys()
+
+
+def test_results_of_experiments_are_found_too(done: Project, tmp_path: Path) -> None:
+    done.dvc("exp", "run", "--name", "again", "-S", "data=digits", "-S", "model=mlp")  # of which training is cached
+    lost = without_store(done, tmp_path / "lost")
+    output = lost.run(*SYNC).stdout
+    assert "comparison on digits (experiment again)" in output
+    assert {run.data.tags["dvc.experiment"] for run in runs(lost)} == {"workspace", "again"}
+
+
+def test_clone_has_what_it_pulled(done: Project, tmp_path: Path) -> None:
+    done.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    done.git("commit", "--quiet", "--all", "--message", "remote")
+    done.dvc("push")
+    done.git("clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    output = clone.run(*SYNC).stdout
+    assert "MLflow has 0 results" in output
+    assert "dvc fetch --all-commits" in output
+    clone.dvc("pull")
+    assert "Data and pipelines are up to date" in clone.dvc("status")
+    assert "MLflow has 4 results, 4 of them new" in clone.run(*SYNC).stdout
+
+
+def test_result_that_went_unrecorded_is_logged_later(done: Project) -> None:
+    done.compose("data=digits", "tracking=optional", "model=mlp", "models.mlp.lr=0.005")
+    elsewhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    output = done.run(sys.executable, "-m", "dvc", "repro", environment=elsewhere).stdout
+    assert output.count("warning: MLflow's tracking store http://127.0.0.1:1 can't be used") == 3  # once a stage
+    assert not [run for run in runs(done) if run.data.params.get("lr") == "0.005"]
+    assert "2 of them new" in done.run(*SYNC).stdout
+    (run,) = [run for run in runs(done) if run.data.params.get("lr") == "0.005"]
+    assert "zero/clean" in run.data.metrics
+
+
+def test_registry_holds_each_model_and_serves_it(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = client(done)
+    for name in ("mlp", "lenet", "resnet"):
+        version = store.get_model_version_by_alias(f"shiftlab-{name}", "champion")
+        assert version.description
+        assert version.run_id
+        assert version.source
+        assert version.tags["data"] == "digits"
+        assert len(version.tags["data.md5"]) == 32
+        assert f"# {name}, seed 0, trained on digits" in version.description
+        assert "| right5 |" in version.description
+        assert version.description == store.get_run(version.run_id).data.tags["mlflow.note.content"]
+        artifacts = Path(version.source.removeprefix("file://"))
+        assert not [path for path in artifacts.rglob("*") if path.suffix in (".pkl", ".pickle", ".pth", ".pt")]
+
+    port = free_port()
+    serve = [sys.executable, "scripts/serve.py", "lenet", "--port", str(port)]
+    with running(serve, done.root, done.environment, f"http://127.0.0.1:{port}/ping"):
+        for count in (1, 7, 64):
+            body = json.dumps({"inputs": images(count).tolist()}).encode()
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found = json.loads(answer.read())["predictions"]
+            np.testing.assert_allclose(found, logits(done, images(count)), atol=1e-5)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{done.root / 'mlflow.db'}")
+    loaded = pyfunc.load_model("models:/shiftlab-lenet@champion")
+    for count in (1, 7, 64):
+        np.testing.assert_allclose(loaded.predict(images(count)), logits(done, images(count)), atol=1e-5)
+
+
+def test_model_without_a_champion_is_not_served(project: Project) -> None:
+    ended = project.run(sys.executable, "scripts/serve.py", "lenet", check=False)
+    assert ended.returncode == 1
+    (sentence,) = ended.stdout.splitlines()
+    assert "shiftlab-lenet" in sentence
+    assert "champion" in sentence
+    assert "make sync" in sentence
