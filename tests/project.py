@@ -63,6 +63,12 @@ class Project:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "settings")
 
+    def lose_store(self) -> None:
+        """Delete all that MLflow has; only where this process has not opened it, since MLflow keeps a store open."""
+        for path in self.root.glob("mlflow.db*"):
+            path.unlink()
+        shutil.rmtree(self.root / "mlartifacts")
+
     def copy(self, to: Path) -> "Project":
         """The same repository, cache and outputs included, in another place."""
         shutil.copytree(self.root, to, symlinks=True)

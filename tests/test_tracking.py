@@ -260,8 +260,8 @@ def experiment(client: MlflowClient) -> str:
     return identifier
 
 
-@pytest.mark.parametrize("folder", ["what? 50%20off", "a#b"])
-def test_folders_name_may_mean_something_in_an_address(folder: str, tmp_path: Path) -> None:
+def test_folders_name_may_mean_something_in_an_address(tmp_path: Path) -> None:
+    folder = "what? 50%20off a#b"
     (tmp_path / folder / ".dvc" / "tmp").mkdir(parents=True)
     code = (
         "from pathlib import Path; from shiftlab.tracking import Identity, Tracker\n"
