@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,7 +63,7 @@ def revisions() -> Iterator[Revision]:
         tip, reference = line.split()
         if reference.count("/") == 4:  # refs/exps/AB/CDEF.../NAME; shorter ones are DVC's own
             names[tip] = PurePosixPath(reference).name
-    seen = set()
+    locks: dict[str, tuple[str, str, str]] = {}  # by the name git has for its content, as first met
     for block in _git(
         "log", "--all", "--reverse", "--format=commit %H %P", "--raw", "--no-abbrev", "--", "dvc.lock"
     ).split("commit ")[1:]:
@@ -71,14 +71,14 @@ def revisions() -> Iterator[Revision]:
         tree, *parents = first.split()
         for change in filter(None, changes):
             blob = change.split()[3]
-            if blob not in seen and set(blob) != {"0"}:
-                seen.add(blob)
+            if set(blob) != {"0"}:  # which stands for a deleted file
                 commit = parents[0] if tree in names and parents else tree
-                yield from _revision(names.get(tree, WORKSPACE), commit, tree, _git("cat-file", "blob", blob))
-    if Path("dvc.lock").exists():
-        text = Path("dvc.lock").read_text(encoding="utf-8")
-        if _git("hash-object", "dvc.lock").strip() not in seen:
-            yield from _revision(WORKSPACE, _git("rev-parse", "HEAD").strip(), None, text)
+                locks.setdefault(blob, (names.get(tree, WORKSPACE), commit, tree))
+    for source, text in zip(locks.values(), _blobs(locks), strict=True):
+        yield from _revision(*source, text)
+    if Path("dvc.lock").exists() and _git("hash-object", "dvc.lock").strip() not in locks:
+        head = _git("rev-parse", "HEAD").strip()
+        yield from _revision(WORKSPACE, head, None, Path("dvc.lock").read_text(encoding="utf-8"))
 
 
 def _revision(experiment: str, commit: str, tree: str | None, lock: str) -> Iterator[Revision]:
@@ -136,6 +136,17 @@ class Cache:
         if not path.exists():
             raise MissingError("not in DVC's cache, to which `dvc fetch --all-commits` brings what a remote has")
         return path
+
+
+def _blobs(names: Iterable[str]) -> Iterator[str]:
+    """The content of files by the names git has for it, from one process."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    rest = subprocess.run(["git", "cat-file", "--batch"], input=asked, check=True, capture_output=True).stdout
+    while rest:
+        header, _, rest = rest.partition(b"\n")
+        size = int(header.split()[2])
+        yield rest[:size].decode()
+        rest = rest[size + 1 :]
 
 
 def _git(*arguments: str) -> str:

@@ -4,6 +4,7 @@ That is what DVC took from its cache rather than ran, what was made while the st
 store is a new one, everything: the results of every commit, of every DVC experiment, and of the workspace.
 """
 
+import functools
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def sync() -> None:
     records = defaultdict[tuple[str, str], list[Record]](list)
     for record in records_of_all():
         records[record.tag].append(record)
-    cache = Cache.of_repository()
+    cache = functools.cache(Cache.of_repository)  # seconds to open, for those alone who need it
     known, logged, left_out = 0, 0, defaultdict[str, list[str]](list)
     for data in sorted({same[0].data for same in records.values()}):
         tracker = tracking.Tracker(data)
@@ -132,7 +133,7 @@ def sync() -> None:
                 known += 1
                 continue
             try:
-                print(f"logged: {log_first(same, tracker, cache)}", flush=True)
+                print(f"logged: {log_first(same, tracker, cache())}", flush=True)
                 logged += 1
             except MissingError as error:
                 left_out[str(error)].append(str(same[-1]))
