@@ -24,7 +24,7 @@ def main() -> None:
         run()
         subprocess.run([sys.executable, "scripts/sync.py"], check=True)  # of what DVC restored from its cache
         results = Path("reports/results.md").read_text(encoding="utf-8")
-        print("\nThe report is in reports/index.html; reports/ also holds a folder for each model and regime.")
+        print("\nThe report is in reports/index.html; reports/ also holds a folder for each model.")
     print(f"\n{results}\n`make ui` opens the runs in MLflow, `dvc plots show` the curves and confusion matrices.")
 
 

@@ -27,7 +27,9 @@ def main() -> None:
     for name, page in tracking.pages().items():
         print(f"  {name}: http://{HOST}:{port}/{page}")
     sys.stdout.flush()
-    # One worker: each takes seconds to start, and there is one user.
+    # One worker, for one user, and none of those that MLflow starts for jobs of language models: each takes seconds to
+    # start, and 250 MB.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     server = ["mlflow", "ui", "--backend-store-uri", tracking.address(), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", *server, "--host", HOST, "--port", str(port)])
 

@@ -18,7 +18,7 @@ def main() -> None:
 
     tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
     keys = [(name, seed, regime) for regime in settings.regimes for name in wanted.models for seed in wanted.seeds]
-    predictions.keep_only(predictions.path(*key) for key in keys)
+    predictions.keep_only((predictions.path(*key) for key in keys), predictions.FOLDER)
     answers = {key: predictions.load(predictions.path(*key)) for key in keys}
     found = {key: evaluation.figures(one, settings.radius, settings.phase) for key, one in answers.items()}
     images = data.load(data.path(wanted.data.name)).test.images

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: one model's figures and pictures in one regime, from its predictions, added to its run."""
+"""Stage `evaluate`: one model's figures and pictures in every regime, from its predictions, added to its run."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from shiftlab.errors import one_sentence
 
 def main() -> None:
     """Read params.yaml and the predictions; write plots and the report of one model; log them."""
-    arguments = stage.model_seed_and_regime(__doc__)
-    name, seed, regime = arguments.model, arguments.seed, arguments.regime
+    arguments = stage.model_and_seed(__doc__)
+    name, seed = arguments.model, arguments.seed
     wanted = params.load()
     settings = params.training(wanted, name)
 
@@ -17,26 +17,28 @@ def main() -> None:
     from shiftlab import evaluation, files, predictions, recording, tracking
 
     tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
-    path = predictions.path(name, seed, regime)
-    answers = predictions.load(path)
-    found = evaluation.figures(answers, wanted.evaluation.radius, wanted.evaluation.phase)
+    label = f"{name}-{seed}"
+    report = Path("reports", label)
+    paths = {regime: predictions.path(name, seed, regime) for regime in wanted.evaluation.regimes}
+    answers = {regime: predictions.load(path) for regime, path in paths.items()}
+    predictions.keep_only(paths.values(), predictions.FOLDER / label)
+    for regime, answered in answers.items():
+        found = evaluation.figures(answered, wanted.evaluation.radius, wanted.evaluation.phase)
+        evaluation.write_report(found, name, seed, report / regime)
+        evaluation.write_confusions_for_dvc(answered, Path("plots", label, "confusion"))
 
-    label = f"{name}-{seed}-{regime}"
-    folder = Path("reports", label)
-    evaluation.write_confusions_for_dvc(answers, Path("plots", label, "confusion"))
-    evaluation.write_report(found, name, seed, folder)
-
-    about = answers.about
+    about = answers[wanted.evaluation.regimes[0]].about
     identity = tracking.Identity(about.data, about.data_md5, name, seed)
     run = tracker.find(about.weights_md5) or recording.restore_training(
         tracker,
         identity,
         {"recipe": wanted.recipe, "device": wanted.device, **settings.model_dump()},
-        Path("models", f"{name}-{seed}.safetensors"),
+        Path("models", f"{label}.safetensors"),
         about.size,
-        Path("plots", f"{name}-{seed}", "history.csv").read_text(encoding="utf-8"),
+        Path("plots", label, "history.csv").read_text(encoding="utf-8"),
     )
-    recording.log_evaluation(tracker, run, regime, files.md5(path), folder)
+    for regime, path in paths.items():
+        recording.log_evaluation(tracker, run, regime, files.md5(path), report / regime)
 
 
 if __name__ == "__main__":

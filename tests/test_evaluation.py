@@ -30,8 +30,8 @@ def test_figures_are_those_of_the_predictions() -> None:
 
 def test_dvc_gets_a_line_for_each_image(tmp_path: Path) -> None:
     evaluation.write_confusions_for_dvc(some_predictions(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.csv", "right5.csv"]
-    assert (tmp_path / "right5.csv").read_text() == "actual,predicted\n1,1\n2,2\n3,3\n0,5\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["zero-clean.csv", "zero-right5.csv"]
+    assert (tmp_path / "zero-right5.csv").read_text() == "actual,predicted\n1,1\n2,2\n3,3\n0,5\n"
 
 
 def test_report_has_every_figure_as_table_and_picture(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -29,6 +31,12 @@ def runs(project: Project) -> list[Run]:
     return [run for run in every_run(project) if "model" in run.data.params]
 
 
+def locked(project: Project, stage: str) -> dict[str, Any]:
+    """A stage in dvc.lock."""
+    found: dict[str, Any] = YAML(typ="safe").load(project.read("dvc.lock"))["stages"][stage]
+    return found
+
+
 def stages_run(output: str) -> list[str]:
     """The names of the stages that DVC ran rather than skipped or restored."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
@@ -41,11 +49,11 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert comparison["grid_images"] == 100
     assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet"]
     for model in ("mlp", "lenet", "resnet"):
-        about = json.loads(done.read(f"reports/{model}-0-zero/about.json"))
+        about = json.loads(done.read(f"reports/{model}-0/zero/about.json"))
         assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 100, 2)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
-        assert (done.root / f"reports/{model}-0-zero/confusion-right5.png").exists()
-        assert done.read(f"plots/{model}-0-zero/confusion/clean.csv").count(b"\n") == 360
+        assert (done.root / f"reports/{model}-0/zero/confusion-right5.png").exists()
+        assert done.read(f"plots/{model}-0/confusion/zero-clean.csv").count(b"\n") == 360
     assert b"digits" in done.read("reports/results.md")
     assert b"mnist" not in done.read("reports/results.md").lower()
     assert (done.root / "reports/accuracy.png").exists()
@@ -99,34 +107,47 @@ def test_comparison_has_a_run_with_the_report(done: Project) -> None:
 
 
 def test_prediction_in_another_regime_leaves_the_first_alone(done: Project) -> None:
+    before = locked(done, "evaluate@mlp-0")
     output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.regimes=[zero,circular]")
-    assert stages_run(output) == ["predict@mlp-0-circular", "evaluate@mlp-0-circular", "compare"]
+    assert stages_run(output) == ["predict@mlp-0-circular", "evaluate@mlp-0", "compare"]
     assert b"Regime circular" in done.read("reports/index.html")
     clean = {
         one["regime"]: one["figures"]["clean"] for one in json.loads(done.read("metrics/comparison.json"))["models"]
     }
     assert clean["zero"] == clean["circular"]
+    # Back to the first choice: what the other regime left behind must not change what evaluate sees.
+    done.compose("data=digits", "model=mlp")
+    done.dvc("repro", "evaluate@mlp-0")
+    assert locked(done, "evaluate@mlp-0") == before
 
 
-def test_experiment_on_one_model_is_that_model_alone_and_can_be_restored(done: Project, tmp_path: Path) -> None:
+def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Project, tmp_path: Path) -> None:
+    done.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    done.git("commit", "--quiet", "--all", "--message", "remote")
+    done.git("clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    done.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     output = done.dvc(
         "exp", "run", "--name", "one", "-S", "data=digits", "-S", "model=lenet", "-S", "models.lenet.lr=0.003"
     )
-    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0-zero", "evaluate@lenet-0-zero", "compare"]
+    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0-zero", "evaluate@lenet-0", "compare"]
     assert [entry["model"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]] == ["lenet"]
     (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "one"]
     assert run.data.params["lr"] == "0.003"
     assert "zero/clean" in run.data.metrics
-    done.git("checkout", "--", ".")
-    lost = done.copy(tmp_path / "lost")
-    lost.lose_store()
-    assert "lenet seed 0, zero, on digits (experiment one)" in lost.run(sys.executable, "scripts/sync.py").stdout
-    assert {run.data.tags["dvc.experiment"] for run in runs(lost)} == {"workspace", "one"}
+
+    done.dvc("exp", "push", "origin", "one")
+    done.git("clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.dvc("exp", "pull", "origin", "one")
+    assert "lenet seed 0, zero, on digits (experiment one)" in clone.run(sys.executable, "scripts/sync.py").stdout
+    (run,) = [run for run in runs(clone) if run.data.tags["dvc.experiment"] == "one"]
+    assert run.data.params["lr"] == "0.003"
+    assert "zero/clean" in run.data.metrics
 
 
 def test_more_seeds_reuse_those_already_run(done: Project) -> None:
     output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "seeds=[0,1]")
-    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1-zero", "evaluate@mlp-1-zero", "compare"]
+    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1-zero", "evaluate@mlp-1", "compare"]
     seeds = [entry["seed"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]]
     assert seeds == [0, 1]
     # Back to the first choice: what the other seed left behind must not change what its stages see and make.
@@ -140,25 +161,28 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
     done.compose("data=digits", "model=mlp")
     with (done.root / "src/shiftlab/plots.py").open("a") as plots:
         plots.write("\n# another look\n")
-    assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0-zero", "compare"]
+    assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0", "compare"]
     assert len(runs(done)) == 3  # the evaluation went to the runs there were
 
 
-def test_queued_experiment_runs_the_code_it_was_queued_with_and_is_tracked(done: Project) -> None:
-    done.dvc(
-        "exp", "run", "--queue", "--name", "later", "-S", "data=digits", "-S", "model=mlp", "-S", "models.mlp.lr=0.002"
-    )
-    (done.root / "src/shiftlab/training.py").write_text("raise SystemExit('the workspace moved on')\n")
-    done.dvc("queue", "start")
+def test_queue_of_two_beside_the_workspace_runs_its_own_code_and_loses_nothing(done: Project) -> None:
+    done.lose_store()  # so that they create it at once, too
+    queued = ("-S", "data=digits", "-S", "model=mlp", "-S", "models.mlp.lr=0.002,0.003")
+    done.dvc("exp", "run", "--queue", "--name", "later", *queued)
+    (done.root / "src/shiftlab/models/mlp.py").write_text("raise SystemExit('the workspace moved on')\n")
+    done.dvc("queue", "start", "--jobs", "2")
+    done.dvc("exp", "run", "--name", "now", "-S", "data=digits", "-S", "model=lenet", "-S", "models.lenet.lr=0.002")
     deadline = time.monotonic() + 240
-    while "Success" not in (status := done.dvc("queue", "status")):
-        assert "Failed" not in status, done.dvc("queue", "logs", "later")
+    while (status := done.dvc("queue", "status")).count("Success") < 2:
+        assert "Failed" not in status, done.dvc("queue", "logs", "later-1") + done.dvc("queue", "logs", "later-2")
         assert time.monotonic() < deadline, status
         time.sleep(1)
-    (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "later"]
-    assert run.info.status == "FINISHED"
-    assert "zero/clean" in run.data.metrics
-    assert (done.root / "mlartifacts").exists()
+    found = {run.data.tags["dvc.experiment"]: run for run in runs(done)}
+    assert set(found) == {"later-1", "later-2", "now"}
+    assert [found[name].data.params["lr"] for name in sorted(found)] == ["0.002", "0.003", "0.002"]
+    assert [found[name].data.tags.get("sweep") for name in sorted(found)][:2] == ["later", "later"]
+    assert all(run.info.status == "FINISHED" and "zero/clean" in run.data.metrics for run in found.values())
+    assert "MLflow has 10 results" in done.run(sys.executable, "scripts/sync.py").stdout
     done.dvc("queue", "stop", check=False)
 
 
@@ -265,7 +289,7 @@ def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
     page = done.root / "dvc_plots/index.html"
     done.dvc("plots", "show")
     assert all(
-        name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/zero-x.csv", "confusion/right5.csv")
+        name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/zero-x.csv", "confusion/zero-right5.csv")
     )
     assert "compare" in done.dvc("dag")
 
@@ -301,6 +325,11 @@ class TestMakeRun:
         assert "test images of **digits**" in output
 
     def test_demo_leaves_the_workspace_as_it_is(self, done: Project) -> None:
+        script = done.root / "scripts/run.py"
+        text = script.read_text()
+        lighter = re.sub(r"^DEMO = .*", 'DEMO = ["data=digits"]', text, flags=re.MULTILINE)  # what has run already
+        assert lighter != text
+        script.write_text(lighter)
         done.compose("data=mnist")
         head = done.git("rev-parse", "HEAD").strip()
         earlier = done.git("commit-tree", "HEAD^{tree}", "-p", head, "-m", "an earlier demo").strip()

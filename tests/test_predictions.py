@@ -32,7 +32,7 @@ def test_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_each_model_seed_and_regime_has_a_file_of_its_own() -> None:
-    assert predictions.path("mlp", 3, "zero") == Path("predictions/mlp-3-zero.safetensors")
+    assert predictions.path("mlp", 3, "zero") == Path("predictions/mlp-3/zero.safetensors")
 
 
 @pytest.mark.parametrize(("direction", "rows"), [("x", [1, 3, 5]), ("y", [2, 3, 4]), ("diagonal", [0, 3, 6])])
@@ -79,11 +79,16 @@ def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for path in [*paths, predictions.path("mlp", 0, "circular")]:
         predictions.save(some_predictions(), path)
     (tmp_path / "predictions" / "README.md").touch()
-    predictions.keep_only([paths[0], paths[2], predictions.path("resnet", 0, "zero")])
-    left = sorted(path.name for path in (tmp_path / "predictions").iterdir())
-    assert left == ["README.md", "lenet-0-zero.safetensors", "mlp-0-zero.safetensors"]
+
+    def left() -> list[str]:
+        return sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
+
+    predictions.keep_only([paths[1]], Path("predictions/mlp-1"))
+    assert len(left()) == 5
+    predictions.keep_only([paths[0], paths[2], predictions.path("resnet", 0, "zero")], Path("predictions"))
+    assert left() == ["README.md", "lenet-0/zero.safetensors", "mlp-0/zero.safetensors"]
 
 
 def test_nothing_to_delete_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    predictions.keep_only([predictions.path("mlp", 0, "zero")])
+    predictions.keep_only([predictions.path("mlp", 0, "zero")], Path("predictions"))

@@ -60,7 +60,7 @@ def test_progress_in_a_log_is_not_a_line_for_every_step(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("script", ["download", "train", "predict", "evaluate", "compare"])
 def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Path) -> None:
-    arguments = {"download": [], "compare": [], "train": ["mlp", "0"]}.get(script, ["mlp", "0", "zero"])
+    arguments = {"download": [], "compare": [], "predict": ["mlp", "0", "zero"]}.get(script, ["mlp", "0"])
     done = run_python(SRC / f"{script}.py", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: no params.yaml here: run this from the repository's root\n"

@@ -97,10 +97,10 @@ def regime_name(about: About) -> str:
 
 
 def write_confusions_for_dvc(answers: Predictions, folder: Path) -> None:
-    """A line for each image and a file for each set: DVC's template `confusion` counts by itself."""
+    """A line for each image and a file for each regime and set: DVC's template `confusion` counts by itself."""
     for name, on_set in answers.sets.items():
         lines = zip(answers.labels, on_set.predicted, strict=True)
-        files.write(folder / f"{name}.csv", files.table(["actual", "predicted"], lines))
+        files.write(folder / f"{answers.about.regime}-{name}.csv", files.table(["actual", "predicted"], lines))
 
 
 def write_report(found: Figures, model: str, seed: int, folder: Path) -> None:

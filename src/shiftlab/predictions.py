@@ -17,6 +17,8 @@ from shiftlab import files
 from shiftlab.errors import UserError
 from shiftlab.params import RegimeName
 
+FOLDER = Path("predictions")
+
 
 @dataclass(frozen=True)
 class About:
@@ -78,7 +80,7 @@ class Predictions:
 
 def path(model: str, seed: int, regime: RegimeName) -> Path:
     """Where the predict stage puts a model's predictions."""
-    return Path("predictions", f"{model}-{seed}-{regime}.safetensors")
+    return FOLDER / f"{model}-{seed}" / f"{regime}.safetensors"
 
 
 def save(predictions: Predictions, path: Path) -> None:
@@ -115,13 +117,13 @@ def load(path: Path) -> Predictions:
         raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
 
 
-def keep_only(wanted: Iterable[Path]) -> None:
-    """Delete the predictions that an earlier choice of models and seeds left; DVC's cache has them.
+def keep_only(wanted: Iterable[Path], folder: Path) -> None:
+    """Delete the predictions in a folder that an earlier choice left there; DVC's cache has them.
 
-    The compare stage depends on the whole folder, since dvc.yaml can't list the files of a matrix. A leftover
+    A stage that needs several depends on the folder, since dvc.yaml can't list the files of a matrix. A leftover
     would change the folder's digest, and dvc.lock with it.
     """
-    for leftover in set(Path("predictions").glob("*.safetensors")) - set(wanted):
+    for leftover in set(folder.rglob("*.safetensors")) - set(wanted):
         leftover.unlink()
 
 

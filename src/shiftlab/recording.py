@@ -86,7 +86,7 @@ def restore_training(
 
 
 def log_evaluation(tracker: Tracker, run: Run, regime: RegimeName, predictions_md5: str, folder: Path) -> None:
-    """Log the figures and pictures of the evaluate stage's folder to the run of the training.
+    """Log the figures and pictures of the evaluate stage's folder for one regime to the run of the training.
 
     Raises:
         OSError, KeyError, ValueError: the folder is not as the stage leaves it.
@@ -112,7 +112,7 @@ def log_evaluation(tracker: Tracker, run: Run, regime: RegimeName, predictions_m
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What the evaluate stage's folder is about."""
+    """What the evaluate stage's folder for one regime is about."""
     found: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     return found
 

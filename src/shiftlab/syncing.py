@@ -54,16 +54,12 @@ class Evaluation:
         Raises:
             MissingError: DVC's cache lacks a part of it; nothing has been logged.
         """
-        train, key = f"train@{self.model}-{self.seed}", f"{self.model}-{self.seed}-{self.regime}"
+        key = f"{self.model}-{self.seed}"
+        train = f"train@{key}"
         outputs = self.revision.outputs(train)
-        weights_path, history_path = (
-            f"models/{self.model}-{self.seed}.safetensors",
-            f"plots/{self.model}-{self.seed}/history.csv",
-        )
-        report = self.revision.outputs(f"evaluate@{key}").get(f"reports/{key}", "none")
-        if not cache.has(report, "about.json"):
-            raise MissingError(EARLIER)
-        figures = cache.copy(report, folder / "figures")
+        weights_path, history_path = f"models/{key}.safetensors", f"plots/{key}/history.csv"
+        report = self.revision.outputs(f"evaluate@{key}")[f"reports/{key}"]
+        figures = cache.copy(report, folder / "figures") / self.regime
         weights = cache.copy(outputs[weights_path], folder / Path(weights_path).name)
         history = self.revision.text(history_path)
 
@@ -164,25 +160,28 @@ def records_of_all() -> Iterator[Record]:
     for revision in results.revisions():
         for stage in revision.stages:
             if stage.startswith("evaluate@"):
-                yield from evaluation(revision, stage.removeprefix("evaluate@"))
+                yield from evaluations(revision, stage.removeprefix("evaluate@"))
             elif stage == "compare" and (digest := revision.outputs(stage).get("reports/index.html")):
                 yield Comparison(revision, data_name(revision, stage), digest)
 
 
-def evaluation(revision: Revision, key: str) -> Iterator[Evaluation]:
-    """It; nothing where the stages before it have other results by now, as after an experiment on one model."""
-    if key.count("-") < 2:
+def evaluations(revision: Revision, key: str) -> Iterator[Evaluation]:
+    """Of every regime; nothing where the stages before have other results by now, as after an experiment on one."""
+    train, evaluate, weights = f"train@{key}", f"evaluate@{key}", f"models/{key}.safetensors"
+    predicted = {}
+    for regime in revision.params(evaluate).get("evaluation.regimes", []):
+        predict, path = f"predict@{key}-{regime}", f"predictions/{key}/{regime}.safetensors"
+        if not {train, predict} <= set(revision.stages):
+            return
+        if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
+            return
+        predicted[regime] = revision.outputs(predict).get(path, "none")
+    digests = {f"{regime}.safetensors": digest for regime, digest in predicted.items()}
+    if revision.inputs(evaluate).get(f"predictions/{key}") != results.folder_digest(digests):
         return
-    model, seed, regime = key.rsplit("-", 2)
-    weights, predictions = f"models/{model}-{seed}.safetensors", f"predictions/{key}.safetensors"
-    chain = [(f"train@{model}-{seed}", weights, f"predict@{key}"), (f"predict@{key}", predictions, f"evaluate@{key}")]
-    for maker, path, user in chain:
-        if not {maker, user} <= set(revision.stages):
-            return
-        if revision.outputs(maker).get(path, "none") != revision.inputs(user).get(path):
-            return
-    digest = revision.outputs(f"predict@{key}")[predictions]
-    yield Evaluation(revision, data_name(revision, f"train@{model}-{seed}"), model, seed, regime, digest)
+    model, seed = key.rsplit("-", 1)
+    for regime, digest in predicted.items():
+        yield Evaluation(revision, data_name(revision, train), model, seed, regime, digest)
 
 
 def data_name(revision: Revision, stage: str) -> str:

@@ -1,0 +1,75 @@
+"""What README.md and CONTRIBUTING.md tell people to type, typed: every command, in its order, in one project.
+
+It takes minutes, so it is left out unless asked for: `pytest -m walkthrough`.
+"""
+
+import os
+import shlex
+import sys
+import time
+
+import pytest
+
+from tests.project import Project
+from tests.test_docs import commands
+
+pytestmark = pytest.mark.walkthrough
+
+ELSEWHERE = {
+    "make run": "TestMakeRun of tests/test_pipeline.py; it is the first command that a user types",
+    "make setup": "every other target begins with it",
+    "make test": "this is part of it",
+    '.venv/bin/python -m pytest -n 2 -k "not pipeline"': "this is part of it",
+    ".venv/bin/python -m pytest -s -m walkthrough": "this is it",
+    "make ui": "tests/test_ui.py and tests/test_browser.py; it does not end by itself",
+    "make screenshots": "tests/test_browser.py goes the same way",
+    "make bench": "tests/test_benchmarks.py; it takes half an hour",
+    "make bench-quick": "tests/test_benchmarks.py; it needs all of the machine",
+    "make lock": "it asks a package index, and changes the requirements",
+}
+
+
+@pytest.fixture
+def started(done: Project) -> Project:
+    """A finished project with an environment, whose experiments are on the digits and the MLP unless told otherwise."""
+    config = done.root / "conf/config.yaml"
+    text = config.read_text()
+    for old, new in (("data: mnist ", "data: digits "), ("model: all", "model: mlp")):
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    done.compose()
+    (done.root / ".venv").symlink_to(sys.prefix)
+    return done
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_command_works(page: str, started: Project) -> None:
+    words = {"NAME": "named", "BRANCH": "branch"}  # what stands for a user's own
+    mirror = os.environ.get("SHIFTLAB_TEST_MNIST", "")
+    environment = {"SHIFTLAB_MIRROR": mirror, "OMP_NUM_THREADS": "1"}
+    for command in commands(page):
+        if command in ELSEWHERE:
+            continue
+        if "data=mnist" in command and not mirror:
+            print(f"left out, since SHIFTLAB_TEST_MNIST names no folder: {command}")
+            continue
+        typed = [words.get(word, word) for word in shlex.split(command)]
+        if command.startswith("dvc exp run --temp"):
+            typed += ["--name", "named"]  # for those after it
+        began = time.monotonic()
+        output = started.run(*typed, environment=environment).stdout
+        print(f"{time.monotonic() - began:6.1f} s  {command}", flush=True)
+        if command.startswith("dvc queue start"):
+            wait_for_queue(started)
+        if command == "make show":
+            assert "named" in output
+    started.dvc("queue", "stop", check=False)
+
+
+def wait_for_queue(project: Project) -> None:
+    deadline = time.monotonic() + 600
+    while any(word in (status := project.dvc("queue", "status")) for word in ("Queued", "Running")):
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    assert "Failed" not in status, status
