@@ -18,6 +18,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = slow[:1] + [item for item in items if item not in slow] + slow[1:]
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's root, of a module's tests; MLflow's store there is made once, since that takes seconds."""
+    return tmp_path_factory.mktemp("a root")
+
+
+@pytest.fixture
+def as_a_stage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DVC gives to a stage, in a working directory that is neither the root nor a git repository."""
+    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_STAGE", "train@mlp-3")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A project in which nothing has run."""

@@ -11,17 +11,7 @@ HISTORY = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy\n
 SETTINGS = {"recipe": "notebook", "lr": 0.001, "batch_size": 64, "epochs": 2}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(autouse=True)
-def environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("as_a_stage")
 
 
 def train(data: str, content: str, accuracy: float) -> tracking.Run:

@@ -19,29 +19,11 @@ MLP = Identity("digits", "0123456789abcdef" * 2, "mlp", 3)
 PARAMS = {"recipe": "notebook", "lr": 0.001}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository's root; the store there is made once, since that takes seconds."""
-    return tmp_path_factory.mktemp("a root")
-
-
-@pytest.fixture(autouse=True)
-def environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As DVC gives it to a stage, in a working directory that is neither the root nor a git repository."""
-    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    monkeypatch.setenv("DVC_STAGE", "train@mlp-3")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("as_a_stage")
 
 
 @pytest.fixture
-def tracker(environment: None) -> Tracker:  # noqa: ARG001
+def tracker(as_a_stage: None) -> Tracker:  # noqa: ARG001
     return Tracker("digits")
 
 
