@@ -31,7 +31,7 @@ test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 show: setup  ## compare DVC's experiments: what was varied, and what came of it
-	@$(BIN)/dvc exp show --only-changed --drop '^(src|data|models|predictions)/' --no-pager
+	@$(BIN)/python scripts/show.py
 
 sync: setup  ## log to MLflow what it lacks of the results that Git and DVC hold
 	@$(BIN)/python scripts/sync.py

@@ -135,6 +135,10 @@ def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Pro
     assert run.data.params["lr"] == "0.003"
     assert "zero/clean" in run.data.metrics
 
+    shown = done.run(sys.executable, "scripts/show.py", environment={"COLUMNS": "200"}).stdout
+    figures = ["best", "clean", "right5", "random5", "consistency"]
+    assert shown.splitlines()[1].split() == ["Experiment", "Created", *figures, "model", "models.lenet.lr"]
+
     done.dvc("exp", "push", "origin", "one")
     done.git("clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
