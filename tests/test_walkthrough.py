@@ -23,7 +23,7 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest -s -m walkthrough": "this is it",
     "make ui": "tests/test_ui.py and tests/test_browser.py; it does not end by itself",
     "make screenshots": "tests/test_browser.py goes the same way",
-    "make bench": "tests/test_benchmarks.py; it takes half an hour",
+    "make bench": "tests/test_benchmarks.py; it needs all of the machine for ten minutes",
     "make bench-quick": "tests/test_benchmarks.py; it needs all of the machine",
     "make lock": "it asks a package index, and changes the requirements",
 }
