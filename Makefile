@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test show sync ui serve bench bench-quick screenshots lint lock readme
+.PHONY: help setup run demo test show sync ui serve verify bench bench-quick screenshots lint lock readme
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ ui: setup  ## open MLflow's pages at http://127.0.0.1:5000, or with PORT=5002 th
 
 serve: setup  ## answer requests with the best trained LeNet, or with MODEL=resnet the best ResNet
 	@$(BIN)/python scripts/serve.py $(MODEL) $(if $(PORT),--port $(PORT))
+
+verify: setup  ## train and predict again what is cheap, or with MODELS=all everything, and compare every byte
+	@$(BIN)/python scripts/verify.py $(MODELS)
 
 bench: setup  ## measure speed against the ordinary way, into benchmarks/results.md
 	@$(BIN)/python benchmarks/bench.py

@@ -14,12 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import peer
@@ -29,15 +29,23 @@ from PIL import Image
 from ruamel.yaml import YAML
 from torchvision.transforms import ToTensor
 
-from shiftlab import data, files, inference, models, params, shifts, training
-from shiftlab.data import Dataset, Examples
+from shiftlab import files, params, processor
+from shiftlab.data import dataset as data
+from shiftlab.data.dataset import Dataset, Examples, numbered
+from shiftlab.learn import training
+from shiftlab.measure import inference, regimes, shifts
+from shiftlab.measure.predictions import About
+from shiftlab.models import architectures, cost
+from shiftlab.models.fusion import fused
 from shiftlab.params import RecipeName, Training
-from shiftlab.predictions import About
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("mlp", "lenet", "resnet")
 BUSY = 10  # percent of the processor, taken by others before we begin: above it the figures are not to be trusted
 CPU = torch.device("cpu")
+GREY = (1, 28, 28)  # channels, height, width
+ABOUT = About("benchmark", "", numbered(10), "", GREY, canvas=False, regime="zero", parameters=0, multiply_adds=0)
+SIDE = 2048  # of the square matrices whose product tells the processor's peak
 
 
 class Size(NamedTuple):
@@ -83,11 +91,12 @@ def measure(quick: bool) -> None:
     if others > BUSY:
         print(f"Others take {others:.0f}% of this machine's processor: don't trust the figures.\n", file=sys.stderr)
     wanted = params.load()
+    processor.use(wanted.threads)
     # Before there is much in this process: Linux counts a child's memory from its parent's on.
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
     measured = []
-    for line in chain(lines(dataset, size), peaks):
+    for line in chain(lines(dataset, size), neighbours(size), peaks):
         print(f"{line.what}: {line.cells()[3]}", flush=True)
         measured.append(line)
     text = report(measured, wanted.data.name, others, size)
@@ -103,9 +112,13 @@ def lines(dataset: Dataset, size: Size) -> Iterator[Line]:
     for name, goal in (("mlp", "5"), ("lenet", "2.5"), ("resnet", "1.7")):
         yield compared(f"training, notebook's recipe: {name}", "images", spent[name].peer, spent[name].notebook, goal)
     yield all_trainings(spent, images)
+    for name, goal in (("mlp", ""), ("lenet", ""), ("resnet", "at least 70")):
+        yield share_of_peak(f"training: {name}", name, 3, spent[name].notebook, spent[name].peak, goal)
     yield shifted_batch(dataset.test, size)
     for name, goal in (("mlp", "15"), ("lenet", "4"), ("resnet", "1.3")):
-        yield evaluation(name, dataset.test, size, goal)
+        line, evaluated, peak = evaluation(name, dataset.test, size, goal)
+        yield line
+        yield share_of_peak(f"evaluation: {name}", name, 1, evaluated, peak, "")
     yield recorded(spent["mlp"], images, size)
     yield nothing_to_do(size)
 
@@ -150,19 +163,46 @@ class Spent(NamedTuple):
     peer: list[float]
     notebook: list[float]  # ours, with the same recipe
     fast: list[float]  # ours
+    peak: list[float]  # of a multiply-add in a large product of matrices
 
 
 def train(name: str, dataset: Dataset, size: Size) -> Spent:
     """One epoch each, in turn."""
-    few = Dataset(first(dataset.train, size.trained[name]), first(dataset.validation, 64), dataset.test)
+    few = replace(dataset, train=first(dataset.train, size.trained[name]), validation=first(dataset.validation, 64))
     batches, plain, recipes = peer.loader(name, few.train), peer.network(name), settings(name)
 
     def ours(recipe: RecipeName) -> Callable[[], object]:
-        model, one = models.build(name, 28), recipes[recipe].model_copy(update={"epochs": 1})
+        model, one = architectures.build(name, GREY, 10), recipes[recipe].model_copy(update={"epochs": 1})
         return lambda: list(training.fit(model, few, recipe, one, CPU))
 
     theirs = partial(peer.train, plain, batches, recipes["notebook"].lr)
-    return Spent(*in_turn(size, theirs, ours("notebook"), ours("fast"), counts=[len(few.train)] * 3))
+    counts = [*[len(few.train)] * 3, SIDE**3]
+    return Spent(*in_turn(size, theirs, ours("notebook"), ours("fast"), large_product(), counts=counts))
+
+
+def large_product() -> Callable[[], object]:
+    """A product of matrices that are large enough for the processor to be the limit."""
+    first, second = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    return lambda: first @ second
+
+
+def share_of_peak(what: str, name: str, passes: int, spent: list[float], peak: list[float], goal: str) -> Line:
+    """What part of the products that the processor could do in the time a model needs.
+
+    Args:
+        passes: over the network for an image; its gradient takes two more than its answer.
+        spent: seconds for an image, in every round.
+        peak: seconds for a multiply-add, in every round.
+    """
+    _, products = cost.count(architectures.build(name, GREY, 10).eval(), torch.zeros(GREY, dtype=torch.uint8))
+    needed = [passes * products * each for each in peak]
+    return Line(
+        f"share of the processor's peak, {what}, in %",
+        "",
+        f"of {2e-9 / median(peak):.0f} GFLOP/s",
+        [100 * ideal / taken for ideal, taken in zip(needed, spent, strict=True)],
+        goal,
+    )
 
 
 def all_trainings(spent: Mapping[str, Spent], images: int) -> Line:
@@ -176,21 +216,21 @@ def all_trainings(spent: Mapping[str, Spent], images: int) -> Line:
         f"{median(theirs) / 60:.1f} min",
         f"{median(ours) / 60:.1f} min",
         [one / other for one, other in zip(theirs, ours, strict=True)],
-        "12",
+        "25",
     )
 
 
 def shifted_batch(test: Examples, size: Size) -> Line:
     """The images moved 5 pixels to the right; ours along a line, as the predict stage moves them, each batch a copy."""
     few = first(test, size.shifted)
-    pictures = [Image.fromarray(image.numpy(), mode="L") for image in few.images]
+    pictures = [Image.fromarray(image[0].numpy(), mode="L") for image in few.images]
     to_tensor = ToTensor()
     steps = range(-14, 15)
 
     def ours() -> None:
-        surrounded = shifts.surround(few.images, 14, "zero")
+        surrounded = regimes.surround(few.images, 14, "zero")
         for dx in steps:
-            shifts.window(surrounded, 14, dx, 0).contiguous()
+            regimes.window(surrounded, 14, dx, 0).contiguous()
 
     theirs, spent = in_turn(
         size,
@@ -201,41 +241,46 @@ def shifted_batch(test: Examples, size: Size) -> Line:
     return compared("a shifted batch", "images", theirs, spent, "200")
 
 
-def evaluation(name: str, test: Examples, size: Size, goal: str) -> Line:
-    """Shifted test sets: the peer at nine shifts, ours as the predict stage does it."""
+def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, list[float], list[float]]:
+    """Shifted test sets: the peer at nine shifts, ours as the predict stage does it.
+
+    Returns:
+        The line; seconds for one of our images, and for a multiply-add at the processor's peak, in every round.
+    """
     few, more = first(test, size.evaluated[name]), first(test, 1000)
     some = shifts.grid(1)
-    plain, model = peer.network(name), models.build(name, 28).eval()
-    wanted = params.Evaluation(radius=1, regimes=["zero"], images="all", phase=1, seed=0)
-    about = About("benchmark", "", "", 28, "zero", 0, 0)
-    theirs, spent = in_turn(
+    plain, model = peer.network(name), fused(architectures.build(name, GREY, 10).eval(), GREY)
+    wanted = params.Evaluation(radius=1, regimes=["zero"], images="all", shifts="all", phase=1, seed=0)
+    theirs, spent, peak = in_turn(
         size,
         lambda: peer.probabilities(name, plain, few, some.tolist()),
-        lambda: inference.predict(model, more, wanted, about, Nowhere()),
-        counts=[len(few) * len(some), inference.count(wanted, more.labels.numpy())],
+        lambda: inference.predict(model, more, wanted, ABOUT, Nowhere()),
+        large_product(),
+        counts=[len(few) * len(some), inference.count(wanted, more.labels.numpy()), SIDE**3],
     )
-    return compared(f"evaluation, each image at each shift: {name}", "images", theirs, spent, goal)
+    return compared(f"evaluation, each image at each shift: {name}", "images", theirs, spent, goal), spent, peak
 
 
 def recorded(spent: Spent, images: int, size: Size) -> Line:
     """What MLflow adds to the shortest of the notebook's trainings: a run, each epoch's metrics, a registered model."""
     # Here, since the processes that `memory` measures import this file.
-    from shiftlab import recording, tracking
+    from shiftlab.track import recording, runs
+    from shiftlab.track.store import connect
 
     epochs = settings("mlp")["notebook"].epochs
-    one = tracking.Identity("benchmark", "0" * 32, "mlp", 0)
+    one = runs.Identity("benchmark", "0" * 32, "mlp", 0)
     history = [{"epoch": epoch, **dict.fromkeys(recording.EPOCH, 0.5)} for epoch in range(epochs)]
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {"DVC_ROOT": folder}):
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # a user's own server gets no runs of ours
-        tracker = tracking.Tracker("benchmark")
+        store = connect("benchmark")
         weights = Path(folder, "weights")
 
         def run() -> None:
             weights.write_bytes(os.urandom(2_000_000))  # a model's are known by their digest, and registered once
-            with tracker.training(one, {}, {}) as run:
+            with runs.training(store, one, {}, {}) as run:
                 for epoch in history:
                     recording.log_epochs(run, [epoch])
-                recording.log_weights(tracker, run, one, weights, 28, history)
+                recording.log_weights(run, one, weights, GREY, numbered(10), history)
 
         (tracked,) = in_turn(size, run)
     trained = [epochs * images * each for each in spent.notebook]
@@ -266,6 +311,63 @@ def nothing_to_do(size: Size) -> Line:
         [one / other for one, other in zip(repro, version, strict=True)],
         "at most 6",
     )
+
+
+def neighbours(size: Size) -> Iterator[Line]:
+    """Trainings that share the processor: two at once, and one beside a process that takes a core."""
+    for name in NAMES:
+        images = size.trained[name] // 2
+        alone, together, beside = [], [], []
+        for _ in range(size.rounds):
+            alone.append(images / _together([(name, 2, images)]))
+            together.append(2 * images / _together([(name, 1, images)] * 2))
+            beside.append(images / _together([(name, 2, images)], busy=True))
+        ratios = [one / other for one, other in zip(together, alone, strict=True)]
+        rates = f"{median(alone):,.0f} images/s", f"{median(together):,.0f} images/s"
+        what = f"two trainings at once, a thread each, against one after the other: {name}"
+        yield Line(what, *rates, ratios, "1")
+        ratios = [one / other for one, other in zip(beside, alone, strict=True)]
+        rates = f"{median(alone):,.0f} images/s alone", f"{median(beside):,.0f} images/s"
+        yield Line(f"a training beside a busy neighbour, against alone: {name}", *rates, ratios, "")
+
+
+def _together(trainings: Sequence[tuple[str, int, int]], busy: bool = False) -> float:
+    """Seconds until all trainings, begun at once in processes of their own, are done."""
+    context = multiprocessing.get_context("spawn")
+    start, ready = context.Event(), context.Semaphore(0)
+    results: multiprocessing.Queue[float] = context.Queue()
+    workers = [context.Process(target=_train_when_told, args=(*one, ready, start, results)) for one in trainings]
+    neighbour = context.Process(target=_keep_busy, daemon=True)
+    for worker in workers:
+        worker.start()
+    for _ in workers:
+        ready.acquire()
+    if busy:
+        neighbour.start()
+    start.set()
+    spent = max(results.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    if busy:
+        neighbour.kill()
+    return spent
+
+
+def _train_when_told(name: str, threads: int, images: int, ready: Any, start: Any, results: Any) -> None:
+    processor.use(threads)
+    whole = data.load(data.path(params.load().data.name))
+    few = replace(whole, train=first(whole.train, images), validation=first(whole.validation, 64))
+    one = settings(name)["notebook"].model_copy(update={"epochs": 1})
+    warm = replace(few, train=first(whole.train, 256))
+    list(training.fit(architectures.build(name, GREY, 10), warm, "notebook", one, CPU))
+    ready.release()
+    start.wait()
+    results.put(seconds(lambda: list(training.fit(architectures.build(name, GREY, 10), few, "notebook", one, CPU))))
+
+
+def _keep_busy() -> None:
+    while True:
+        pass
 
 
 def memory(name: str) -> Line:
@@ -304,13 +406,17 @@ def _peak_memory(name: str) -> float:
 
 
 def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object]) -> None:
-    list(training.fit(models.build(name, 28), dataset, "notebook", settings(name)["notebook"], CPU, None, stop))
+    list(
+        training.fit(
+            architectures.build(name, GREY, 10), dataset, "notebook", settings(name)["notebook"], CPU, None, stop
+        )
+    )
 
 
 def _prediction(name: str, dataset: Dataset, stop: Callable[[int], object]) -> None:
     wanted = params.load().evaluation
-    about = About("benchmark", "", "", 28, "zero", 0, 0)
-    inference.predict(models.build(name, 28).eval(), dataset.test, wanted, about, Nowhere(), stop)
+    model = fused(architectures.build(name, GREY, 10).eval(), GREY)
+    inference.predict(model, dataset.test, wanted, ABOUT, Nowhere(), stop)
 
 
 class Nowhere:
@@ -342,19 +448,11 @@ def report(lines: list[Line], name: str, others: float, size: Size) -> str:
     """The table in Markdown, and what it was measured on."""
     rows = [HEADER, ["---"] * len(HEADER), *(line.cells() for line in lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    machine = f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    machine = f"{processor.name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    versions = (
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    )
     return (
         f"{table}\n\nOn {machine}; {versions}; data: {name}; others took {others:.0f}% of the processor before. "
         f"Medians of {size.rounds} rounds (smallest to largest).\n"
     )
-
-
-def processor() -> str:
-    """Its name, as the system tells it."""
-    found = Path("/proc/cpuinfo")
-    if found.exists():
-        for line in found.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()

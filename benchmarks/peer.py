@@ -11,8 +11,8 @@ from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, ToTensor
 from torchvision.transforms.functional import affine
 
-from shiftlab import models
-from shiftlab.data import Examples
+from shiftlab.data.dataset import Examples
+from shiftlab.models import architectures
 
 BATCH_SIZE = 64
 
@@ -29,7 +29,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.images[index].numpy(), mode="L")
+        image = Image.fromarray(self.images[index, 0].numpy(), mode="L")
         return self.transform(image), int(self.labels[index])
 
 
@@ -39,12 +39,12 @@ def network(name: str) -> nn.Module:
         plain: nn.Module = resnet18(weights=None, num_classes=10)
         plain.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         return plain
-    return models.build(name, 28).network.to(memory_format=torch.contiguous_format)
+    return architectures.build(name, (1, 28, 28), 10).network.to(memory_format=torch.contiguous_format)
 
 
 def transform(name: str) -> Compose:
     """What the plain network takes its images through."""
-    model = models.build(name, 28)
+    model = architectures.build(name, (1, 28, 28), 10)
     return Compose([ToTensor(), Normalize((model.mean,), (model.std,))])
 
 
@@ -81,7 +81,7 @@ def shifted(image: Image.Image, dx: int, dy: int) -> Image.Image:
 def probabilities(name: str, net: nn.Module, examples: Examples, shifts: Iterable[tuple[int, int]]) -> Tensor:
     """The class probabilities `(S, N, classes)`: images shifted one by one, and a forward pass for each shift."""
     prepare = transform(name)
-    images = [Image.fromarray(image.numpy(), mode="L") for image in examples.images]
+    images = [Image.fromarray(image[0].numpy(), mode="L") for image in examples.images]
     net.eval()
     with torch.no_grad():
         logits = [net(torch.stack([prepare(shifted(image, *by)) for image in images])) for by in shifts]

@@ -5,8 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from shiftlab import files, report
+from shiftlab import files
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.show import report
 
 RESULTS, SPEED = Path("metrics/comparison.json"), Path("benchmarks/results.md")
 

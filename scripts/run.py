@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import repository
+from repository import dvc, git
+
 from shiftlab import params
 from shiftlab.errors import UserError, one_sentence
 
@@ -18,7 +21,9 @@ def main() -> None:
     parser.add_argument(
         "--demo", action="store_true", help="run on the digits, ResNet-18 for 3 epochs, leaving the workspace as it is"
     )
-    if parser.parse_args().demo:
+    demonstrate = parser.parse_args().demo
+    repository.require()
+    if demonstrate:
         results = demo()
     else:
         run()
@@ -30,15 +35,16 @@ def main() -> None:
 
 def run() -> None:
     """`dvc repro`; on the digits where MNIST is neither on disk nor to be had."""
-    from shiftlab import data, sources  # seconds to import
+    from shiftlab.data import dataset, published, sources  # seconds to import
 
     wanted = params.load().data
-    folder = data.path(wanted.name).parent
-    if not folder.exists():
-        dvc("checkout", "--quiet", str(folder), check=False, capture_output=True)  # DVC's cache may have it
+    path = dataset.path(wanted.name)
+    if not path.exists():
+        dvc("checkout", "--quiet", str(path), check=False, capture_output=True)  # DVC's cache may have it
     try:
-        sources.acquire(wanted.source, folder, wanted.mirrors)
-    except sources.NoMirrorError as error:
+        if not path.exists():
+            sources.acquire(wanted)
+    except published.NoMirrorError as error:
         print(error)
         if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]).returncode:
             raise UserError(
@@ -58,18 +64,6 @@ def demo() -> str:
     dvc("exp", "run", "--temp", "--name", "demo", *choices)
     (reference,) = git("for-each-ref", "--format=%(refname)", "refs/exps/*/*/demo").splitlines()
     return git("show", f"{reference}:reports/results.md")
-
-
-def dvc(*arguments: str, check: bool = True, capture_output: bool = False) -> None:
-    """Run DVC of this environment; it has said why where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture_output)
-    if check and done.returncode:
-        sys.exit(done.returncode)
-
-
-def git(*arguments: str) -> str:
-    """The output of a git command."""
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+import repository
+
 from shiftlab.errors import one_sentence
 from shiftlab.params import Params
 
@@ -16,6 +18,7 @@ FILES = r"(src|data|models|predictions)(/.*)?"  # what stages depend on, of whic
 def main() -> None:
     """Ask DVC for all columns, then for those worth a look."""
     argparse.ArgumentParser(description=__doc__).parse_args()
+    repository.require()
     show = [sys.executable, "-m", "dvc", "exp", "show"]
     everything = subprocess.run([*show, "--csv"], stdout=subprocess.PIPE, text=True)
     if everything.returncode:

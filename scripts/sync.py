@@ -2,14 +2,17 @@
 
 import argparse
 
+import repository
+
 from shiftlab.errors import one_sentence
 
 
 def main() -> None:
     """It has no options."""
     argparse.ArgumentParser(description=__doc__).parse_args()
+    repository.require()
 
-    from shiftlab import syncing  # seconds to import
+    from shiftlab.track import syncing  # seconds to import
 
     syncing.sync()
 

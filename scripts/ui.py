@@ -4,6 +4,7 @@ import argparse
 import os
 import socket
 import sys
+from pathlib import Path
 
 from shiftlab.errors import UserError, one_sentence
 
@@ -21,16 +22,18 @@ def main() -> None:
             f"runs are recorded on {store}: open that, or unset MLFLOW_TRACKING_URI to see those in mlflow.db"
         )
     refuse_taken(port, "make ui PORT=5001")
-    from shiftlab import tracking  # seconds to import, so after a look at what can be refused without it
+    from shiftlab.track import store as stores  # seconds to import, so after a look at what can be refused without it
 
     print(f"MLflow's pages are at http://{HOST}:{port} until Ctrl-C.")
-    for name, page in tracking.pages().items():
+    for name, page in stores.pages().items():
         print(f"  {name}: http://{HOST}:{port}/{page}")
     sys.stdout.flush()
+    # MLflow starts `uvicorn` by its name, which is on the PATH of an activated environment alone.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # One worker, for one user, and none of those that MLflow starts for jobs of language models: each takes seconds to
     # start, and 250 MB.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    server = ["mlflow", "ui", "--backend-store-uri", tracking.address(), "--workers", "1"]
+    server = ["mlflow", "ui", "--backend-store-uri", stores.address(), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", *server, "--host", HOST, "--port", str(port)])
 
 

@@ -1,9 +1,10 @@
 """Stage `compare`: all models side by side, in pictures, tables, one file of metrics and one report."""
 
 import argparse
+import json
 from pathlib import Path
 
-from shiftlab import params
+from shiftlab import params, processor
 from shiftlab.errors import one_sentence
 
 
@@ -12,20 +13,27 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load()
     settings = wanted.evaluation
+    processor.prepare()
 
     # Seconds to import, so after a look at what can be refused without it.
-    from shiftlab import comparison, data, evaluation, files, predictions, recording, report, tracking
+    from shiftlab import files
+    from shiftlab.data import dataset
+    from shiftlab.measure import comparison, evaluation, predictions
+    from shiftlab.show import pictures, report, tables
+    from shiftlab.track import recording
+    from shiftlab.track.store import connect
 
-    tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
+    store = connect(wanted.data.name, wanted.tracking)
     keys = [(name, seed, regime) for regime in settings.regimes for name in wanted.models for seed in wanted.seeds]
     predictions.keep_only((predictions.path(*key) for key in keys), predictions.FOLDER)
     answers = {key: predictions.load(predictions.path(*key)) for key in keys}
-    found = {key: evaluation.figures(one, settings.radius, settings.phase) for key, one in answers.items()}
-    images = data.load(data.path(wanted.data.name)).test.images
+    found = {key: evaluation.evaluate(one, settings.radius, settings.phase) for key, one in answers.items()}
+    images = dataset.load(dataset.path(wanted.data.name)).test.images
 
     summary = comparison.summarise(answers, found)
-    drawn = comparison.pictures(answers, found, images)
-    comparison.write_curves(found, Path("plots/accuracy"))
+    drawn = pictures.of_comparison(answers, found, images)
+    for regime, name in comparison.regimes(found).items():
+        tables.write_curves(comparison.of_regime(found, regime), name, Path("plots/accuracy"))
     for name, picture in drawn.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
     for name in ("accuracy", "maps"):
@@ -33,8 +41,11 @@ def main() -> None:
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     files.write(Path("reports/index.html"), report.page(summary, drawn))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
-    print(comparison.write_summary(summary, Path("metrics/comparison.json"), Path("reports/results.md")))
-    recording.log_comparison(tracker, summary["data"], Path("reports/index.html"), Path("plots/pictures"))
+    files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    results = report.tables(summary)
+    files.write(Path("reports/results.md"), f"# Results on {summary['data']}\n\n{results}")
+    print(results)
+    recording.log_comparison(store, summary["data"], Path("reports/index.html"), Path("plots/pictures"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `download`: get the images, verify them, split off a validation set, keep it all in one file."""
+"""Stage `download`: get the images, verify them, split off validation and test sets, keep it all in one file."""
 
 import argparse
 
@@ -7,24 +7,15 @@ from shiftlab.errors import one_sentence
 
 
 def main() -> None:
-    """Read params.yaml, write data/NAME/."""
+    """Read params.yaml, write data/NAME/dataset.safetensors."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load().data
 
-    # Seconds to import, so after a look at what can be refused without it.
-    import numpy as np
+    from shiftlab.data import dataset, sources  # seconds to import, so after a look at what can be refused without it
 
-    from shiftlab import canvas, data, sources
-
-    path = data.path(wanted.name)
-    train, test = sources.acquire(wanted.source, path.parent, wanted.mirrors)
-    rest, validation = data.split(train, wanted.validation, wanted.split_seed)
-    if wanted.canvas:
-        rng = np.random.default_rng(wanted.split_seed) if wanted.placement == "random" else None
-        rest, validation = (canvas.lay(part, wanted.canvas, rng) for part in (rest, validation))
-        test = canvas.lay(test, wanted.canvas)
-    data.save(data.Dataset(rest, validation, test), path)
-    print(f"{wanted.name}: {len(rest):,} training, {len(validation):,} validation, {len(test):,} test images")
+    whole = sources.build(wanted)
+    dataset.save(whole, dataset.path(wanted.name))
+    print(f"{wanted.name}: {dataset.describe(whole)}")
 
 
 if __name__ == "__main__":

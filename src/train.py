@@ -1,11 +1,12 @@
 """Stage `train`: fit one model with one seed, and keep the weights of its best validation epoch."""
 
+import json
 import time
 from dataclasses import asdict, astuple, fields
 from itertools import chain
 from pathlib import Path
 
-from shiftlab import params, stage
+from shiftlab import params, processor, stage
 from shiftlab.errors import one_sentence
 
 
@@ -15,29 +16,37 @@ def main() -> None:
     name, seed = arguments.model, arguments.seed
     wanted = params.load()
     settings = params.training(wanted, name)
+    processor.prepare()
 
     import torch  # seconds to import, so after a look at what can be refused without it
 
-    from shiftlab import cost, data, device, files, models, recording, tracking, training, weights
-    from shiftlab.checkpoints import Checkpoint
+    from shiftlab import device, files
+    from shiftlab.data import dataset
+    from shiftlab.learn import training
+    from shiftlab.learn.checkpoints import Checkpoint
+    from shiftlab.models import architectures, cost, weights
+    from shiftlab.track import recording, runs
+    from shiftlab.track.store import connect
 
+    processor.use(wanted.threads)
     chosen = device.pick(wanted.device)
-    tracker = tracking.Tracker(wanted.data.name, wanted.tracking)
-    data_path = data.path(wanted.data.name)
-    dataset = data.load(data_path)
-    identity = tracking.Identity(wanted.data.name, files.md5(data_path), name, seed)
-    choices = {"recipe": wanted.recipe, "device": chosen.type, **settings.model_dump()}
+    store = connect(wanted.data.name, wanted.tracking)
+    data_path = dataset.path(wanted.data.name)
+    data = dataset.load(data_path).framed()
+    identity = runs.Identity(wanted.data.name, files.md5(data_path), name, seed)
+    choices = {"recipe": wanted.recipe, "device": chosen.type, "threads": wanted.threads, **settings.model_dump()}
+    made_on = processor.description()
 
     checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
-    tracker.end_interrupted(checkpoint.key)
+    runs.end_interrupted(store, checkpoint.key)
     state = checkpoint.load()
 
     torch.manual_seed(seed)
-    model = models.build(name, dataset.train.size)
-    images = len(dataset.train)
+    model = architectures.build(name, data.shape, len(data.classes))
+    images = len(data.train)
     finished = len(state.history) if state else 0
     with (
-        tracker.training(identity, choices, {"training.key": checkpoint.key}) as run,
+        runs.training(store, identity, choices, {"training.key": checkpoint.key, **made_on}) as run,
         stage.progress(settings.epochs * images, f"{name} seed {seed}", finished * images) as bar,
     ):
 
@@ -47,7 +56,7 @@ def main() -> None:
 
         begun = time.perf_counter()
         logged = 0
-        epochs = training.fit(model, dataset, wanted.recipe, settings, chosen, state, show)
+        epochs = training.fit(model, data, wanted.recipe, settings, chosen, state, show)
         for reached in chain([state] if state else [], epochs):
             checkpoint.save(reached)
             header = [field.name for field in fields(training.Epoch)]
@@ -59,12 +68,14 @@ def main() -> None:
             logged = len(reached.history)
         weights_path = weights.path(name, seed)
         weights.save(reached.best, name, weights_path)
+        files.write(weights_path.with_suffix(".json"), json.dumps(made_on, indent=2) + "\n")
         run.log_metrics({"train/seconds": time.perf_counter() - begun})
         model.eval()
         for count in (1, training.INFERENCE_BATCH):
-            batch = dataset.validation.images[:count].to(chosen)
+            batch = data.validation.images[:count].to(chosen)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
-        recording.log_weights(tracker, run, identity, weights_path, dataset.train.size, map(asdict, reached.history))
+        history = map(asdict, reached.history)
+        recording.log_weights(run, identity, weights_path, data.shape, data.classes, history)
     checkpoint.remove()
 
 

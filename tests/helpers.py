@@ -10,30 +10,47 @@ import numpy as np
 import torch
 from torch import nn
 
-from shiftlab.classifier import Classifier
-from shiftlab.data import Dataset, Examples
-from shiftlab.predictions import About, OnGrid, OnSet, Predictions
-from shiftlab.shifts import grid
+from shiftlab.data.dataset import Dataset, Examples
+from shiftlab.measure.predictions import About, OnGrid, OnSet, Predictions
+from shiftlab.measure.shifts import grid
+from shiftlab.models.classifier import Classifier
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
+
+DIGITS = tuple("0123456789")
+GREY = (1, 28, 28)  # channels, height, width
 
 PARAMETERS: dict[str, Any] = {
     "data": {
         "name": "digits",
         "source": "digits",
+        "path": "src/shiftlab/data/digits.py",
         "mirrors": [],
+        "test": None,
         "validation": 144,
         "split_seed": 0,
+        "channels": None,
+        "resize": None,
+        "crop": None,
+        "frame": None,
         "canvas": None,
         "placement": "centred",
     },
     "recipe": "notebook",
     "device": "cpu",
+    "threads": 2,
     "model": "mlp",
     "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10}},
     "seeds": [0, 1],
-    "evaluation": {"radius": 14, "regimes": ["zero", "circular"], "images": "all", "phase": 4, "seed": 0},
+    "evaluation": {
+        "radius": 14,
+        "regimes": ["zero", "circular"],
+        "images": "all",
+        "shifts": "all",
+        "phase": 4,
+        "seed": 0,
+    },
     "tracking": "required",
 }
 
@@ -47,11 +64,22 @@ def examples(count: int, seed: int = 0) -> Examples:
         image[4 + 2 * label : 6 + 2 * label] = 255
     inside = torch.zeros(28, 28, dtype=torch.uint8)
     inside[4:24, 4:24] = 1
-    return Examples(images * inside, labels)
+    return Examples((images * inside).unsqueeze(1), labels)
+
+
+def coloured(count: int, seed: int = 0, size: tuple[int, int] = (20, 26), classes: int = 3) -> Examples:
+    """Noise in colour, higher than wide or wider than high, with a bright bar that tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 150, (count, 3, *size), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[label % 3, :, 2 * label : 2 * label + 2] = 255
+    return Examples(images, labels)
 
 
 def dataset(train: int, validation: int = 20, test: int = 20) -> Dataset:
-    return Dataset(examples(train, seed=1), examples(validation, seed=2), examples(test, seed=3))
+    parts = examples(train, seed=1), examples(validation, seed=2), examples(test, seed=3)
+    return Dataset(*parts, DIGITS, (28, 28))
 
 
 def tiny_model() -> Classifier:
@@ -62,7 +90,9 @@ def tiny_model() -> Classifier:
     return Classifier(network, mean=0.5, std=0.5)
 
 
-ABOUT = About("digits", "a" * 32, "b" * 32, 28, "zero", parameters=5, multiply_adds=12)
+ABOUT = About(
+    "digits", "a" * 32, DIGITS, "b" * 32, (1, 28, 28), canvas=False, regime="zero", parameters=5, multiply_adds=12
+)
 
 
 def some_predictions(about: About = ABOUT) -> Predictions:

@@ -1,6 +1,7 @@
 """Repositories for the tests that run the pipeline, so that the workspace stays as it is."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 from dvc.utils.hydra import compose_and_dump
 
 ROOT = Path(__file__).parents[1]
-OUTPUTS = ("dvc.lock", "metrics/", "plots/", "reports/")  # what git keeps of the workspace's own results
+# What git keeps of the workspace's own results.
+OUTPUTS = re.compile(r"dvc\.lock|(metrics|plots|reports)/.*|models/.*\.json")
 
 
 class Project:
@@ -85,7 +87,7 @@ def new_project(root: Path) -> Project:
         text=True,
     ).stdout.splitlines()
     for file in files:
-        if (ROOT / file).is_file() and not file.startswith(OUTPUTS):
+        if (ROOT / file).is_file() and not OUTPUTS.fullmatch(file):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, root / file)
     project = Project(root)
@@ -98,6 +100,8 @@ def new_project(root: Path) -> Project:
         assert old in text
         text = text.replace(old, new)
     settings.write_text(text)
+    config = root / "conf/config.yaml"  # tests run side by side
+    config.write_text(config.read_text().replace("threads: 2", "threads: 1"))
     project.git("init", "--quiet")
     project.compose("data=digits")
     return project

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 def free_port() -> int:

@@ -9,11 +9,15 @@ import torch
 from measure import Line, Size
 from torchvision.transforms.functional import affine
 
-from shiftlab import inference, models, training
-from shiftlab.data import Examples
+from shiftlab.data.dataset import Examples
+from shiftlab.learn import training
+from shiftlab.measure import inference
+from shiftlab.measure.regimes import shift
+from shiftlab.measure.shifts import grid
+from shiftlab.models import architectures
+from shiftlab.models.fusion import fused
 from shiftlab.params import Evaluation, Training
-from shiftlab.shifts import grid, shift
-from tests.helpers import ABOUT, dataset, examples
+from tests.helpers import ABOUT, GREY, dataset, examples
 
 STEPS = 20
 CPU = torch.device("cpu")
@@ -26,7 +30,7 @@ def test_losses_of_twenty_steps_are_the_ordinary_loops(name: str, lr: float, mon
     batch_size = 32
     data = dataset(STEPS * batch_size)
     torch.manual_seed(0)
-    model = models.build(name, 28)
+    model = architectures.build(name, GREY, 10)
     plain = peer.network(name)
     plain.load_state_dict(model.network.state_dict())
 
@@ -47,15 +51,17 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     """At every shift, but where the two likeliest digits are all but equally likely."""
     test = examples(256)
     torch.manual_seed(0)
-    model = models.build(name, 28).eval()
+    model = architectures.build(name, GREY, 10).eval()
     plain = peer.network(name).eval()
     plain.load_state_dict(model.network.state_dict())
-    wanted = Evaluation(radius=radius, regimes=["zero"], images="all", phase=1, seed=0)
-    found = torch.from_numpy(inference.predict(model, test, wanted, ABOUT, measure.Nowhere()).grid.predicted)
+    wanted = Evaluation(radius=radius, regimes=["zero"], images="all", shifts="all", phase=1, seed=0)
+    found = torch.from_numpy(
+        inference.predict(fused(model, GREY), test, wanted, ABOUT, measure.Nowhere()).grid.predicted
+    )
 
     expected = []
     for dx, dy in grid(radius).tolist():
-        moved = affine(test.images.unsqueeze(1), angle=0, translate=[dx, dy], scale=1, shear=[0], fill=[0])
+        moved = affine(test.images, angle=0, translate=[dx, dy], scale=1, shear=[0], fill=[0])
         with torch.inference_mode():
             expected.append(plain((moved / 255 - model.mean) / model.std).softmax(1))
     likeliest, second = torch.stack(expected).topk(2, dim=2).values.unbind(2)
@@ -68,7 +74,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
 @pytest.mark.parametrize("name", ["mlp", "resnet"])
 def test_peer_answers_alike(name: str) -> None:
     test = examples(8)
-    model = models.build(name, 28).eval()
+    model = architectures.build(name, GREY, 10).eval()
     plain = peer.network(name)
     plain.load_state_dict(model.network.state_dict())
     shifted = inference.probabilities(model, shift(test.images, 5, -2))
@@ -79,7 +85,7 @@ def test_batches_hold_the_same_pixels() -> None:
     data = examples(40)
     order = torch.randperm(40)
     batches = torch.cat([images for images, _ in peer.loader("lenet", data, order.tolist())])
-    model = models.build("lenet", 28)
+    model = architectures.build("lenet", GREY, 10)
     model.network = torch.nn.Identity()
     assert torch.equal(model(data.images[order]), batches)
 
@@ -105,9 +111,10 @@ def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})
     assert measure.assembly(examples(64), size).ratios[0] > 0
     spent = measure.train("mlp", dataset(128), size)
-    assert min(spent.peer[0], spent.notebook[0], spent.fast[0]) > 0
+    assert min(spent.peer[0], spent.notebook[0], spent.fast[0], spent.peak[0]) > 0
+    assert 0 < measure.share_of_peak("training", "mlp", 3, spent.notebook, spent.peak, "").ratios[0] < 200
     assert measure.shifted_batch(examples(8), size).ratios[0] > 0
-    assert measure.evaluation("mlp", examples(16), size, "").ratios[0] > 0
+    assert measure.evaluation("mlp", examples(16), size, "")[0].ratios[0] > 0
     share = measure.recorded(spent, 128, size).ratios[0]
     assert 0 < share < 100
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"

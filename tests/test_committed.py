@@ -47,8 +47,13 @@ def test_results_are_those_of_the_lock(committed: Path) -> None:
             assert stage["params"]["params.yaml"][f"models.{model}"] == settings
     comparison = json.loads((committed / "metrics/comparison.json").read_text())
     assert comparison["data"] == params["data"]["name"]
-    chosen = [(regime, model) for regime in params["evaluation"]["regimes"] for model in params["models"]]
-    assert [(entry["regime"], entry["model"]) for entry in comparison["models"]] == chosen
+    chosen = [
+        (regime, model, seed)
+        for regime in params["evaluation"]["regimes"]
+        for model in params["models"]
+        for seed in params["seeds"]
+    ]
+    assert [(entry["regime"], entry["model"], entry["seed"]) for entry in comparison["models"]] == chosen
     assert comparison["radius"] == params["evaluation"]["radius"]
     assert comparison["grid_images"] == params["evaluation"]["images"]
 

@@ -66,5 +66,5 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
 
 def test_modules_are_in_the_annotated_tree() -> None:
     tree = (ROOT / "README.md").read_text(encoding="utf-8")
-    modules = [path.name for path in (ROOT / "src/shiftlab").glob("*.py") if path.name != "__init__.py"]
+    modules = [path.name for path in (ROOT / "src/shiftlab").rglob("*.py") if path.name != "__init__.py"]
     assert [name for name in modules if name not in tree] == []

@@ -8,8 +8,9 @@ from dvc.utils.hydra import compose_and_dump
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from shiftlab import models, params
+from shiftlab import params
 from shiftlab.errors import UserError
+from shiftlab.models import architectures
 from tests.helpers import PARAMETERS, ROOT
 
 
@@ -58,7 +59,8 @@ def test_conf_composes_valid_parameters(tmp_path: Path) -> None:
 def test_conf_offers_every_data_set_under_its_own_name(name: str, tmp_path: Path) -> None:
     chosen = compose(tmp_path, f"data={name}").data
     assert chosen.name == name
-    assert chosen.size == (48 if "canvas" in name else 28)
+    expected = None if name == "folder" else (48, 48) if "canvas" in name else (28, 28)
+    assert chosen.seen == chosen.stored == expected
     assert chosen.placement == ("random" if "random" in name else "centred")
 
 
@@ -74,10 +76,51 @@ def test_conf_offers_the_evaluation_of_all_images(tmp_path: Path) -> None:
         ("name", "mnist", "begins with it"),
         ("name", "digitsx", "begins with it"),
         ("placement", "random", "room on a canvas alone"),
+        ("test", 0.2, "test is for a folder"),
+        ("channels", 1, "channels is for a folder"),
+        ("resize", 32, "resize is for a folder"),
+        ("crop", [28, 28], "crop is for a folder"),
+        ("frame", [20, 29], "larger than the images"),
     ],
 )
-def test_data_that_contradicts_itself_is_refused(name: str, value: str, reason: str, tmp_path: Path) -> None:
+def test_data_that_contradicts_itself_is_refused(name: str, value: object, reason: str, tmp_path: Path) -> None:
     assert reason in refusal(write(tmp_path, changed(f"data.{name}", value)))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"canvas": 48}, "canvas is for the small images"),
+        ({"test": None}, "a folder has no test images of its own"),
+        ({"path": "~/pictures"}, "write the folder's whole path"),
+        ({"crop": [20, 30], "frame": [24, 24]}, "larger than the images"),
+    ],
+)
+def test_folder_that_contradicts_itself_is_refused(change: dict[str, object], reason: str, tmp_path: Path) -> None:
+    folder = {"name": "folder_birds", "source": "folder", "path": "birds", "test": 0.2}
+    values = {**PARAMETERS, "data": {**PARAMETERS["data"], **folder}}
+    assert params.load(write(tmp_path, values)).data.stored is None
+    values["data"] |= change
+    assert reason in refusal(write(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("frame", "radius", "reason"),
+    [
+        (None, 2, "set data.frame"),
+        ([20, 20], 10, "28x28 have 4 around a frame of 20x20"),
+        ([16, 18], 5, None),
+        ([19, 18], 2, "the named sets reach 5 pixels"),
+    ],
+)
+def test_crop_needs_a_margin(frame: list[int] | None, radius: int, reason: str | None, tmp_path: Path) -> None:
+    values = copy.deepcopy(PARAMETERS)
+    values["evaluation"] |= {"regimes": ["crop"], "radius": radius, "phase": 1}
+    values["data"]["frame"] = frame
+    if reason:
+        assert reason in refusal(write(tmp_path, values))
+    else:
+        assert params.load(write(tmp_path, values)).data.seen == (16, 18)
 
 
 def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:
@@ -89,9 +132,9 @@ def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:
 
 
 def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
-    for choice in models.names():
+    for choice in architectures.names():
         assert list(compose(tmp_path, f"model={choice}").models) == [choice]
-    assert set(compose(tmp_path, "model=all").models) == set(models.names())
+    assert set(compose(tmp_path, "model=all").models) == set(architectures.names())
 
 
 @pytest.mark.parametrize("model", ["all", "lenet"])
@@ -134,12 +177,24 @@ def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
         ("data.canvas", 47),
         ("data.canvas", 256),
         ("data.canvas", "48"),
+        ("data.path", None),
+        ("data.test", 0),
+        ("data.test", 1.0),
+        ("data.channels", 2),
+        ("data.resize", 0),
+        ("data.crop", [28]),
+        ("data.frame", [28, 0]),
+        ("data.frame", "28x28"),
         ("data.placement", "left"),
         ("data.name", None),
         ("data.mirrors", "http://127.0.0.1"),
         ("data.mirrors", [1]),
         ("data.validation", 0),
-        ("data.validation", 0.1),
+        ("data.validation", 1.0),
+        ("data.validation", -0.1),
+        ("threads", 0),
+        ("threads", "all"),
+        ("threads", True),
         ("data.split_seed", -1),
         ("recipe", "cookbook"),
         ("device", "gpu"),
@@ -175,6 +230,8 @@ def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
         ("evaluation.images", 0),
         ("evaluation.images", "some"),
         ("evaluation.images", 0.1),
+        ("evaluation.shifts", 15),
+        ("evaluation.shifts", "some"),
         ("evaluation.phase", 0),
         ("evaluation.phase", 15),
         ("evaluation.seed", None),
@@ -191,7 +248,8 @@ def test_bad_value_is_refused_by_name(name: str, value: object, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["data", "recipe", "device", "models.mlp.lr", "data.canvas", "evaluation.regimes", "seeds"]
+    "name",
+    ["data", "recipe", "device", "threads", "data.path", "models.mlp.lr", "data.canvas", "evaluation.regimes", "seeds"],
 )
 def test_missing_parameter_is_named(name: str, tmp_path: Path) -> None:
     values = copy.deepcopy(PARAMETERS)
@@ -214,7 +272,7 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
 def test_unknown_model_is_told_which_there_are(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, changed("models.vgg", {"lr": 0.1, "batch_size": 1, "epochs": 1})))
     assert "'vgg'" in message
-    assert all(name in message for name in models.names())
+    assert all(name in message for name in architectures.names())
 
 
 def test_missing_file_is_a_user_error(tmp_path: Path) -> None:

@@ -119,4 +119,4 @@ def test_pipeline_runs_against_servers_and_a_clone_has_nothing_to_run(
         assert "zero/right5" in run.data.metrics
         assert {file.path for file in client.list_artifacts(version.run_id)} == {"evaluation", "model"}
         loaded = pyfunc.load_model("models:/shiftlab-mlp@champion")
-        assert np.shape(loaded.predict(np.zeros((3, 28, 28), np.uint8))) == (3, 10)
+        assert np.shape(loaded.predict(np.zeros((3, 28, 28), np.float32))) == (3, 10)

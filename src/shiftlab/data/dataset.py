@@ -1,0 +1,159 @@
+"""Whole data sets as tensors: the split, and the one file a data set lies in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from shiftlab import files
+from shiftlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Raw images, uint8 `(N, C, H, W)` with one channel or three (red, green, blue), and their labels, int64 `(N,)`."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Examples:
+        """The same examples on `device`."""
+        return Examples(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What models learn from, what chooses among their epochs, and what only evaluation sees."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    classes: tuple[str, ...]  # their names; a label is a place among them
+    frame: tuple[int, int]  # height and width in pixels of the middle that models see, at most the images' own
+    canvas: bool = False  # do the images lie on a larger black canvas?
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What a model sees of an image: channels, height, width."""
+        return (self.train.images.shape[1], *self.frame)
+
+    def framed(self) -> Dataset:
+        """The same with each image cut to the frame."""
+        train, validation, test = (
+            Examples(middle(part.images, self.frame).contiguous(), part.labels)
+            for part in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test)
+
+
+def middle(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle of images `(..., H, W)`, `size` pixels high and wide, as a view.
+
+    Where as many pixels can't be cut off on both sides, one more goes at the right and at the bottom.
+    """
+    height, width = size
+    top, left = ((whole - part) // 2 for whole, part in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + height, left : left + width]
+
+
+def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[Examples, Examples]:
+    """Take `size` examples off, each class in its share, drawn with `seed`; both parts keep their order.
+
+    Args:
+        size: how many, or which share of them.
+        what: the parameter's name, for a message.
+
+    Returns:
+        (the rest, those taken off)
+
+    Raises:
+        UserError: `size` leaves a class without an example on one of the sides.
+    """
+    from sklearn.model_selection import train_test_split  # only the download stage pays for the import
+
+    try:
+        rest, taken = train_test_split(
+            range(len(examples)), test_size=size, random_state=seed, stratify=examples.labels.numpy()
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{what} is {size}, which can't be split off {len(examples)} images ({error}): "
+            "choose a smaller or a larger one"
+        ) from None
+    first, second = (torch.tensor(sorted(part)) for part in (rest, taken))
+    return (
+        Examples(examples.images[first], examples.labels[first]),
+        Examples(examples.images[second], examples.labels[second]),
+    )
+
+
+def path(name: str) -> Path:
+    """Where the download stage puts the data set `name`."""
+    return Path("data", name, "dataset.safetensors")
+
+
+def save(dataset: Dataset, path: Path) -> None:
+    """Write the data set to one file; the same data set gives the same bytes.
+
+    Raises:
+        OSError: as `files.write`.
+    """
+    labels = torch.uint8 if len(dataset.classes) <= 256 else torch.int16
+    tensors = {}
+    for part in ("train", "validation", "test"):
+        examples: Examples = getattr(dataset, part)
+        tensors[f"{part}.images"] = examples.images.contiguous()
+        tensors[f"{part}.labels"] = examples.labels.to(labels)
+    # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
+    about = {"classes": dataset.classes, "frame": dataset.frame, "canvas": dataset.canvas}
+    files.write(path, safetensors.torch.save(tensors, {"about": json.dumps(about)}))
+
+
+def load(path: Path) -> Dataset:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: no such file, or not a data set.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            train, validation, test = (
+                Examples(file.get_tensor(f"{part}.images"), file.get_tensor(f"{part}.labels").long())
+                for part in ("train", "validation", "test")
+            )
+        height, width = about["frame"]
+        return Dataset(train, validation, test, tuple(about["classes"]), (height, width), about["canvas"])
+    except FileNotFoundError:
+        raise UserError(f"no data set at {path}: `dvc repro download` makes it") from None
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a data set ({error}): delete it, then `dvc repro download`") from None
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The names of classes that have none but their numbers."""
+    return tuple(map(str, range(count)))
+
+
+def describe(dataset: Dataset) -> str:
+    """How many images of what size and classes, for people."""
+    channels, height, width = dataset.shape
+    names = _shortened(dataset.classes)
+    return (
+        f"{len(dataset.train):,} training, {len(dataset.validation):,} validation, {len(dataset.test):,} test images, "
+        f"{width}x{height} pixels {'grey' if channels == 1 else 'in colour'}, {len(dataset.classes)} classes ({names})"
+    )
+
+
+def _shortened(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

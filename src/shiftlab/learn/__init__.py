@@ -1,0 +1,1 @@
+"""Training: the loop, and where an unfinished one waits."""

@@ -1,0 +1,230 @@
+"""Fit a model on tensors. It knows neither files nor trackers: after every epoch it hands out all it has."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from shiftlab.data.dataset import Dataset, Examples
+from shiftlab.errors import UserError
+from shiftlab.params import RecipeName, Training
+
+INFERENCE_BATCH = 250  # images; no figure depends on it, speed and memory do
+REPORT_EVERY = 20  # steps between two looks at the answers, for which an accelerator has to be waited for
+
+
+def _constant(optimizer: Optimizer, lr: float, steps: int) -> None:  # noqa: ARG001
+    return None
+
+
+def _one_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
+    return OneCycleLR(optimizer, max_lr=lr, total_steps=steps)
+
+
+# How the learning rate goes over all steps of a training: `lr` throughout, or up to it and down again (Smith and Topin
+# 2019), which needs fewer epochs. The optimizer is Adam.
+RECIPES: dict[RecipeName, Callable[[Optimizer, float, int], LRScheduler | None]] = {
+    "notebook": _constant,
+    "fast": _one_cycle,
+}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images. Losses are mean cross-entropies in nats, accuracies are in 0..1.
+
+    The training figures are means over the epoch's batches, taken while the weights change.
+    """
+
+    epoch: int  # counted from 1
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the next epoch depends on, and the best weights so far.
+
+    `weights` and `optimizer` share memory with the training, which changes them in the next epoch.
+    """
+
+    history: list[Epoch]
+    weights: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]  # empty where the learning rate is constant
+    rng: list[Tensor]  # of PyTorch's generators: the CPU's, then the accelerator's if it is used
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `torch.save` writes and `torch.load(weights_only=True)` reads."""
+        return {**vars(self), "history": [asdict(epoch) for epoch in self.history]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> State:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})
+
+
+def fit(
+    model: nn.Module,
+    dataset: Dataset,
+    recipe: RecipeName,
+    params: Training,
+    device: torch.device,
+    state: State | None = None,
+    on_progress: Callable[[int, float], object] = lambda *_: None,
+) -> Iterator[State]:
+    """Train `model` in place, one epoch for each state drawn from the iterator.
+
+    The order of the images comes from PyTorch's global generator: seed it before building the model, and the
+    same seed gives the same weights. The best weights are those of the highest validation accuracy, the earliest
+    of equals.
+
+    Args:
+        dataset: `train` and `validation` are used, `test` is not looked at.
+        state: where to go on from; what follows is the same as if nothing had come between.
+        on_progress: called every few steps with the images seen since the last call and the batch's loss.
+
+    Raises:
+        UserError: the model can't learn from such batches; a loss is not finite.
+    """
+    model.to(device)
+    train, validation = dataset.train.to(device), dataset.validation.to(device)
+    _try_smallest_batch(model, train, params.batch_size)
+    # Fused is the same arithmetic in one pass over the weights.
+    optimizer = Adam(model.parameters(), lr=params.lr, fused=True)
+    steps = math.ceil(len(train) / params.batch_size) * params.epochs
+    schedule = RECIPES[recipe](optimizer, params.lr, steps)
+    history: list[Epoch] = []
+    best: dict[str, Tensor] = {}
+    if state is not None:
+        model.load_state_dict(state.weights)
+        optimizer.load_state_dict(state.optimizer)
+        if schedule:
+            schedule.load_state_dict(state.schedule)
+        history, best = list(state.history), state.best
+        _set_rng(device, state.rng)
+
+    while len(history) < params.epochs:
+        number = len(history) + 1
+        train_loss, train_accuracy = _train_epoch(
+            model, train, optimizer, schedule, params.batch_size, number, on_progress
+        )
+        validation_loss, validation_accuracy = score(model, validation)
+        _refuse_infinite(validation_loss, "validation", number)
+        if validation_accuracy > max((epoch.validation_accuracy for epoch in history), default=-1.0):
+            best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        history.append(Epoch(number, train_loss, train_accuracy, validation_loss, validation_accuracy))
+        yield State(
+            list(history),
+            model.state_dict(),
+            best,
+            optimizer.state_dict(),
+            schedule.state_dict() if schedule else {},
+            _rng(device),
+        )
+
+
+def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (0..1) of `model`, in evaluation mode, on its own device."""
+    model.eval()
+    loss = torch.zeros((), dtype=torch.float64)
+    right = 0
+    with torch.inference_mode():
+        for images, labels in zip(
+            examples.images.split(INFERENCE_BATCH), examples.labels.split(INFERENCE_BATCH), strict=True
+        ):
+            logits = model(images)
+            loss += cross_entropy(logits, labels, reduction="sum").cpu()
+            right += int((logits.argmax(1) == labels).sum())
+    return float(loss) / len(examples), right / len(examples)
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: Examples,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
+    batch_size: int,
+    number: int,
+    on_progress: Callable[[int, float], object],
+) -> tuple[float, float]:
+    model.train()
+    device = train.labels.device
+    order = torch.randperm(len(train)).to(device)
+    # Gathered once for the whole epoch: a batch is then a view, and costs nothing to take.
+    images, labels = train.images.index_select(0, order), train.labels.index_select(0, order)
+    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+    total_loss, right, seen = 0.0, 0, 0
+    unreported: list[Tensor] = []
+    for step, (pixels, answers) in enumerate(batches, start=1):
+        logits = model(pixels)
+        loss = cross_entropy(logits, answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if schedule:
+            schedule.step()
+        unreported.append(logits.detach())
+        if step % REPORT_EVERY == 0 or step == len(batches):
+            outputs = torch.cat(unreported)
+            expected = labels[seen : seen + len(outputs)]
+            lost = float(cross_entropy(outputs, expected, reduction="sum"))
+            _refuse_infinite(lost, "training", number)
+            total_loss += lost
+            right += int((outputs.argmax(1) == expected).sum())
+            seen += len(outputs)
+            unreported.clear()
+            on_progress(len(outputs), lost / len(outputs))
+    return total_loss / len(train), right / len(train)
+
+
+def _try_smallest_batch(model: nn.Module, train: Examples, batch_size: int) -> None:
+    """Refuse now what would end an epoch in its last step; `model` and the generators stay as they are."""
+    smallest = len(train) % batch_size or batch_size
+    images, labels = train.images[:smallest], train.labels[:smallest]
+    device = labels.device
+    states = _rng(device)
+    try:
+        cross_entropy(copy.deepcopy(model).train()(images), labels)
+    except (RuntimeError, ValueError) as error:
+        height, width = images.shape[2:]
+        raise UserError(
+            f"the model can't learn from {smallest} images of {width}x{height} pixels, which is the last batch when "
+            f"{len(train):,} images are taken {batch_size} at a time ({error}): choose another batch size, as in "
+            "`dvc exp run -S models.NAME.batch_size=64`, or a model made for such images"
+        ) from None
+    finally:
+        _set_rng(device, states)
+
+
+def _refuse_infinite(loss: float, part: str, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the {part} loss is {loss} in epoch {epoch}: the learning rate is too high for this model; "
+            "lower it, as in `dvc exp run -S models.NAME.lr=0.0001`"
+        )
+
+
+def _rng(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state())
+    return states
+
+
+def _set_rng(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1].cpu())

@@ -1,0 +1,188 @@
+"""How sure a figure is: every interval, and the test of two models on the same images. PROTOCOL.md says which is which.
+
+Intervals over images are Wilson's for shares and a percentile bootstrap for other means; over seeds they are Student's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, t, ttest_ind
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+RESAMPLES = 1000  # of the images, for a bootstrap interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images, with its 95% interval; nan where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The same for many means over the same images: arrays of one shape. All are nan where there is no image."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def reach(self) -> float:
+        """Half of the widest interval's width."""
+        return float(np.nanmax(self.high - self.low)) / 2
+
+
+def share(right: NDArray[np.bool_]) -> Estimate:
+    """The share of images `(N,)` that something is true of, with the interval of Wilson (1927)."""
+    count, images = int(right.sum()), len(right)
+    interval = binomtest(count, images).proportion_ci(0.95, method="wilson")
+    return Estimate(count / images, float(interval.low), float(interval.high), images)
+
+
+def shares(right: NDArray[np.bool_]) -> Estimates:
+    """The share of images that something is true of, for each row of `(K, M)`, with Wilson's intervals; `(K,)`."""
+    count, images = right.sum(axis=1), right.shape[1]
+    if images == 0:
+        nothing = np.full(len(right), np.nan)
+        return Estimates(nothing, nothing, nothing)
+    return Estimates(count / images, *proportion_confint(count, images, alpha=0.05, method="wilson"))
+
+
+def mean(values: NDArray[np.floating]) -> Estimate:
+    """The mean of one value for each image, `(M,)`, with a percentile bootstrap interval over the images."""
+    return only(means(values[np.newaxis]), len(values))
+
+
+def means(values: NDArray[np.floating | np.bool_]) -> Estimates:
+    """The mean of each row of `(K, M)` over M images, with percentile bootstrap intervals over the images; `(K,)`."""
+    rows = values.astype(np.float64)
+    return percentiles(rows.mean(axis=1), rows @ drawn(rows.shape[1]) / rows.shape[1])
+
+
+def ratios(parts: NDArray[np.number], wholes: NDArray[np.number]) -> Estimates:
+    """What share of the sum of `wholes`, `(M,)`, the sum of each row of `parts`, `(K, M)`, is; as `means`; `(K,)`."""
+    rows, whole = parts.astype(np.float64), wholes.astype(np.float64)
+    times = drawn(len(whole))
+    return percentiles(rows.sum(axis=1) / whole.sum(), rows @ times / (whole @ times))
+
+
+@cache
+def drawn(images: int) -> Floats:
+    """How often each image is drawn in each resample of a bootstrap, `(images, RESAMPLES)`; the same for all figures.
+
+    Sums over a resample are then products of matrices, which makes intervals for every cell of a map affordable.
+    """
+    rng = np.random.default_rng(0)
+    return rng.multinomial(images, np.full(images, 1 / images), RESAMPLES).T.astype(np.float64)
+
+
+def percentiles(value: Floats, resampled: Floats) -> Estimates:
+    """Estimates of any shape `(...)` from their bootstrap resamples, `(..., RESAMPLES)`."""
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=-1)
+    return Estimates(value, low, high)
+
+
+def only(one: Estimates, images: int) -> Estimate:
+    """The single estimate in arrays that hold one."""
+    return Estimate(one.value.item(), one.low.item(), one.high.item(), images)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two models on the same images and shifts."""
+
+    evaluation_set: str
+    first: str
+    second: str
+    by: float  # accuracy of the first minus that of the second
+    only_first: int  # images that the first alone has right
+    only_second: int
+    p: float  # McNemar's exact test, two-sided
+    corrected: float  # the same after Holm's correction over all comparisons that were asked for
+
+
+def differences(right: Mapping[str, Mapping[str, NDArray[np.bool_]]]) -> list[Difference]:
+    """Every pair of models on every evaluation set (McNemar 1947, Holm 1979).
+
+    Args:
+        right: by evaluation set and model, which of the same images `(N,)` it classifies right.
+    """
+    found = []
+    for name, models in right.items():
+        for first, second in combinations(models, 2):
+            only_first = int((models[first] & ~models[second]).sum())
+            only_second = int((models[second] & ~models[first]).sum())
+            discordant = only_first + only_second
+            p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+            by = (only_first - only_second) / len(models[first])
+            found.append(Difference(name, first, second, by, only_first, only_second, p, corrected=1.0))
+    if not found:
+        return []
+    corrected = multipletests([one.p for one in found], method="holm")[1]
+    return [replace(one, corrected=float(p)) for one, p in zip(found, corrected, strict=True)]
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A figure over several trainings: mean, sample standard deviation, and a 95% t-interval of the mean."""
+
+    mean: float
+    spread: float
+    low: float
+    high: float
+    seeds: int
+
+
+def over_seeds(values: list[float]) -> OverSeeds:
+    """Of one value for each seed, of which there are two at least."""
+    middle, spread, count = float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
+    reach = float(t.ppf(0.975, count - 1)) * spread / count**0.5
+    return OverSeeds(middle, spread, middle - reach, middle + reach, count)
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """Two models over several trainings each."""
+
+    figure: str
+    first: str
+    second: str
+    by: float  # mean of the first minus that of the second
+    low: float  # Welch's 95% t-interval of it
+    high: float
+    p: float  # Welch's t-test, two-sided; 1 where nothing differs
+    corrected: float  # the same after Holm's correction over all comparisons that were asked for
+
+
+def differences_over_seeds(values: Mapping[str, Mapping[str, list[float]]]) -> list[SeedDifference]:
+    """Every pair of models in every figure (Welch 1947, Holm 1979).
+
+    Args:
+        values: by figure and model, one for each seed, of which there are two at least.
+    """
+    found = []
+    for name, models in values.items():
+        for first, second in combinations(models, 2):
+            by = float(np.mean(models[first]) - np.mean(models[second]))
+            if np.ptp(models[first]) == np.ptp(models[second]) == 0:  # nothing to tell chance by
+                found.append(SeedDifference(name, first, second, by, by, by, float(by == 0), 1.0))
+                continue
+            tested = ttest_ind(models[first], models[second], equal_var=False)
+            interval = tested.confidence_interval(0.95)
+            low, high = float(interval.low), float(interval.high)
+            found.append(SeedDifference(name, first, second, by, low, high, float(tested.pvalue), 1.0))
+    if not found:
+        return []
+    corrected = multipletests([one.p for one in found], method="holm")[1]
+    return [replace(one, corrected=float(p)) for one, p in zip(found, corrected, strict=True)]

@@ -1,0 +1,104 @@
+"""By how much images are moved: lines, grids and samples of shifts, and the named evaluation sets. See PROTOCOL.md."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiftlab.errors import UserError
+
+Shifts = NDArray[np.int8]  # `(N, 2)`: dx pixels to the right, dy pixels down
+
+
+def _all_by(dx: int, dy: int) -> Callable[[int, np.random.Generator], NDArray[np.int64]]:
+    return lambda count, _: np.tile([dx, dy], (count, 1))
+
+
+# A further way to shift the test set is one more line. PROTOCOL.md, "Named evaluation sets", says why these.
+NAMED_SETS: dict[str, Callable[[int, np.random.Generator], NDArray[np.int64]]] = {
+    "clean": _all_by(0, 0),
+    "right5": _all_by(5, 0),
+    "right4": _all_by(4, 0),
+    "translate3": lambda count, rng: rng.choice([-3, 3], (count, 2)),
+    "random5": lambda count, rng: rng.integers(-5, 5, (count, 2), endpoint=True),
+}
+
+
+def named_set(name: str, count: int, seed: int) -> Shifts:
+    """The shift of each of `count` test images in the evaluation set `name`, `(count, 2)`.
+
+    Each set draws from a generator of its own, so that a new one leaves the others as they are.
+    """
+    return NAMED_SETS[name](count, np.random.default_rng([seed, *name.encode()])).astype(np.int8)
+
+
+# A direction's unit step. The diagonal goes to the lower right.
+DIRECTIONS: dict[str, tuple[int, int]] = {"x": (1, 0), "y": (0, 1), "diagonal": (1, 1)}
+
+FRACTIONS = np.arange(0, 2.25, 0.25)  # pixels to the right, of the sub-pixel curve
+
+
+def line(direction: str, radius: int) -> Shifts:
+    """The shifts of -radius..radius steps along a direction, `(2 * radius + 1, 2)`."""
+    return np.outer(np.arange(-radius, radius + 1), DIRECTIONS[direction]).astype(np.int8)
+
+
+def grid(radius: int) -> Shifts:
+    """Every integer shift of at most `radius` pixels along each axis, `((2 * radius + 1)^2, 2)`, row by row."""
+    dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return np.stack([dx.ravel(), dy.ravel()], axis=1).astype(np.int8)
+
+
+def fixed(radius: int) -> Shifts:
+    """The shifts that every sample of a grid holds: the centre and the ends of both axes, `(5, 2)`."""
+    return np.array([(0, 0), (-radius, 0), (radius, 0), (0, -radius), (0, radius)], dtype=np.int8)
+
+
+def sample(radius: int, count: int | str, seed: int) -> Shifts:
+    """The grid row by row, or `count` of its shifts: the fixed ones, then others as they were drawn; `(S, 2)`.
+
+    The others come in turn from two Sobol sequences over the square, scrambled each for itself (Owen 1998), none twice.
+    Each covers the square evenly, which single means want; a shift of one and a shift of the other are as near to each
+    other as chance has it, which means over pairs want.
+
+    Args:
+        count: at least 6; "all", or as many as there are, for the grid.
+    """
+    from scipy.stats import qmc  # a second to import, for samples alone
+
+    everything = grid(radius)
+    if count == "all" or int(count) >= len(everything):
+        return everything
+    side = 2 * radius + 1
+    sequences = [qmc.Sobol(2, rng=np.random.default_rng([seed, half, *b"grid"])) for half in (0, 1)]
+    drawn = dict.fromkeys(map(tuple, fixed(radius).tolist()))
+    while len(drawn) < int(count):
+        sequence = sequences[len(drawn) % 2]
+        (place,) = (sequence.random(1) * side).astype(int) - radius
+        drawn.setdefault(tuple(place.tolist()))
+    return np.array(list(drawn), dtype=np.int8)
+
+
+def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
+    """Which of the images with these labels, `(N,)`, the grid is evaluated on: each class in its share, in order.
+
+    Args:
+        count: how many, or "all".
+
+    Raises:
+        UserError: there are fewer images than `count`, or fewer than one for each class were asked for.
+    """
+    from sklearn.model_selection import train_test_split  # only the predict stage pays for the import
+
+    everything = np.arange(len(labels), dtype=np.int32)
+    if count in ("all", len(labels)):
+        return everything
+    try:
+        taken, _ = train_test_split(everything, train_size=count, random_state=seed, stratify=labels)
+    except ValueError as error:
+        raise UserError(
+            f"evaluation.images is {count}, which can't be drawn from {len(labels):,} test images ({error}): "
+            "choose another number, or all of them with `-S evaluation=full`"
+        ) from None
+    drawn: NDArray[np.int32] = np.sort(taken)
+    return drawn

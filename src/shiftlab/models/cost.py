@@ -1,0 +1,33 @@
+"""What a model costs: weights, products, time."""
+
+import timeit
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+TIMED_RUNS = 5
+
+
+def count(model: nn.Module, image: Tensor) -> tuple[int, int]:
+    """How many parameters the model has, and how many products it adds up for one raw image `(C, H, W)`.
+
+    Counted are the products that are computed here, without those that `SmallMapConv2d` leaves out.
+    """
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(image.unsqueeze(0))
+    return sum(weights.numel() for weights in model.parameters()), counter.get_total_flops() // 2
+
+
+def latency(model: nn.Module, images: Tensor) -> float:
+    """Milliseconds until the logits of raw images `(N, C, H, W)` are known, the median of a few runs."""
+    with torch.inference_mode():
+        runs = timeit.repeat(partial(_logits, model, images), number=1, repeat=TIMED_RUNS)
+    return 1000 * median(runs)
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    logits: Tensor = model(images).cpu()  # an accelerator is done when its answer is here
+    return logits

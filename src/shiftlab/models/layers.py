@@ -1,0 +1,72 @@
+"""Layers that are more than PyTorch's, and the same networks computed in fewer steps."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """The same convolution, as one matrix product where every position of the kernel covers the whole map.
+
+    On so small a map most of a kernel meets padding: of a 3x3 kernel on 2x2 pixels five ninths, on a single pixel
+    all but the centre. The matrix holds what meets data and no more. What is left out would add zeros to the output
+    and to the gradient, so this is the same function. For zero padding, one group and no dilation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As nn.Conv2d: float `(N, C, H, W)` to `(N, D, H', W')`."""
+        padding = cast("tuple[int, int]", self.padding)  # torchvision's ResNet pads by numbers
+        tops = covering(input.shape[-2], self.kernel_size[0], self.stride[0], padding[0])
+        lefts = covering(input.shape[-1], self.kernel_size[1], self.stride[1], padding[1])
+        if tops is None or lefts is None:
+            return super().forward(input)
+        output: Tensor = _CoveringProduct.apply(input, self.weight, tops, lefts)
+        return output if self.bias is None else output + self.bias[:, None, None]
+
+
+def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
+    """For each position of a kernel along `size` pixels, which of its taps meets the first pixel.
+
+    None where some position does not cover all pixels.
+    """
+    firsts = [padding - stride * position for position in range((size + 2 * padding - kernel) // stride + 1)]
+    return firsts if all(0 <= first <= kernel - size for first in firsts) else None
+
+
+class _CoveringProduct(torch.autograd.Function):
+    """The product of a whole map with what of a kernel meets it at each position.
+
+    PyTorch's own gradient would make and add up a kernel full of zeros for each position, and copy the sum into the
+    weights' layout: a quarter of a training step of ResNet-18.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
+        count, _, height, width = input.shape
+        maps = input.permute(0, 2, 3, 1).flatten(1)  # channels last throughout, as the weights lie in memory
+        kernel = weight.permute(0, 2, 3, 1)
+        seen = [kernel[:, top : top + height, left : left + width].flatten(1) for top in tops for left in lefts]
+        matrix = seen[0] if len(seen) == 1 else torch.cat(seen)
+        ctx.save_for_backward(maps, matrix)
+        ctx.places, ctx.shapes = (tops, lefts), (input.shape, weight.shape)
+        return (maps @ matrix.T).reshape(count, len(tops), len(lefts), -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        maps, matrix = ctx.saved_tensors
+        (tops, lefts), ((count, channels, height, width), shape) = ctx.places, ctx.shapes
+        outer = gradient.permute(0, 2, 3, 1).flatten(1)
+        of_input = None
+        if ctx.needs_input_grad[0]:
+            of_input = (outer @ matrix).reshape(count, height, width, channels).permute(0, 3, 1, 2)
+        of_places = (outer.T @ maps).reshape(len(tops), len(lefts), shape[0], height, width, channels)
+        of_kernel = outer.new_zeros(shape[0], *shape[2:], channels)
+        for row, top in enumerate(tops):
+            for column, left in enumerate(lefts):
+                of_kernel[:, top : top + height, left : left + width] += of_places[row, column]
+        return of_input, of_kernel.permute(0, 3, 1, 2), None, None

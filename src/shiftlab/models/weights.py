@@ -1,0 +1,61 @@
+"""Weights on disk: safetensors, which holds tensors and their architecture's name, and can't run code."""
+
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from shiftlab import files
+from shiftlab.errors import UserError
+from shiftlab.models import architectures
+from shiftlab.models.classifier import Classifier
+
+
+def path(model: str, seed: int) -> Path:
+    """Where the train stage puts a model's weights."""
+    return Path("models", f"{model}-{seed}.safetensors")
+
+
+def save(weights: dict[str, Tensor], name: str, path: Path) -> None:
+    """Write the state dict of an architecture `name`. The same weights give the same bytes.
+
+    Raises:
+        OSError: as `files.write`.
+    """
+    # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+    files.write(path, safetensors.torch.save(tensors, {"architecture": name}))
+
+
+def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Classifier:
+    """The architecture `name` with the weights in `path`, in evaluation mode and on the CPU.
+
+    Args:
+        shape: of the images: channels, height, width.
+
+    Raises:
+        UserError: no such file, not weights, or those of another architecture, other images or classes.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            architecture = (file.metadata() or {}).get("architecture")
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+    except FileNotFoundError:
+        raise UserError(f"no weights at {path}: `dvc repro` trains them, `dvc checkout` brings them back") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} does not hold weights in safetensors' format ({error}): "
+            "delete it, then `dvc checkout` or `dvc repro`"
+        ) from None
+    model = architectures.build(name, shape, classes)
+    try:
+        if architecture not in (name, None):
+            raise RuntimeError(f"they are those of {architecture}")
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise UserError(
+            f"the weights in {path} do not fit {name} ({reason}): delete it, then `dvc checkout` or `dvc repro`"
+        ) from None
+    return model.eval()

@@ -1,0 +1,221 @@
+"""Every picture, and the only importer of matplotlib. Each function draws one figure and returns it as PNG bytes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from textwrap import fill, shorten
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from shiftlab.measure.intervals import Estimate, Estimates, Floats
+
+AXIS_LABELS = {
+    "x": "shift to the right (pixels)",
+    "y": "shift down (pixels)",
+    "diagonal": "shift to the lower right (pixels along each axis)",
+}
+
+DOTS_PER_INCH = 110
+MOST_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
+LETTERS_PER_INCH = 10  # of a figure's title
+
+# A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
+IN_CELL: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of one line, left to right, with an interval for each where there are intervals."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    interval: tuple[Sequence[float], Sequence[float]] | None = None  # low, high
+
+    @classmethod
+    def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
+        """Estimates with their intervals."""
+        low, high = [one.low for one in estimates], [one.high for one in estimates]
+        return cls(x, [one.value for one in estimates], (low, high))
+
+    @classmethod
+    def along(cls, x: Sequence[float], table: Estimates, places: tuple[Sequence[int], Sequence[int]]) -> "Line":
+        """The estimates of a table at some places, rows and columns of it."""
+        value, low, high = (cells[places].tolist() for cells in vars(table).values())
+        return cls(x, value, (low, high))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one pair of axes shows: labels -> lines."""
+
+    lines: Mapping[str, Line]
+    x_label: str
+    y_label: str
+    title: str = ""
+    y_limits: tuple[float, float] | None = (0, 1.02)
+
+
+def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", legends: bool = False) -> bytes:
+    """Panels in rows of equal length; those of a row share the vertical axis, those of a column the horizontal one.
+
+    Args:
+        legend: where in a panel it goes.
+        legends: does each panel have one of its own?
+    """
+    columns = len(rows[0])
+    heights = [3.4] + [2.0 if len(rows) > 1 else 3.4] * (len(rows) - 1)
+    figure = Figure(figsize=(max(4.4 * columns, 8), sum(heights) + 0.8), layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights)
+    for axes_row, row in zip(grid, rows, strict=True):
+        for axes, panel in zip(axes_row, row, strict=True):
+            _draw(axes, panel)
+            axes.label_outer()
+    for axes, panel in zip(grid[0], rows[0], strict=True):
+        if len(panel.lines) > 1 and (legends or axes is grid[0, 0]):
+            axes.legend(loc=legend, fontsize=8)
+    return _png(figure, title)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for label, line in panel.lines.items():
+        (drawn,) = axes.plot(line.x, line.y, marker=".", label=label)
+        if line.interval:
+            axes.fill_between(line.x, *line.interval, alpha=0.25, color=drawn.get_color())
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+    if panel.y_limits:
+        axes.set_ylim(*panel.y_limits)
+    axes.grid(alpha=0.3)
+
+
+def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[float, float] | None = (0, 1)) -> bytes:
+    """Maps over the grid side by side, a row for each figure and a column for each model.
+
+    Args:
+        rows: figure's name -> model's label -> `(D, D)`, as figures.py has them; nan stays white.
+        limits: of the colour scale that all share; none gives each row its own, from 0 to its maximum.
+    """
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(3.3 * columns + 1.2, 3.3 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    for axes_row, (name, of_models) in zip(grid, rows.items(), strict=True):
+        low, high = limits or (0, max(float(np.nanmax(values)) for values in of_models.values()))
+        for axes, (label, values) in zip(axes_row, of_models.items(), strict=True):
+            reach = len(values) / 2
+            image = axes.imshow(values, vmin=low, vmax=high, cmap="viridis", extent=(-reach, reach, reach, -reach))
+            axes.set(title=f"{label}: {name}", xlabel="dx, right (pixels)", ylabel="dy, down (pixels)")
+            axes.label_outer()
+        if limits is None:
+            figure.colorbar(image, ax=list(axes_row), shrink=0.9)
+    if limits:
+        figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9 / len(rows) + 0.1)
+    return _png(figure, title)
+
+
+def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
+    """Accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
+
+    Args:
+        tables: model's label -> `(period, period)`: row dy, column dx.
+    """
+    figure = Figure(figsize=(3.9 * len(tables), 3.6), layout="constrained")
+    for axes, (label, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        image = axes.imshow(table.value, cmap="viridis")
+        middle = (np.nanmax(table.value) + np.nanmin(table.value)) / 2
+        for place, value in np.ndenumerate(table.value):
+            if np.isnan(value):
+                continue
+            low, high = 100 * table.low[place], 100 * table.high[place]
+            colour = "white" if value < middle else "black"
+            axes.text(*place[::-1], f"{100 * value:.1f}\n{low:.1f}-{high:.1f}", **IN_CELL, color=colour, fontsize=7)
+        period = len(table.value)
+        ticks = range(period)
+        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {period}", ylabel=f"dy mod {period}", title=label)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    return _png(figure, title)
+
+
+def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes: Sequence[str], title: str) -> bytes:
+    """Confusion matrices `(K, K)` of counts, rows actual, columns predicted classes, shaded by the row's share.
+
+    Where classes are many, cells have no numbers and axes no names.
+
+    Args:
+        matrices: row's name -> column's name -> matrix.
+        classes: their names.
+    """
+    columns = max(map(len, matrices.values()))
+    few = len(classes) <= MOST_NAMES
+    side = max(5.2, 0.4 * len(classes)) if few else 7.0  # inches
+    figure = Figure(figsize=((side + 0.2) * columns + 0.9, side * len(matrices) + 0.4), layout="constrained")
+    grid = figure.subplots(len(matrices), columns, squeeze=False)
+    ticks, names = (range(len(classes)), [shorten(name, 14, placeholder="…") for name in classes]) if few else ([], [])
+    upright = max(map(len, names), default=0) <= 2
+    for axes_row, (row_name, row) in zip(grid, matrices.items(), strict=True):
+        for axes, (name, matrix) in zip(axes_row, row.items(), strict=True):
+            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+            image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+            for (actual, predicted), count in np.ndenumerate(matrix):
+                if count and few:
+                    colour = "white" if share[actual, predicted] > 0.5 else "black"
+                    axes.text(predicted, actual, str(count), **IN_CELL, color=colour, fontsize=8)
+            axes.set(xticks=ticks, yticks=ticks, xlabel="predicted class", ylabel="actual class")
+            axes.set_xticklabels(names, rotation=0 if upright else 90)
+            axes.set_yticklabels(names)
+            axes.set_title(", ".join(filter(None, [row_name, name])))
+    figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual class's images", shrink=0.7)
+    return _png(figure, title)
+
+
+def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
+    """Images, `(H, W)` or `(H, W, 3)`, with captions, in named rows."""
+    columns = max(1, *map(len, rows.values()))  # there may be nothing to show
+    figure = Figure(figsize=(1.4 * columns, 2.25 * len(rows) + 0.4), layout="constrained")
+    strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for strip, (name, entries) in zip(strips, rows.items(), strict=True):
+        strip.suptitle(name, x=0.01, ha="left", fontsize=10)
+        shown = strip.subplots(1, columns, squeeze=False)[0]
+        for axes in shown[len(entries) :]:
+            axes.set_axis_off()
+        for axes, (image, caption) in zip(shown, entries, strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_xlabel(caption, fontsize=8)
+    return _png(figure, title)
+
+
+def one_image(
+    pictures: Mapping[str, NDArray[np.uint8]],
+    answers: Mapping[str, Mapping[str, tuple[str, float]]],
+    title: str,
+) -> bytes:
+    """Versions of one test image, each above what every model calls it and with what probability.
+
+    Args:
+        pictures: caption -> raw image, `(H, W)` or `(H, W, 3)`.
+        answers: the same caption -> model's label -> (class, probability).
+    """
+    labels = [label for by_model in answers.values() for label in by_model]
+    figure = Figure(figsize=(3.6 * len(pictures), 4.1 + 0.2 * len(labels) / len(pictures)), layout="constrained")
+    shown = figure.subplots(1, len(pictures), squeeze=False)[0]
+    width = max(map(len, labels))
+    for axes, (caption, image) in zip(shown, pictures.items(), strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set(title=caption)
+        longest = max(len(name) for name, _ in answers[caption].values())
+        lines = [f"{label:<{width}}  {name:<{longest}}  p = {p:.4f}" for label, (name, p) in answers[caption].items()]
+        axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
+    return _png(figure, title)
+
+
+def _png(figure: Figure, title: str) -> bytes:
+    figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
+    figure.set_dpi(DOTS_PER_INCH)
+    buffer = BytesIO()
+    # The canvas itself, since Figure.savefig draws a constrained layout twice.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

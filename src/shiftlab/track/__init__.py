@@ -1,0 +1,1 @@
+"""What MLflow is told, and what Git and DVC hold that it should be."""

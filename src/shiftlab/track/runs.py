@@ -1,0 +1,247 @@
+"""Runs: one for each model's training, to which its evaluation adds its results, and one for each comparison.
+
+Evaluation finds the run by the digest of the weights and the name of the DVC experiment: a run id in a DVC output would
+make that output differ every time.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient, entities
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.time import get_current_time_millis
+
+from shiftlab.track.history import WORKSPACE
+from shiftlab.track.provenance import dvc_experiment, gone, process, provenance, sweep
+from shiftlab.track.store import Store, in_store
+
+SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is about."""
+
+    data: str  # name of the data set
+    data_md5: str  # of its file
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in the store."""
+
+    store: Store
+    id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's own."""
+        return self.store.client
+
+    @in_store
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add numbers of one step to the run, in one request."""
+        now = get_current_time_millis()
+        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, value in metrics.items()])
+
+    @in_store
+    def log_curve(self, name: str, points: Iterable[tuple[int, float]]) -> None:
+        """Add a curve, (step, value), to the run, in one request."""
+        now = get_current_time_millis()
+        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for step, value in points])
+
+    @in_store
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run, in one request."""
+        self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
+
+    @in_store
+    def log_path(self, path: Path, folder: str | None = None) -> None:
+        """Add a file, or all that a folder holds, to the run's artifacts."""
+        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        log(self.id, str(path), folder)
+
+    @in_store
+    def log_model(
+        self, weights: Path, architecture: str, shape: tuple[int, int, int], classes: tuple[str, ...]
+    ) -> None:
+        """Add the weights to the run's artifacts as a model that MLflow can load and serve, in the folder `model`.
+
+        It holds the weights' file, this package, and no pickle; `shiftlab.track.serving` loads it. It takes raw images
+        and gives logits, float32 `(N, classes)`. The images are float32, 0 to 255, since MLflow casts what JSON holds
+        to the signature's type without a word: of a pixel of 0.5 a whole number would make a black one.
+
+        Args:
+            shape: of the images: channels, height, width.
+            classes: their names.
+        """
+        from mlflow import pyfunc  # seconds to import, for those alone who need it
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        images = TensorSpec(np.dtype(np.float32), (-1, *posted(shape)))
+        logits = TensorSpec(np.dtype(np.float32), (-1, len(classes)))
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # or it tells that it looks at the example
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(__file__).parents[1]
+            pyfunc.save_model(
+                f"{folder}/model",
+                loader_module="shiftlab.track.serving",
+                data_path=str(weights),
+                code_paths=[str(package)],
+                signature=ModelSignature(Schema([images]), Schema([logits])),
+                input_example=np.zeros((2, *posted(shape)), np.float32),
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in SERVING],
+                model_config={"architecture": architecture, "shape": list(shape), "classes": list(classes)},
+            )
+            self.client.log_artifacts(self.id, folder)
+
+    @in_store
+    def end(self, status: str, reason: str = "") -> None:
+        """Mark the run as ended: FINISHED, FAILED or KILLED."""
+        if reason:
+            self.log_tags({"ended": reason[:1000]})
+        self.client.set_terminated(self.id, status)
+
+    @in_store
+    def found(self) -> entities.Run:
+        """The run as the store has it."""
+        one: entities.Run = self.client.get_run(self.id)
+        return one
+
+
+def posted(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """How images of `shape`, (channels, height, width), are handed to a served model: grey ones without a channel."""
+    return shape[1:] if shape[0] == 1 else shape
+
+
+@contextlib.contextmanager
+def training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[Run]:
+    """A new run, for as long as the block lasts.
+
+    It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why.
+    """
+    run = _create(store, identity, params, {**process(), **tags})
+    with _watching(run):
+        try:
+            yield run
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            run.end(status, f"{type(error).__name__}: {error}")
+            raise
+    run.end("FINISHED")
+
+
+@contextlib.contextmanager
+def _watching(run: Run) -> Iterator[None]:
+    """Record what the machine does, every few seconds."""
+    if run.store.lost:
+        yield
+        return
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says that it starts, and stops
+    monitor = SystemMetricsMonitor(run.id, tracking_uri=run.client.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+@in_store
+def end_interrupted(store: Store, key: str = "") -> None:
+    """Mark as killed what the store takes for running, but whose process on this machine is gone.
+
+    Args:
+        key: of a training that is about to begin again, which so has ended, wherever it was.
+    """
+    for found in _search(store, "attributes.status = 'RUNNING'") or []:
+        tags = found.data.tags
+        if (key and tags.get("training.key") == key) or gone(tags):
+            Run(store, found.info.run_id).end("KILLED", "killed from outside; a later run goes on from its checkpoint")
+
+
+def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
+    """The latest run that trained these weights in a DVC experiment; in that of this process if none is named."""
+    wanted = experiment or dvc_experiment()
+    for found in _search(store, f"tags.`weights.md5` = '{weights_md5}'") or []:
+        if found.data.tags.get("dvc.experiment") == wanted:  # a name may hold quotation marks
+            return Run(store, found.info.run_id)
+    return None
+
+
+def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    """A new run, with the tag `restored`, for results that DVC took from its cache or that the store has lost."""
+    run = _create(store, identity, params, {**tags, "restored": "true"})
+    run.end("FINISHED")
+    return run
+
+
+def compared(store: Store, data: str, tags: Mapping[str, str]) -> Run:
+    """A new run for a comparison of models."""
+    run = Run(store, _create_run(store, "comparison", {"data": data, **tags}) or "")
+    run.end("FINISHED")
+    return run
+
+
+def tags(store: Store) -> list[dict[str, str]]:
+    """The tags of every run of the experiment."""
+    return [one.data.tags for one in _search(store, "") or []]
+
+
+@in_store
+def _search(store: Store, condition: str) -> list[entities.Run]:
+    """The experiment's runs that meet a condition, the latest first."""
+    found: list[entities.Run] = []
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment], condition, order_by=["attributes.start_time DESC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _create(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    run = Run(
+        store,
+        _create_run(store, f"{identity.model} seed {identity.seed}", {"data.md5": identity.data_md5, **tags}) or "",
+    )
+    _log_inputs(run, identity, params)
+    return run
+
+
+@in_store
+def _create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
+    everything = {**provenance(), **tags}
+    experiment = everything["dvc.experiment"]
+    run: str = store.client.create_run(
+        store.experiment,
+        run_name=name if experiment == WORKSPACE else f"{name} {experiment}",
+        tags={**everything, "sweep": sweep(everything)},
+    ).info.run_id
+    return run
+
+
+@in_store
+def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
+    everything = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
+    run.client.log_batch(run.id, params=[entities.Param(key, str(one)) for key, one in everything.items()])
+    dataset = entities.Dataset(
+        identity.data,
+        identity.data_md5,
+        source_type="code",
+        source=json.dumps({"tags": {"stage": "download"}}),
+    )
+    context = entities.InputTag("mlflow.data.context", "training")
+    run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])

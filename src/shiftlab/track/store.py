@@ -1,0 +1,218 @@
+"""MLflow's store: where it is, the connection to it, and what happens where it fails."""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from shiftlab.errors import UserError
+from shiftlab.params import TrackingChoice
+
+PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
+ABOUT = (
+    "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
+    "the runs by the tag `sweep` to see those of one sweep together. Metrics named `zero/...` and `circular/...` are "
+    "of the test images, shifted in that regime."
+)
+# The columns of the experiment's page, as MLflow keeps a view that somebody shares; an address can name it.
+VIEW = "mlflow.sharedViewState.shiftlab"
+COLUMNS = [
+    *(f"metrics.`{name}`" for name in ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency")),
+    *("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
+]
+# What a store may answer with; S3, where artifacts may lie, has errors of its own.
+FAILURES = (
+    MlflowException,
+    SQLAlchemyError,
+    OSError,
+    ValueError,
+    ImportError,
+    Boto3Error,
+    BotoCoreError,
+    ClientError,
+)
+
+
+@dataclass
+class Store:
+    """Where runs go, and what happens where that fails."""
+
+    address: str
+    choice: TrackingChoice
+    client: MlflowClient = field(init=False)
+    experiment: str = field(init=False)  # its id, in MLflow
+    lost: bool = False  # from then on nothing is recorded
+
+    @property
+    def store(self) -> "Store":
+        """Itself, so that functions of a store and of what lies in it fail alike."""
+        return self
+
+    def fail(self, error: BaseException) -> None:
+        """End with a sentence where the store is required; else say so, and go on without it.
+
+        Raises:
+            UserError: it is required.
+        """
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        trouble = f"MLflow's tracking store {self.address} can't be used ({reason})"
+        self.lost = True
+        if self.choice == "required":
+            raise UserError(
+                f"{trouble}: start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db, or go on without it, "
+                "as in `dvc exp run -S tracking=optional`"
+            ) from None
+        print(f"warning: {trouble}: going on without it; `make sync` records the results later", file=sys.stderr)
+
+
+class InStore(Protocol):
+    """A store, or something that lies in one."""
+
+    @property
+    def store(self) -> Store: ...
+
+
+Owner = TypeVar("Owner", bound=InStore)
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def in_store(
+    function: Callable[Concatenate[Owner, Arguments], Answer],
+) -> Callable[Concatenate[Owner, Arguments], Answer | None]:
+    """Have a function do nothing where the store is lost, and a failure of the store end as its choice says."""
+
+    @functools.wraps(function)
+    def call(owner: Owner, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
+        if owner.store.lost:
+            return None
+        try:
+            return function(owner, *arguments, **named)
+        except FAILURES as error:
+            owner.store.fail(error)
+            return None
+
+    return call
+
+
+def connect(data: str, choice: TrackingChoice = "required") -> Store:
+    """The store, and the experiment there that collects runs on one data set, created where it is missing.
+
+    Figures on different data sets don't compare: each has its experiment.
+
+    Args:
+        choice: what happens where the store fails, now or later.
+
+    Raises:
+        UserError: the store is required, and can't be reached or used.
+    """
+    configured = os.environ.get("MLFLOW_TRACKING_URI")
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}"
+    artifacts = None if configured else (root() / "mlartifacts" / experiment).as_uri()
+    store = Store(configured or str(root() / "mlflow.db"), choice)
+    _open(store, experiment, artifacts, data)
+    return store
+
+
+@in_store
+def _open(store: Store, experiment: str, artifacts: str | None, data: str) -> None:
+    with alone():
+        client = MlflowClient(address())
+        found = client.get_experiment_by_name(experiment)
+        about = {
+            # Makes the UI take it for model training instead of generative AI.
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.note.content": ABOUT.format(data),
+            VIEW: json.dumps({"selectedColumns": COLUMNS}),
+        }
+        known = found.tags if found else {}
+        store.experiment = found.experiment_id if found else client.create_experiment(experiment, artifacts)
+        for name in about.keys() - known.keys():  # what a user has changed stays
+            client.set_experiment_tag(store.experiment, name, about[name])
+        store.client = client
+
+
+def pages() -> dict[str, str]:
+    """The experiments in the store by name, and the end of each one's address in MLflow's UI.
+
+    Raises:
+        UserError: the store can't be reached or used.
+    """
+    with required() as client:
+        found = client.search_experiments()
+    # Without the first parameter the UI opens its view for generative AI, whatever the experiment's kind.
+    view = f"runs?workflowType=machine_learning&viewStateShareKey={VIEW.rpartition('.')[2]}"
+    return {one.name: f"#/experiments/{one.experiment_id}/{view}" for one in found if VIEW in one.tags}
+
+
+@contextlib.contextmanager
+def required() -> Iterator[MlflowClient]:
+    """A client of the store, for questions that no experiment is needed for.
+
+    Raises:
+        UserError: the store can't be reached or used.
+    """
+    try:
+        with alone():
+            yield MlflowClient(address())
+    except FAILURES as error:
+        Store(os.environ.get("MLFLOW_TRACKING_URI", str(root() / "mlflow.db")), "required").fail(error)
+
+
+def root() -> Path:
+    """The repository's.
+
+    DVC runs queued and temporary experiments in a copy that it deletes afterwards; DVC_ROOT names the original.
+    """
+    return Path(os.environ.get("DVC_ROOT", "")).resolve()
+
+
+def address() -> str:
+    """Where MLflow's store is: what the user has configured, or mlflow.db in the repository."""
+    # Relative, since the folders above may have names that mean something in an address.
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root() / 'mlflow.db')}"
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Connect to the store while no other process does, and with little patience.
+
+    Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait.
+    """
+    for chatty in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    database = make_url(address()).database if address().startswith("sqlite:") else None
+    with _impatient(), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Have MLflow give up on a silent server after seconds; its own default is minutes."""
+    hurried = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S)}
+    before = {name: os.environ.get(name) for name in hurried}
+    os.environ.update(hurried)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, ttest_1samp, ttest_ind
+from statsmodels.stats.contingency_tables import mcnemar
+
+from shiftlab.measure import intervals
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 10), (7, 10), (10, 10), (1, 1), (9789, 10_000), (0, 10_000)])
+def test_interval_is_wilsons(right: int, images: int) -> None:
+    share = intervals.share(np.arange(images) < right)
+
+    z, p = 1.959963984540054, right / images
+    centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
+    assert share.images == images
+    assert share.value == p
+    assert share.low == pytest.approx(centre - half, abs=1e-9)
+    assert share.high == pytest.approx(centre + half, abs=1e-9)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+
+
+def test_mean_is_bootstrapped_over_images() -> None:
+    values = np.random.default_rng(0).random(400)
+    found = intervals.mean(values)
+    assert found.value == pytest.approx(values.mean())
+    assert found.images == 400
+    error = values.std() / 20
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+    assert found == intervals.mean(values)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [np.ones(5), np.array([0.25])], ids=["constant", "one"])
+def test_values_without_spread_have_no_interval(values: NDArray[np.float64]) -> None:
+    found = intervals.mean(values)
+    assert found.low == found.value == found.high == values[0]
+
+
+def test_intervals_of_means_are_those_of_scipys_bootstrap() -> None:
+    values = np.random.default_rng(3).gamma(2.0, size=(3, 300))
+    found = intervals.means(values)
+    for row in range(3):
+        theirs = bootstrap((values[row],), np.mean, n_resamples=5000, method="percentile", rng=4).confidence_interval
+        error = values[row].std() / 300**0.5
+        assert found.value[row] == pytest.approx(values[row].mean())
+        assert found.low[row] == pytest.approx(theirs.low, abs=0.3 * error)
+        assert found.high[row] == pytest.approx(theirs.high, abs=0.3 * error)
+
+
+def test_share_of_ink_is_bootstrapped_with_its_whole() -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.integers(100, 1000, 200)
+    half = intervals.ratios(np.stack([whole, whole // 2, rng.integers(0, 100, 200)]), whole)
+    assert [half.low[0], half.value[0], half.high[0]] == [1, 1, 1]  # varies with the whole, and so not at all
+    assert half.value[1] == pytest.approx(0.5, abs=0.001)
+    assert half.high[1] - half.low[1] < 0.001
+    assert half.low[2] < half.value[2] < half.high[2]
+
+
+def test_differences_are_mcnemars_with_holms_correction() -> None:
+    rng = np.random.default_rng(0)
+    right = {
+        name: {model: rng.random(500) < share for model, share in (("a", 0.9), ("b", 0.85), ("c", 0.84))}
+        for name in ("clean", "right5")
+    }
+    found = intervals.differences(right)
+    assert [(one.evaluation_set, one.first, one.second) for one in found] == [
+        (name, *pair) for name in right for pair in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    for one in found:
+        first, second = right[one.evaluation_set][one.first], right[one.evaluation_set][one.second]
+        table = [[int((row & other).sum()) for other in (second, ~second)] for row in (first, ~first)]
+        assert one.p == pytest.approx(mcnemar(table, exact=True).pvalue)
+        assert one.by == pytest.approx(first.mean() - second.mean())
+        assert (one.only_first, one.only_second) == (table[0][1], table[1][0])
+    in_order = sorted(found, key=lambda one: one.p)
+    running = 0.0
+    for rank, one in enumerate(in_order):
+        running = max(running, min(1.0, (len(found) - rank) * one.p))
+        assert one.corrected == pytest.approx(running)
+
+
+def test_models_that_agree_do_not_differ() -> None:
+    same = np.array([True, False, True])
+    (one,) = intervals.differences({"clean": {"a": same, "b": same.copy()}})
+    assert (one.by, one.p, one.corrected) == (0, 1, 1)
+    assert intervals.differences({"clean": {"a": same}}) == []
+
+
+def test_over_seeds_is_students_t() -> None:
+    found = intervals.over_seeds([0.9, 0.92, 0.97])
+    interval = ttest_1samp([0.9, 0.92, 0.97], 0).confidence_interval(0.95)
+    assert [found.low, found.high] == pytest.approx([interval.low, interval.high])
+    assert [found.mean, found.spread, found.seeds] == pytest.approx([0.93, 0.036055513, 3])
+
+
+def test_differences_over_seeds_are_welchs_with_holms_correction() -> None:
+    values = {
+        "clean": {"a": [0.98, 0.97, 0.975], "b": [0.99, 0.991, 0.992]},
+        "right5": {"a": [0.2, 0.4], "b": [0.3, 0.1]},
+    }
+    found = intervals.differences_over_seeds(values)
+    assert [(one.figure, one.first, one.second) for one in found] == [("clean", "a", "b"), ("right5", "a", "b")]
+    for one in found:
+        theirs = ttest_ind(values[one.figure]["a"], values[one.figure]["b"], equal_var=False)
+        interval = theirs.confidence_interval(0.95)
+        assert [one.p, one.low, one.high] == pytest.approx([theirs.pvalue, interval.low, interval.high])
+        assert one.by == pytest.approx(np.mean(values[one.figure]["a"]) - np.mean(values[one.figure]["b"]))
+    assert found[0].corrected == pytest.approx(2 * found[0].p)
+    assert found[1].corrected == pytest.approx(max(found[1].p, 2 * found[0].p))
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_that_are_all_alike_have_no_interval() -> None:
+    same, other = intervals.differences_over_seeds(
+        {"clean": {"a": [0.5, 0.5], "b": [0.5, 0.5]}, "right5": {"a": [0.5, 0.5], "b": [0.4, 0.4]}}
+    )
+    assert (same.by, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert other.low == other.high == other.by == pytest.approx(0.1)
+    assert other.p == 0

@@ -1,0 +1,112 @@
+"""What a sample of shifts tells of the whole grid. PROTOCOL.md, "Sampled grids"."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shiftlab.measure import figures, sampling
+from shiftlab.measure.predictions import OnGrid
+from shiftlab.measure.sampling import Design
+from shiftlab.measure.shifts import grid, sample
+
+RADIUS, IMAGES = 14, 200
+WHOLE = grid(RADIUS)
+
+
+def answers(images: int = IMAGES, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Predictions `(841, images)` that go wrong as networks' do, and the labels.
+
+    Each image is right within a distance of its own, lopsided by its own direction; beyond it another answer has
+    patches of the plane to itself.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, images).astype(np.uint8)
+    places = WHOLE.astype(float)
+    lean, reach = rng.normal(0, 2, (images, 2)), rng.gamma(9, 0.6, images)
+    inside = np.linalg.norm(places[:, None] - lean, axis=2) < reach
+    waves = np.sin(places @ rng.normal(0, 0.35, (2, images)) + rng.uniform(0, 6, images))
+    others = (labels + 1 + (4 * (waves + 1) / 2).astype(int)) % 10
+    return np.where(inside, labels, others).astype(np.uint8), labels
+
+
+CALLED, LABELS = answers()
+PLACES = {tuple(place): row for row, place in enumerate(WHOLE.tolist())}
+
+
+def a_grid(shifts: NDArray[np.int8], called: NDArray[np.uint8]) -> OnGrid:
+    rows = [PLACES[tuple(place)] for place in shifts.tolist()]
+    nothing = np.zeros((len(rows), called.shape[1]), dtype=np.float16)
+    images = np.arange(called.shape[1], dtype=np.int32)
+    return OnGrid(images, shifts, called[rows], nothing, nothing, nothing, nothing.astype(np.int32))
+
+
+def test_weights_add_up_to_the_grid() -> None:
+    for count in (16, 64, 333):
+        design = Design.of(sample(RADIUS, count, seed=1))
+        assert not design.complete
+        assert design.weights.sum() == pytest.approx(841)
+        assert design.resampled().shape == (count, 1000)
+        # No shift gains or loses weight on average.
+        assert np.abs(design.resampled().mean(axis=1) / design.weights).max() < 0.15
+        grouped = np.concatenate(design.groups)
+        assert sorted(grouped.tolist()) == list(range(5, count))
+        assert {len(group) for group in design.groups} <= {2, 3}
+
+
+def test_whole_grid_is_its_own_design() -> None:
+    design = Design.of(WHOLE)
+    assert design.complete
+    assert design.weights.tolist() == [1.0] * 841
+
+
+def test_pairs_of_the_whole_grid_are_all_pairs() -> None:
+    values = np.random.default_rng(0).random((9, 2))
+    (total, growth) = Design.of(grid(1)).pairs(values)
+    expected = sum(values[s] * values[t] for s, t in permutations(range(9), 2))
+    np.testing.assert_allclose(total, expected)
+    assert not growth.any()
+
+
+@pytest.mark.parametrize("figure", ["grid", "consistency", "chance_consistency", "corrected_consistency", "fidelity"])
+def test_estimates_are_right_on_average(figure: str) -> None:
+    """Over many samples; shifts that keep apart from each other would make consistency 4 points too low here."""
+    exact = figures.over_grid(a_grid(WHOLE, CALLED), LABELS)[figure].value
+    found = [figures.over_grid(a_grid(sample(RADIUS, 64, seed), CALLED), LABELS)[figure] for seed in range(60)]
+    values = np.array([one.value for one in found])
+    assert abs(values.mean() - exact) < 3.5 * values.std() / len(values) ** 0.5
+    assert values.std() > 0
+
+
+def test_intervals_cover_the_exact_value_as_often_as_they_should() -> None:
+    """PROTOCOL.md: of 200 samples of 64 shifts, 90 to 99 in a hundred. Each takes half of the images, too."""
+    exact = figures.over_grid(a_grid(WHOLE, CALLED), LABELS)
+    covered = {"grid": 0, "consistency": 0}
+    for seed in range(200):
+        few = np.random.default_rng(seed).choice(IMAGES, IMAGES // 2, replace=False)
+        found = figures.over_grid(a_grid(sample(RADIUS, 64, seed), CALLED[:, few]), LABELS[few])
+        for name in covered:
+            covered[name] += found[name].low <= exact[name].value <= found[name].high
+    assert {name: 180 <= count <= 198 for name, count in covered.items()} == {"grid": True, "consistency": True}, (
+        covered
+    )
+
+
+def test_more_shifts_are_surer() -> None:
+    widths = []
+    for count in (32, 128, 512):
+        one = figures.over_grid(a_grid(sample(RADIUS, count, 0), CALLED), LABELS)["grid"]
+        widths.append(one.high - one.low)
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_sample_of_all_shifts_gives_the_exact_figures() -> None:
+    whole = figures.over_grid(a_grid(WHOLE, CALLED), LABELS)
+    again = figures.over_grid(a_grid(sample(RADIUS, 841, 0), CALLED), LABELS)
+    assert whole == again
+
+
+def test_mean_of_what_does_not_vary_is_sure() -> None:
+    one = sampling.mean(np.full((64, 30), 0.25), Design.of(sample(RADIUS, 64, 0)))
+    assert [one.value, one.low, one.high] == pytest.approx([0.25] * 3)

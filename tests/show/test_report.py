@@ -1,0 +1,255 @@
+import copy
+import re
+from html import escape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from shiftlab.measure import comparison
+from shiftlab.show import report
+from shiftlab.show.pictures import of_comparison
+from tests.helpers import examples
+from tests.measure.test_comparison import answers, found
+
+IMAGES = examples(4).images
+
+
+def share(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high, "images": 10_000}
+
+
+def entry(model: str, seed: int, regime: str, clean: float, right5: float) -> dict[str, Any]:
+    summary = {name: share(0.5, 0.4, 0.6) for name in report.SUMMARY}
+    figures = {"clean": share(clean, clean - 0.01, 1.0), "right5": share(right5, 0.0, right5 + 0.01), **summary}
+    return {
+        "model": model,
+        "seed": seed,
+        "regime": regime,
+        "parameters": 535_818,
+        "multiply_adds": 535_040,
+        "figures": figures,
+    }
+
+
+def difference(p: float) -> dict[str, Any]:
+    return {
+        "evaluation_set": "right5",
+        "first": "mlp",
+        "second": "lenet",
+        "by": -0.2,
+        "only_first": 100,
+        "only_second": 2100,
+        "p": p,
+        "corrected": p,
+    }
+
+
+SUMMARY: dict[str, Any] = {
+    "data": "mnist",
+    "shape": [1, 28, 28],
+    "classes": 10,
+    "radius": 14,
+    "shifts": 841,
+    "worst_case_within": 3,
+    "images": 10_000,
+    "grid_images": 1000,
+    "models": [
+        entry("mlp", 0, "zero", 0.97891, 0.3),
+        entry("lenet", 0, "zero", 0.98, 0.5),
+    ],
+    "differences": {"zero": [difference(0.0)]},
+    "over_seeds": [],
+    "differences_over_seeds": {"zero": []},
+}
+
+
+def over(mean: float, half: float) -> dict[str, float]:
+    return {"mean": mean, "spread": half / 2, "low": mean - half, "high": mean + half, "seeds": 3}
+
+
+def over_seeds() -> dict[str, Any]:
+    """The same with three seeds, over which right5 varies by more than over images, and clean by less."""
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"] = [
+        entry(model, seed, "zero", clean, right5)
+        for model, clean, right5 in (("mlp", 0.97891, 0.3), ("lenet", 0.98, 0.5))
+        for seed in (0, 1, 2)
+    ]
+    figures = dict.fromkeys(report.SUMMARY, over(0.5, 0.2))
+    summary["over_seeds"] = [
+        {
+            "model": "mlp",
+            "regime": "zero",
+            "figures": {"clean": over(0.978, 0.001), "right5": over(0.31, 0.4), **figures},
+        },
+        {
+            "model": "lenet",
+            "regime": "zero",
+            "figures": {"clean": over(0.981, 0.001), "right5": over(0.52, 0.4), **figures},
+        },
+    ]
+    tested = {"figure": "right5", "first": "mlp", "second": "lenet", "by": -0.21, "p": 0.01, "corrected": 0.02}
+    summary["differences_over_seeds"] = {"zero": [{**tested, "low": -0.3, "high": -0.12}]}
+    return summary
+
+
+def test_table_has_a_line_for_each_model_and_a_column_for_each_set() -> None:
+    assert report.tables(SUMMARY).splitlines()[:4] == [
+        "| model | seeds | clean | right5 |",
+        "|---|---|---|---|",
+        "| mlp | 0 | 97.89 [96.89, 100.00] | 30.00 [0.00, 31.00] |",
+        "| lenet | 0 | 98.00 [97.00, 100.00] | 50.00 [0.00, 51.00] |",
+    ]
+
+
+def test_table_over_seeds_marks_the_wider_interval() -> None:
+    text = report.tables(over_seeds())
+    assert text.splitlines()[2:4] == [
+        "| mlp | 0, 1, 2 | 97.80 (s ±0.10, **i ±1.55**) | 31.00 (**s ±40.00**, i ±15.50) |",
+        "| lenet | 0, 1, 2 | 98.10 (s ±0.10, **i ±1.50**) | 52.00 (**s ±40.00**, i ±25.50) |",
+    ]
+    assert "Means over 3 seeds" in text
+    assert "that over seeds in 2 of 4 cells" in text
+
+
+def test_what_is_undefined_says_so() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"][0]["figures"]["corrected_consistency"] = {"value": None, "low": None, "high": None, "images": 9}
+    assert "| undefined |" in report.tables(summary)
+    assert any("undefined of what is beyond it" in sentence for sentence in report.answer(summary))
+
+
+def test_sample_of_the_shifts_is_called_one() -> None:
+    text = report.tables({**SUMMARY, "shifts": 64})
+    assert "64 drawn of the 841 integer shifts" in text
+    assert "bootstrap over images and shifts" in text
+
+
+def test_tables_say_what_their_numbers_are() -> None:
+    text = report.tables(SUMMARY)
+    for fact in ("10,000 test images", "mnist", "%", "95% Wilson", "`zero`", "vacated pixels black"):
+        assert fact in text
+    for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040"):
+        assert fact in text
+
+
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_worst_case_says_within_what(pixels: int) -> None:
+    assert f"| worst case within {pixels} px |" in report.tables({**SUMMARY, "worst_case_within": pixels})
+
+
+def test_canvas_is_called_so() -> None:
+    models = [{**one, "regime": "canvas"} for one in SUMMARY["models"]]
+    text = report.tables({**SUMMARY, "shape": [1, 48, 48], "models": models})
+    assert "Regime `canvas`: the images move on a black canvas of 48x48 pixels" in text
+
+
+def test_crop_is_explained() -> None:
+    models = [{**one, "regime": "crop"} for one in SUMMARY["models"]]
+    text = report.tables({**SUMMARY, "shape": [3, 20, 26], "models": models})
+    assert "Regime `crop`: a window of 26x20 pixels moves over the larger image" in text
+
+
+def test_tables_end_with_one_newline() -> None:
+    text = report.tables(SUMMARY)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict", "written"),
+    [(0.0, "is significant", "p < 1e-300"), (3e-9, "is significant", "p = 3e-09"), (0.2, "is not sign", "p = 0.200")],
+)
+def test_answer_follows_from_the_numbers(p: float, verdict: str, written: str) -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["differences"] = {"zero": [difference(p)]}
+    moved, ahead, over, beyond = report.answer(summary)
+    assert "lenet 50.0% and mlp 30.0%" in moved
+    assert "lenet 98.0% and mlp 97.9%" in moved
+    assert "most robust to this shift is lenet, ahead of mlp by 20.0 percentage points" in ahead
+    assert verdict in ahead
+    assert written in ahead
+    assert "14 pixels" in over
+    assert "lenet 50.0%, which leaves 50.0% of what is beyond it" in beyond
+
+
+def test_answer_over_seeds_speaks_of_means() -> None:
+    moved, ahead, *_ = report.answer(over_seeds())
+    assert "lenet 52.0% and mlp 31.0% (means over 3 trainings)" in moved
+    assert "ahead of mlp by 21.0 percentage points (95% interval 12.0 to 30.0)" in ahead
+    assert "is significant (Welch's t-test over seeds, p = 0.020" in ahead
+
+
+def test_one_model_is_not_compared() -> None:
+    alone = {**SUMMARY, "models": SUMMARY["models"][:1], "differences": {"zero": []}}
+    assert len(report.answer(alone)) == 3
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    for one in summary["models"]:
+        one["figures"]["right4"] = one["figures"]["right5"]
+    rows = {(row["source"], row["what"]): row for row in report.published(summary)}
+    assert rows["the notebook", "MLP, clean"]["ours"].startswith("97.89")
+    assert rows["the notebook", "MLP, clean"]["theirs"] == "97.89"
+    assert rows["the notebook", "LeNet-5, clean"]["ours"].startswith("98.00")
+    assert rows["the notebook", "ResNet-18, clean"]["ours"] == "not measured by this run"
+    assert all(row["reason"] for row in rows.values())
+
+
+def test_figures_on_other_data_do_not_stand_beside_published_ones() -> None:
+    assert report.published({**SUMMARY, "data": "digits"}) == []
+
+
+@pytest.mark.parametrize(("radius", "ours"), [(10, "50.00 [40.00, 60.00]"), (14, "not measured by this run")])
+def test_figure_over_a_grid_stands_beside_one_over_the_same_grid(radius: int, ours: str) -> None:
+    rows = report.published({**SUMMARY, "data": "mnist_canvas", "radius": radius})
+    assert [row["ours"] for row in rows if row["what"] == "MLP on a 48x48 canvas"] == [ours]
+    assert {row["ours"] for row in rows if row["source"] == "the notebook"} == {"not measured by this run"}
+
+
+class Links(HTMLParser):
+    """Everything the page points at, and the places it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.places: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.targets += [value for name, value in values.items() if name in ("src", "href") and value]
+        self.places |= {value for name, value in values.items() if name == "id" and value}
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_holds_everything_and_needs_no_network() -> None:
+    summary = comparison.summarise(answers(), found())
+    pictures = {name: name.encode() for name in of_comparison(answers(), found(), IMAGES)}
+    html = report.page(summary, pictures)
+    links = Links()
+    links.feed(html)
+    assert links.open == []
+    embedded = [target for target in links.targets if target.startswith("data:image/png;base64,")]
+    assert len(embedded) == len(pictures)
+    assert {target.removeprefix("#") for target in links.targets if target not in embedded} <= links.places
+    assert not re.search(r"https?://", html)
+    for sentence in report.answer(summary):
+        assert escape(sentence, quote=True).replace("&#x27;", "&#39;") in html
+    for words in ("Regime zero", "Regime circular", "McNemar", "Consistency", "digits"):
+        assert words in html
+
+
+def test_page_escapes_names() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["data"] = "<script>"
+    keys = ("accuracy", "maps", "radius", "sensitivity", "phase", "classes", "fractions", "confusion")
+    html = report.page(summary, {f"zero-{key}": b"" for key in keys} | {"image-0": b""})
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html

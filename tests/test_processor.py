@@ -1,0 +1,78 @@
+"""Bytes that travel: what the last bits depend on, and what they don't."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shiftlab import processor
+from tests.helpers import SRC, run_python
+
+TRAIN = """
+import hashlib
+from shiftlab import processor
+processor.prepare()
+import torch
+processor.use({threads})
+from shiftlab.learn import training
+from shiftlab.models import architectures
+from shiftlab.params import Training
+from tests.helpers import GREY, dataset
+torch.manual_seed(0)
+model = architectures.build("lenet", GREY, 10)
+list(training.fit(model, dataset(128), "notebook", Training(lr=0.003, batch_size=64, epochs=1), torch.device("cpu")))
+digest = hashlib.sha256()
+for weights in model.state_dict().values():
+    digest.update(weights.contiguous().numpy().tobytes())
+print(digest.hexdigest(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability())
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def train(threads: int = 2, **environment: str) -> list[str]:
+    """Digest of the weights, threads and instructions used."""
+    done = run_python("-c", TRAIN.format(threads=threads), cwd=ROOT, package=SRC, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def weights() -> str:
+    return train()[0]
+
+
+def test_waiting_politely_changes_no_bit(weights: str) -> None:
+    assert train(OMP_WAIT_POLICY="active")[0] == weights
+
+
+def test_threads_are_as_many_as_asked_for_whatever_the_machine_offers(weights: str) -> None:
+    digest, threads, _ = train(OMP_NUM_THREADS="1")
+    assert (digest, threads) == (weights, "2")
+    assert train(threads=3)[1] == "3"
+
+
+@pytest.mark.skipif("avx2" not in processor._flags(), reason="needs an x86 processor with AVX2")
+def test_instructions_are_those_that_every_processor_has() -> None:
+    assert train()[2] == "AVX2"
+    assert train(ATEN_CPU_CAPABILITY="default")[2] in ("DEFAULT", "NO AVX")  # a user's own choice
+
+
+def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*processor.WAITING, *processor.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
+    processor.prepare()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    assert os.environ["MKL_CBWR"] == "AUTO"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    processor.prepare()
+    assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+    for name in processor.INSTRUCTIONS:
+        os.environ.pop(name, None)
+
+
+def test_description_names_the_processor_and_what_else_matters() -> None:
+    found = processor.description()
+    assert set(found) == {"processor", "instructions", "threads", "torch", "python"}
+    assert all(found.values())
