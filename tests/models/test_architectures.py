@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.layers import SmallMapConv2d, covering
-from tests.helpers import GREY, PARAMETERS, SRC, examples, run_python
+from tests.helpers import GREY, PARAMETERS, SRC, coloured, examples, run_python
 
 NAMES = ["lenet", "mlp", "resnet"]
 
@@ -224,3 +225,27 @@ def test_file_in_the_folder_is_a_model(tmp_path: Path) -> None:
     )
     done = run_python("-c", code, cwd=tmp_path, package=package)
     assert done.stdout == "['lenet', 'linear', 'mlp', 'resnet'] linear 2 10\n", done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("size", "classes"), [((20, 26), 3), ((33, 12), 1000)])
+def test_model_learns_from_coloured_images_that_are_not_square(name: str, size: tuple[int, int], classes: int) -> None:
+    some = coloured(8, size=size)
+    torch.manual_seed(0)
+    model = architectures.build(name, (3, *size), classes)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(6):
+        logits = model(some.images)
+        assert logits.shape == (8, classes)
+        loss = cross_entropy(logits, some.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_lenet_says_what_it_needs() -> None:
+    with pytest.raises(UserError, match="lenet needs images of 12 pixels a side at least, not 28x11"):
+        architectures.build("lenet", (1, 11, 28), 10)

@@ -39,6 +39,10 @@ class Served:
         self.shape = shape
         self.classes = classes
 
+    def get_raw_model(self) -> "Served":
+        """Itself, which is how MLflow hands it out."""
+        return self
+
     def predict(self, images: NDArray[np.generic]) -> NDArray[np.float32]:
         """Logits, float32 `(N, classes)`, of raw images, whole numbers from 0 to 255 of any type.
 
@@ -91,8 +95,15 @@ def _load_pyfunc(path: str, settings: dict[str, Any]) -> Served:
 
 
 def load(address: str) -> Served:
-    """The model at an address in MLflow's registry."""
-    served: Served = pyfunc.load_model(address).unwrap_python_model()
+    """The model at an address in MLflow's registry.
+
+    Raises:
+        UserError: earlier code has logged it.
+    """
+    try:
+        served: Served = pyfunc.load_model(address).get_raw_model()
+    except KeyError as error:
+        raise UserError(f"{address} was logged by earlier code, without its {error}: train it anew") from None
     return served
 
 

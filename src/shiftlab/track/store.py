@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shiftlab.errors import UserError
 from shiftlab.params import TrackingChoice
 
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where databases listen unless told otherwise
 PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
 ABOUT = (
     "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
@@ -198,8 +200,23 @@ def alone() -> Iterator[None]:
     for chatty in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
         logging.getLogger(chatty).setLevel(logging.WARNING)
     database = make_url(address()).database if address().startswith("sqlite:") else None
+    _knock(address())
     with _impatient(), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
         yield
+
+
+def _knock(uri: str) -> None:
+    """See whether anybody listens where a database is said to be: MLflow itself goes on asking for two minutes.
+
+    Raises:
+        OSError: nobody does.
+        SQLAlchemyError: it is no address.
+    """
+    if "://" in uri and not uri.startswith(("sqlite:", "http:", "https:", "file:")):
+        database = make_url(uri)
+        port = database.port or PORTS.get(database.get_backend_name())
+        if database.host and port:
+            socket.create_connection((database.host, port), timeout=PATIENCE_S).close()
 
 
 @contextlib.contextmanager
