@@ -36,7 +36,8 @@ def main() -> None:
         wanted = params.load(copy / "params.yaml")
         lock = YAML(typ="safe").load(copy / "dvc.lock")["stages"]
         models = chosen(asked, list(wanted.models))
-        committed = {model: made_on(copy, model, wanted.seeds[0]) for model in models}
+        told = json.loads((copy / "metrics/comparison.json").read_text(encoding="utf-8"))["made_on"]
+        committed = {model: told[f"{model}-{wanted.seeds[0]}"] for model in models}
         differing = compare(run(copy, models, wanted), copy, lock)
         sys.exit(verdict(differing, committed, {model: made_on(copy, model, wanted.seeds[0]) for model in models}))
 
@@ -93,7 +94,7 @@ def compare(stages: Sequence[str], copy: Path, lock: Mapping[str, Any]) -> list[
 
 
 def made_on(copy: Path, model: str, seed: int) -> dict[str, str]:
-    """The processor and the versions that the model's weights in the copy were made with."""
+    """The processor and the versions that the weights in the copy were made with."""
     found: dict[str, str] = json.loads((copy / f"models/{model}-{seed}.json").read_text(encoding="utf-8"))
     return found
 

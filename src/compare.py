@@ -30,7 +30,10 @@ def main() -> None:
     found = {key: evaluation.evaluate(one, settings.radius, settings.phase) for key, one in answers.items()}
     images = dataset.load(dataset.path(wanted.data.name)).test.images
 
-    summary = comparison.summarise(answers, found)
+    # Of the machine that each model was trained on: what a reader who doubts a number, and `make verify`, must know.
+    paths = {f"{name}-{seed}": Path("models", f"{name}-{seed}.json") for name, seed, _ in keys}
+    made_on = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in paths.items()}
+    summary = {**comparison.summarise(answers, found), "made_on": made_on}
     drawn = pictures.of_comparison(answers, found, images)
     for regime, name in comparison.regimes(found).items():
         tables.write_curves(comparison.of_regime(found, regime), name, Path("plots/accuracy"))

@@ -12,7 +12,7 @@ from dvc.utils.hydra import compose_and_dump
 
 ROOT = Path(__file__).parents[1]
 # What git keeps of the workspace's own results.
-OUTPUTS = re.compile(r"dvc\.lock|(metrics|plots|reports)/.*|models/.*\.json")
+OUTPUTS = re.compile(r"dvc\.lock|(metrics|plots|reports)/.*")
 
 
 class Project:
