@@ -177,7 +177,7 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
 
 def test_queue_of_two_beside_the_workspace_runs_its_own_code_and_loses_nothing(done: Project) -> None:
     done.lose_store()  # so that they create it at once, too
-    queued = ("-S", "data=digits", "-S", "model=mlp", "-S", "models.mlp.lr=0.002,0.003")
+    queued = ("-S", "data=digits", "-S", "threads=1", "-S", "model=mlp", "-S", "models.mlp.lr=0.002,0.003")
     done.dvc("exp", "run", "--queue", "--name", "later", *queued)
     (done.root / "src/shiftlab/models/architectures/mlp.py").write_text("raise SystemExit('the workspace moved on')\n")
     done.dvc("queue", "start", "--jobs", "2")
@@ -190,6 +190,8 @@ def test_queue_of_two_beside_the_workspace_runs_its_own_code_and_loses_nothing(d
     found = {run.data.tags["dvc.experiment"]: run for run in runs(done)}
     assert set(found) == {"later-1", "later-2", "now"}
     assert [found[name].data.params["lr"] for name in sorted(found)] == ["0.002", "0.003", "0.002"]
+    assert {run.data.params["threads"] for run in found.values()} == {"1"}
+    assert all(run.data.tags["processor"] and run.data.tags["instructions"] for run in found.values())
     assert [found[name].data.tags.get("sweep") for name in sorted(found)][:2] == ["later", "later"]
     assert all(run.info.status == "FINISHED" and "zero/clean" in run.data.metrics for run in found.values())
     assert "MLflow has 10 results" in done.run(sys.executable, "scripts/sync.py").stdout

@@ -117,7 +117,7 @@ def test_what_is_undefined_says_so() -> None:
     summary = copy.deepcopy(SUMMARY)
     summary["models"][0]["figures"]["corrected_consistency"] = {"value": None, "low": None, "high": None, "images": 9}
     assert "| undefined |" in report.tables(summary)
-    assert any("undefined of what is beyond it" in sentence for sentence in report.answer(summary))
+    assert any("(corrected consistency undefined)" in sentence for sentence in report.answer(summary))
 
 
 def test_sample_of_the_shifts_is_called_one() -> None:
@@ -171,7 +171,14 @@ def test_answer_follows_from_the_numbers(p: float, verdict: str, written: str) -
     assert verdict in ahead
     assert written in ahead
     assert "14 pixels" in over
-    assert "lenet 50.0%, which leaves 50.0% of what is beyond it" in beyond
+    assert beyond.startswith("Nearly all of that consistency is no invariance")
+    assert "lenet 50.0% (corrected consistency 50.0%)" in beyond
+
+
+def test_consistency_beyond_chance_is_not_called_chance() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"][0]["figures"]["chance_consistency"] = share(0.2, 0.1, 0.3)
+    assert report.answer(summary)[-1].startswith("Part of that consistency")
 
 
 def test_answer_over_seeds_speaks_of_means() -> None:

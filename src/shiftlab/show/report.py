@@ -31,6 +31,7 @@ SUMMARY = {
     "cosine": Column("sensitivity (cosine)", percent=False),
 }
 SIGNIFICANT = 0.05
+NEARLY_ALL = 0.9
 
 Summary = Mapping[str, Any]
 Number = Mapping[str, float | None]  # an estimate's value, low and high
@@ -102,7 +103,7 @@ def _seeds(row: Row) -> str:
 def intervals_in_words(summary: Summary) -> str:
     """What the intervals of the first table are."""
     if not summary["over_seeds"]:
-        return "With 95% Wilson intervals over images."
+        return "In brackets are 95% Wilson intervals over images."
     count = len({one["seed"] for one in summary["models"]})
     wider = _wider(summary)
     return (
@@ -264,14 +265,17 @@ def _over_grid(figures: Means, summary: Summary) -> str:
 
 def _beyond_chance(figures: Means) -> str:
     """How much of the consistency is more than errors drawn anew would give."""
+    ranked = _ranked(figures, "consistency")
     parts = _enumerate(
-        f"{model} {_percent(figures[model]['chance_consistency'])}, which leaves "
-        f"{_percent(figures[model]['corrected_consistency'])} of what is beyond it"
-        for model in _ranked(figures, "consistency")
+        f"{model} {_percent(figures[model]['chance_consistency'])} (corrected consistency "
+        f"{_percent(figures[model]['corrected_consistency'])})"
+        for model in ranked
     )
+    least = min((figures[model]["chance_consistency"] or 0) / (figures[model]["consistency"] or 1) for model in ranked)
+    part = "Nearly all" if least > NEARLY_ALL else "Part"
     return (
-        "Much of that consistency is no invariance: with the same errors drawn anew at each shift, consistency would "
-        f"be: {parts}."
+        f"{part} of that consistency is no invariance: a network that drew the same errors anew at each shift would "
+        f"have {parts}."
     )
 
 
