@@ -132,6 +132,13 @@ def test_stages_depend_on_files_that_are_there() -> None:
     assert here - names - without_effect - of_sources == set()
 
 
+def test_dvc_remembers_the_runs_of_stages_that_take_long() -> None:
+    """It does not where an output that is neither a metric nor a plot is left to git."""
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    for name in ("train", "predict", "evaluate"):
+        assert [out for out in stages[name]["outs"] if not isinstance(out, str)] == []
+
+
 def test_parameters_are_checked_without_slow_imports(tmp_path: Path) -> None:
     code = "import sys; from shiftlab import params; print({'torch', 'mlflow'} & set(sys.modules))"
     assert run_python("-c", code, cwd=tmp_path).stdout == "set()\n"
