@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test show sync ui serve verify bench bench-quick screenshots lint lock readme
+.PHONY: help setup run demo study test test-slow show sync ui serve verify bench bench-quick screenshots lint lock readme
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,14 @@ run: setup  ## run the pipeline of params.yaml and show the results
 demo: setup  ## run the pipeline on the digits in two minutes, leaving the workspace as it is
 	@$(BIN)/python scripts/run.py --demo
 
+study: setup  ## train variants of one network, hours long, and decide where invariance comes from; or CHOICES="data=digits"
+	@$(BIN)/python scripts/run_study.py $(CHOICES) $(if $(JOBS),--jobs $(JOBS))
+
 test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: setup  ## run the tests that take minutes each
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 show: setup  ## compare DVC's experiments: what was varied, and what came of it
 	@$(BIN)/python scripts/show.py

@@ -37,7 +37,7 @@ def main() -> None:
     run = runs.find(store, about.weights_md5) or recording.restore_training(
         store,
         identity,
-        {"recipe": wanted.recipe, "device": wanted.device, "threads": wanted.threads, **settings.model_dump()},
+        params.recorded(wanted.recipe, wanted.augmentation, wanted.device, wanted.threads, settings),
         Path("models", f"{label}.safetensors"),
         about.shape,
         about.classes,

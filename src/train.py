@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from shiftlab import params, processor, stage
-from shiftlab.errors import one_sentence
+from shiftlab.errors import UserError, one_sentence
 
 
 def main() -> None:
@@ -32,9 +32,14 @@ def main() -> None:
     chosen = device.pick(wanted.device)
     store = connect(wanted.data.name, wanted.tracking)
     data_path = dataset.path(wanted.data.name)
-    data = dataset.load(data_path).framed()
+    data = dataset.load(data_path)
+    height, width = data.train.images.shape[-2:]
+    try:
+        params.refuse_augmentation(wanted.augmentation, data.frame, (height, width))
+    except ValueError as error:  # of a folder's images, whose size params.yaml does not tell
+        raise UserError(str(error)) from None
     identity = runs.Identity(wanted.data.name, files.md5(data_path), name, seed)
-    choices = {"recipe": wanted.recipe, "device": chosen.type, "threads": wanted.threads, **settings.model_dump()}
+    choices = params.recorded(wanted.recipe, wanted.augmentation, chosen.type, wanted.threads, settings)
     made_on = processor.description()
 
     checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
@@ -42,7 +47,7 @@ def main() -> None:
     state = checkpoint.load()
 
     torch.manual_seed(seed)
-    model = architectures.build(name, data.shape, len(data.classes))
+    model = architectures.build(name, data.shape, len(data.classes), settings.components)
     images = len(data.train)
     finished = len(state.history) if state else 0
     with (
@@ -56,7 +61,7 @@ def main() -> None:
 
         begun = time.perf_counter()
         logged = 0
-        epochs = training.fit(model, data, wanted.recipe, settings, chosen, state, show)
+        epochs = training.fit(model, data, wanted.recipe, settings, chosen, state, show, wanted.augmentation)
         for reached in chain([state] if state else [], epochs):
             checkpoint.save(reached)
             header = [field.name for field in fields(training.Epoch)]
@@ -67,12 +72,12 @@ def main() -> None:
             recording.log_epochs(run, map(asdict, reached.history[logged:]))
             logged = len(reached.history)
         weights_path = weights.path(name, seed)
-        weights.save(reached.best, name, weights_path)
+        weights.save(reached.best, name, weights_path, settings.components)
         files.write(weights_path.with_suffix(".json"), json.dumps(made_on, indent=2) + "\n")
         run.log_metrics({"train/seconds": time.perf_counter() - begun})
         model.eval()
         for count in (1, training.INFERENCE_BATCH):
-            batch = data.validation.images[:count].to(chosen)
+            batch = data.validation.seen(data.frame).images[:count].to(chosen)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
         history = map(asdict, reached.history)
         recording.log_weights(run, identity, weights_path, data.shape, data.classes, history)

@@ -38,10 +38,11 @@ PARAMETERS: dict[str, Any] = {
         "placement": "centred",
     },
     "recipe": "notebook",
+    "augmentation": {"kind": "none", "pixels": 0},
     "device": "cpu",
     "threads": 2,
     "model": "mlp",
-    "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10}},
+    "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10, "components": {}}},
     "seeds": [0, 1],
     "evaluation": {
         "radius": 14,
@@ -52,6 +53,27 @@ PARAMETERS: dict[str, Any] = {
         "seed": 0,
     },
     "tracking": "required",
+    "study": {
+        "name": [],
+        "seeds": [0, 1],
+        "threads": 1,
+        "radius": 4,
+        "images": 50,
+        "shifts": 16,
+        "seed": 0,
+        "baseline": {
+            "architecture": "small",
+            "components": {"downsampling": "max"},
+            "recipe": "fast",
+            "lr": 0.01,
+            "batch_size": 32,
+            "epochs": 1,
+            "augmentation": {"kind": "none", "pixels": 0},
+            "canvas": None,
+        },
+        "variants": {},
+        "claims": {},
+    },
 }
 
 

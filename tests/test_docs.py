@@ -40,14 +40,12 @@ def test_dvc_takes_the_command(command: str) -> None:
 def test_choices_can_be_made(command: str, tmp_path: Path) -> None:
     words = shlex.split(command)
     chosen = [words[at + 1] for at, word in enumerate(words) if word == "-S"]
-    for override in chosen:
-        name, value = override.split("=", 1)
-        first = re.split(r",(?![^\[]*\])", value)[0]  # of a queue's several
-        try:
-            compose_and_dump(tmp_path / "params.yaml", str(ROOT / "conf"), None, "config", "", [f"{name}={first}"])
-        except DvcException as error:
-            pytest.fail(f"{override}: {error}")
-        params.load(tmp_path / "params.yaml")
+    overrides = [re.split(r",(?![^\[]*\])", override)[0] for override in chosen]  # the first of a queue's several
+    try:
+        compose_and_dump(tmp_path / "params.yaml", str(ROOT / "conf"), None, "config", "", overrides)
+    except DvcException as error:
+        pytest.fail(f"{command}: {error}")
+    params.load(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.startswith(".venv")])

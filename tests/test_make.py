@@ -18,7 +18,7 @@ from tests.servers import free_port, running
 from tests.test_pipeline import OFFLINE
 
 # What takes all of a machine, changes the requirements, or is what runs this.
-ELSEWHERE = {"setup", "test", "bench", "bench-quick", "lock", "screenshots", "lint", "readme"}
+ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme"}
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -39,7 +39,7 @@ def make(project: Project, *words: str, check: bool = True) -> subprocess.Comple
 
 
 def test_targets_are_known() -> None:
-    assert set(TARGETS) - ELSEWHERE == {"help", "run", "demo", "show", "sync", "ui", "serve", "verify"}
+    assert set(TARGETS) - ELSEWHERE == {"help", "run", "demo", "show", "sync", "ui", "serve", "verify", "study"}
 
 
 def test_targets_that_end_work_in_a_bare_shell(bare: Project) -> None:

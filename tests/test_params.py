@@ -134,7 +134,7 @@ def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:
 def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
     for choice in architectures.names():
         assert list(compose(tmp_path, f"model={choice}").models) == [choice]
-    assert set(compose(tmp_path, "model=all").models) == set(architectures.names())
+    assert list(compose(tmp_path, "model=all").models) == ["mlp", "lenet", "resnet"]
 
 
 @pytest.mark.parametrize("model", ["all", "lenet"])
@@ -300,3 +300,119 @@ def test_settings_of_a_selected_model(tmp_path: Path) -> None:
     assert params.training(loaded, "mlp").epochs == 10
     with pytest.raises(UserError, match=r"'lenet' is not among .*\(mlp\)"):
         params.training(loaded, "lenet")
+
+
+def test_components_are_checked_against_their_architecture(tmp_path: Path) -> None:
+    assert (
+        compose(tmp_path, "model=small", "models.small.components.head=max").models["small"].components["head"] == "max"
+    )
+    settings = {**PARAMETERS["models"]["mlp"], "components": {"head": "max"}}
+    assert "models.mlp: mlp has no components to choose" in refusal(write(tmp_path, changed("models.mlp", settings)))
+    settings["components"]["head"] = "flat"
+    message = refusal(write(tmp_path, changed("models", {"small": settings})))
+    assert "models.small.components: head is 'flat': input should be 'flatten', 'average' or 'max'" in message
+    settings["components"] = {"padding": "valid", "layers": 5}
+    message = refusal(write(tmp_path, changed("models", {"small": settings})))
+    assert "models.small: 1 of 28 pixels a side are left before convolution 5, and valid padding leaves none" in message
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "words"),
+    [
+        ({"kind": "none", "pixels": 3}, "augmentation: kind is 'none' with 3 pixels"),
+        ({"kind": "shifts", "pixels": 0}, "augmentation: kind is 'shifts' with 0 pixels"),
+        ({"kind": "shifts", "pixels": 28}, "moves images of 28x28 pixels out of sight"),
+        ({"kind": "crops", "pixels": 3}, "augmentation.kind is 'crops', for which models must see less than the whole"),
+        ({"kind": "flips", "pixels": 3}, "augmentation.kind is 'flips'"),
+    ],
+)
+def test_augmentations_that_can_not_be_are_refused(augmentation: object, words: str, tmp_path: Path) -> None:
+    assert words in refusal(write(tmp_path, changed("augmentation", augmentation)))
+
+
+def test_crops_need_a_margin(tmp_path: Path) -> None:
+    values = changed("augmentation", {"kind": "crops", "pixels": 3})
+    values["data"]["frame"] = [24, 24]
+    assert "augmentation.pixels is 3, but images of 28x28 have 2 around a frame of 24x24" in refusal(
+        write(tmp_path, values)
+    )
+    values["augmentation"]["pixels"] = 2
+    assert str(params.load(write(tmp_path, values)).augmentation) == "crops up to 2 pixels"
+
+
+VARIANTS = {"max": {}, "dense": {"architecture": "mlp", "lr": 0.001}, "wide": {"canvas": 48}}
+CONTRAST = {"first": "max", "second": "dense", "figure": "clean", "regime": "zero"}
+CLAIM = {"says": "It helps.", "by": "somebody", "contrasts": [CONTRAST]}
+
+
+def claimed(**otherwise: object) -> dict[str, Any]:
+    """A study whose one contrast has something otherwise."""
+    return study(claims={"helps": {**CLAIM, "contrasts": [{**CONTRAST, **otherwise}]}})
+
+
+def study(variants: object = VARIANTS, claims: object = None, **otherwise: object) -> dict[str, Any]:
+    values = copy.deepcopy(PARAMETERS)
+    values["study"] |= {"name": ["mine"], "variants": variants, "claims": claims or {"helps": CLAIM}, **otherwise}
+    return values
+
+
+def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> None:
+    every = params.load(
+        write(tmp_path, study({**VARIANTS, "blurred": {"components": {"downsampling": "blurred max"}}}))
+    ).study.every
+    assert every["max"].components == {"downsampling": "max"}
+    assert every["blurred"].components == {"downsampling": "blurred max"}
+    assert (every["blurred"].lr, every["dense"].lr) == (0.01, 0.001)
+    assert every["dense"].components == {}  # another architecture has none of the baseline's
+    assert every["wide"].canvas == 48
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (study({"max": {"components": {"downsampling": "min"}}}), "study: variant max: downsampling is 'min'"),
+        (study({"max": {"colour": 1}}), "study: variant max: colour is not a parameter"),
+        (study({"max": {"architecture": "vgg"}}), "variant max: architecture: no model 'vgg'"),
+        (study({"max": {"architecture": "mlp", "components": {"head": "max"}}}), "variant max: mlp has no components"),
+        (
+            study({**VARIANTS, "bad": {"components": {"padding": "valid", "layers": 5}}}),
+            "study.variants.bad: 1 of 28 pixels a side are left before convolution 5, and valid padding leaves none",
+        ),
+        (study({"max": {}}), "study: claim helps names the variant 'dense', which is not among study.variants (max)"),
+        (study(seeds=[3]), "study: seeds are [3], but a verdict needs two at least"),
+        (
+            claimed(figure="beauty"),
+            "study.claims.helps.contrasts.0.figure is 'beauty': input should be 'clean'",
+        ),
+        (
+            claimed(regime="spiral"),
+            "study.claims.helps.contrasts.0.regime is 'spiral': input should be 'zero', 'circular' or 'canvas'",
+        ),
+        (
+            claimed(second="wide"),
+            "claim helps asks for the regime zero of the variant 'wide', whose canvas is 48",
+        ),
+        (
+            claimed(regime="canvas"),
+            "claim helps asks for the regime canvas of the variant 'max', whose canvas is None",
+        ),
+        (
+            claimed(exactly=1.0),
+            "a contrast is against a `second` variant, or says what the figure is `exactly`",
+        ),
+        (study(claims={"helps": {**CLAIM, "contrasts": []}}), "study.claims.helps.contrasts is []"),
+    ],
+)  # fmt: skip
+def test_a_study_that_can_not_be_is_refused_before_anything_is_trained(
+    values: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    assert words in refusal(write(tmp_path, values))
+
+
+def test_the_studys_claims_are_those_of_the_protocol(tmp_path: Path) -> None:
+    chosen = compose(tmp_path, "study=claims").study
+    assert len(chosen.seeds) == 5
+    assert len(chosen.claims) == 15
+    named = {name for claim in chosen.claims.values() for contrast in claim.contrasts for name in contrast.variants}
+    assert set(chosen.every) == named  # no variant is trained for nothing
+    assert compose(tmp_path).study.variants == {}

@@ -4,6 +4,9 @@
 doesn't know before anything is done with it.
 """
 
+import operator
+from collections.abc import Mapping
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,13 +15,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from shiftlab.errors import UserError
-from shiftlab.models import architectures
+from shiftlab.models import architectures, components
 
 SourceName = Literal["mnist", "fashion", "digits", "folder"]
 RegimeName = Literal["zero", "circular", "crop"]
 RecipeName = Literal["notebook", "fast"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 TrackingChoice = Literal["required", "optional"]
+StudyFigure = Literal["clean", "right5", "random5", "consistency", "corrected consistency", "distance 3", "distance 7"]
+StudyRegime = Literal["zero", "circular", "canvas"]
 
 
 def _known_model(name: str) -> str:
@@ -113,6 +118,26 @@ class Training(_Strict):
     lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate; the highest, where the recipe changes it
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
+    components: dict[str, Any] = {}  # of an architecture that has some to choose
+
+
+class Augmentation(_Strict):
+    """How training images are moved, each by a shift of its own in every epoch, drawn from the run's seed."""
+
+    # shifts: black moves in at the edge. crops: what a larger image has there.
+    kind: Literal["none", "shifts", "crops"]
+    pixels: int = Field(ge=0, le=MOST_PIXELS)  # along each axis, at most
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if (self.kind == "none") != (self.pixels == 0):
+            raise ValueError(
+                f"kind is {self.kind!r} with {self.pixels} pixels: choose shifts or crops by some, or none by 0"
+            )
+        return self
+
+    def __str__(self) -> str:
+        return "none" if self.kind == "none" else f"{self.kind} up to {self.pixels} pixels"
 
 
 class Evaluation(_Strict):
@@ -127,11 +152,127 @@ class Evaluation(_Strict):
     seed: Seed  # of the sets that draw a shift for each image, and of the choice of `images` and `shifts`
 
 
+def recorded(
+    recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, settings: Training
+) -> dict[str, object]:
+    """What a training is recorded with: every choice by its name."""
+    own = settings.model_dump(exclude={"components"}) | settings.components
+    return {"recipe": recipe, "augmentation": str(augmentation), "device": device, "threads": threads, **own}
+
+
+class Variant(_Strict):
+    """One network of the study, and what it is trained with."""
+
+    architecture: ModelName
+    components: dict[str, Any]
+    recipe: RecipeName
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    augmentation: Augmentation
+    canvas: int | None = Field(gt=0, multiple_of=2, le=2 * MOST_PIXELS)  # pixels a side that its images are laid on
+
+    @property
+    def training(self) -> Training:
+        """What it is trained with, as any model."""
+        return Training(lr=self.lr, batch_size=self.batch_size, epochs=self.epochs, components=self.components)
+
+
+class Contrast(_Strict):
+    """What one claim says of one figure: the first variant's, less the second's, has a sign."""
+
+    first: str  # a variant
+    second: str | None = None  # another; or the same, in another figure
+    figure: StudyFigure
+    second_figure: StudyFigure | None = None
+    regime: StudyRegime
+    sign: Literal["+", "-", "0"] = "+"
+    exactly: float | None = None  # instead of a second variant: the first one's figure has this value, in every seed
+    beyond: list[list[str]] = []  # pairs of variants: the difference is larger than the largest of theirs
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if (self.second is None) == (self.exactly is None):
+            raise ValueError("a contrast is against a `second` variant, or says what the figure is `exactly`")
+        if any(len(pair) != 2 for pair in self.beyond):
+            raise ValueError("each entry of `beyond` is a pair of variants")
+        return self
+
+    @property
+    def variants(self) -> list[str]:
+        """All that it names."""
+        return [name for name in (self.first, self.second, *reduce(operator.iadd, self.beyond, [])) if name is not None]
+
+
+class Claim(_Strict):
+    """What somebody says of where invariance comes from."""
+
+    says: str  # in a plain sentence
+    by: str  # who
+    contrasts: list[Contrast] = Field(min_length=1)
+
+
+class Study(_Strict):
+    """Variants of one network, and the claims that they decide; PROTOCOL.md, "Effects and verdicts"."""
+
+    name: Annotated[list[str], Field(max_length=1)]  # none where there are no variants: dvc.yaml makes a stage of each
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+    threads: int = Field(gt=0, le=1024)
+    radius: int = Field(gt=0, le=MOST_PIXELS)  # pixels
+    images: int = Field(gt=0)  # of the test images, for consistency and distances; the named sets use all
+    shifts: int = Field(ge=MIN_SAMPLE)  # drawn from the grid
+    seed: Seed  # of that and of the choice of images
+    baseline: dict[str, Any]
+    variants: dict[str, dict[str, Any]]  # what each has otherwise than the baseline
+    claims: dict[str, Claim]
+
+    @cached_property
+    def every(self) -> dict[str, Variant]:
+        """All variants in full."""
+        return {name: Variant.model_validate(self._whole(name)) for name in self.variants}
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        otherwise = self.variants[name]
+        whole = {**self.baseline, **otherwise}
+        # Another architecture has other components.
+        inherited = self.baseline["components"] if whole["architecture"] == self.baseline["architecture"] else {}
+        return {**whole, "components": {**inherited, **otherwise.get("components", {})}}
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        for name in self.variants:
+            try:
+                variant = Variant.model_validate(self._whole(name))
+                components.chosen(variant.architecture, variant.components)
+            except ValidationError as error:
+                raise ValueError(f"variant {name}: {'; '.join(map(_sentence, error.errors()))}") from None
+            except ValueError as error:
+                raise ValueError(f"variant {name}: {error}") from None
+        for key, claim in self.claims.items():
+            if len(self.seeds) < 2:
+                raise ValueError(f"seeds are {self.seeds}, but a verdict needs two at least")
+            for contrast in claim.contrasts:
+                for name in contrast.variants:
+                    self._refuse(key, contrast, name)
+        return self
+
+    def _refuse(self, key: str, contrast: Contrast, name: str) -> None:
+        if name not in self.variants:
+            known = ", ".join(self.variants)
+            raise ValueError(f"claim {key} names the variant {name!r}, which is not among study.variants ({known})")
+        if (contrast.regime == "canvas") != (self.every[name].canvas is not None):
+            raise ValueError(
+                f"claim {key} asks for the regime {contrast.regime} of the variant {name!r}, whose canvas is "
+                f"{self.every[name].canvas}: the regime is canvas for those that have one, and for no others"
+            )
+
+
 class Params(_Strict):
     """All of params.yaml."""
 
     data: Data
     recipe: RecipeName
+    augmentation: Augmentation
     device: DeviceName
     threads: int = Field(gt=0, le=1024)  # of the processor; the last bits of a sum depend on their number
     model: str  # the choice in conf/model/ that filled `models`: a label, shown by `dvc exp show`
@@ -139,12 +280,24 @@ class Params(_Strict):
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
     evaluation: Evaluation
     tracking: TrackingChoice  # where MLflow's store can't be used: stop, or go on without it
+    study: Study
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         radius, seen, stored = self.evaluation.radius, self.data.seen, self.data.stored
         if seen:
             refuse_radius(radius, seen)
+        for name, settings in self.models.items():
+            _refuse_components(f"models.{name}", name, settings.components, seen)
+        for name, variant in self.study.every.items():
+            size = (variant.canvas,) * 2 if variant.canvas else seen
+            _refuse_components(f"study.variants.{name}", variant.architecture, variant.components, size)
+        if self.augmentation.kind == "crops" and self.data.frame is None:
+            raise ValueError(
+                "augmentation.kind is 'crops', for which models must see less than the whole image: set data.frame"
+            )
+        if seen:
+            refuse_augmentation(self.augmentation, seen, stored)
         if "crop" in self.evaluation.regimes:
             if self.data.frame is None:
                 raise ValueError(
@@ -157,6 +310,22 @@ class Params(_Strict):
         return self
 
 
+def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any], size: tuple[int, int] | None) -> None:
+    """Refuse what no network can be built of, as far as the images' size, (height, width), is known.
+
+    Raises:
+        ValueError: there is no such component or choice, or the images are too small for it.
+    """
+    try:
+        chosen = components.chosen(architecture, choices)
+        if chosen and size:
+            chosen.last_map(*size)
+    except ValidationError as error:
+        raise ValueError(f"{where}.components: {'; '.join(map(_sentence, error.errors()))}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
 def refuse_radius(radius: int, frame: tuple[int, int]) -> None:
     """Refuse to shift images of `frame`, (height, width), out of sight.
 
@@ -166,6 +335,25 @@ def refuse_radius(radius: int, frame: tuple[int, int]) -> None:
     height, width = frame
     if radius >= min(frame):
         raise ValueError(f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight")
+
+
+def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], stored: tuple[int, int] | None) -> None:
+    """Refuse to move training images out of sight, or crops past the edge of larger images; (height, width) each.
+
+    Raises:
+        ValueError: some shift would.
+    """
+    height, width = frame
+    if augmentation.kind == "shifts" and augmentation.pixels >= min(frame):
+        raise ValueError(
+            f"augmentation.pixels is {augmentation.pixels}, which moves images of {width}x{height} pixels out of sight"
+        )
+    margin = min((whole - part) // 2 for part, whole in zip(frame, stored or frame, strict=True))
+    if augmentation.kind == "crops" and stored and augmentation.pixels > margin:
+        raise ValueError(
+            f"augmentation.pixels is {augmentation.pixels}, but images of {stored[1]}x{stored[0]} have {margin} around "
+            f"a frame of {width}x{height}: take fewer, a smaller frame, or larger images"
+        )
 
 
 def refuse_margin(radius: int, frame: tuple[int, int], stored: tuple[int, int]) -> None:

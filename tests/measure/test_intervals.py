@@ -123,3 +123,45 @@ def test_seeds_that_are_all_alike_have_no_interval() -> None:
     assert (same.by, same.low, same.high, same.p) == (0, 0, 0, 1)
     assert other.low == other.high == other.by == pytest.approx(0.1)
     assert other.p == 0
+
+
+def test_effect_of_two_groups_is_welchs_test_and_of_one_students() -> None:
+    first, second = [0.1, 0.4, 0.35, 0.8], [0.05, 0.06, 0.3]
+    found = intervals.effect([(1, first), (-1, second)])
+    expected = ttest_ind(first, second, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert (found.by, found.p) == pytest.approx((np.mean(first) - np.mean(second), expected.pvalue))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+    found = intervals.effect([(1, first)])
+    expected = ttest_1samp(first, 0)
+    interval = expected.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == pytest.approx((expected.pvalue, interval.low, interval.high))
+
+
+def test_effect_of_four_groups_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    weights, spreads, means = (1, -1, -1, 1), (0.1, 0.3, 0.05, 0.2), (0.5, 0.2, 0.7, 0.3)
+    truth = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
+    covered = 0
+    for _ in range(2000):
+        groups = [
+            (weight, rng.normal(mean, spread, 5).tolist())
+            for weight, mean, spread in zip(weights, means, spreads, strict=True)
+        ]
+        found = intervals.effect(groups)
+        covered += found.low <= truth <= found.high
+    assert 0.93 < covered / 2000 < 0.97
+
+
+def test_effect_without_spread_or_without_a_value() -> None:
+    assert intervals.effect([(1, [0.5, 0.5]), (-1, [0.5, 0.5])]) == intervals.Effect(0, 0, 0, 1)
+    assert intervals.effect([(1, [0.5, 0.5]), (-1, [0.25, 0.25])]) == intervals.Effect(0.25, 0.25, 0.25, 0)
+    undefined = intervals.effect([(1, [0.5, math.nan]), (-1, [0.25, 0.5])])
+    assert math.isnan(undefined.by)
+    assert undefined.p == 1
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_tests() -> None:
+    assert intervals.holm([0.01, 0.5, 0.02]) == pytest.approx([0.03, 0.5, 0.04])
+    assert intervals.holm([]) == []

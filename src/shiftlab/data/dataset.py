@@ -26,6 +26,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def seen(self, frame: tuple[int, int]) -> Examples:
+        """The same examples, each cut to the middle that models see, `frame`, (height, width)."""
+        return Examples(middle(self.images, frame).contiguous(), self.labels)
+
     def to(self, device: torch.device) -> Examples:
         """The same examples on `device`."""
         return Examples(self.images.to(device), self.labels.to(device))
@@ -49,10 +53,7 @@ class Dataset:
 
     def framed(self) -> Dataset:
         """The same with each image cut to the frame."""
-        train, validation, test = (
-            Examples(middle(part.images, self.frame).contiguous(), part.labels)
-            for part in (self.train, self.validation, self.test)
-        )
+        train, validation, test = (part.seen(self.frame) for part in (self.train, self.validation, self.test))
         return replace(self, train=train, validation=validation, test=test)
 
 

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from shiftlab import files, processor
 from shiftlab.learn.training import State
 
+MEASURING = ("measure/inference", "measure/predictions", "measure/regimes", "measure/shifts")
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -32,7 +33,7 @@ class Checkpoint:
     """
 
     def __init__(self, model: str, seed: int, settings: Mapping[str, object]) -> None:
-        code = _code("learn/training", *_model(model))
+        code = _code("learn/training", "learn/augmentation", *_model(model))
         self.key = _key({**settings, "model": model, "seed": seed, "code": code})
         self._path = _folder() / f"{model}-{seed}-{self.key[:16]}.pt"
 
@@ -58,17 +59,17 @@ class Checkpoint:
         self._path.unlink(missing_ok=True)
 
 
-class PredictionParts:
-    """The files of one unfinished prediction, a file for each part.
+class Parts:
+    """The files of one unfinished piece of work, a file for each part of it.
 
     Args:
-        settings: what the predictions depend on, in JSON's types; the code is added to it.
+        settings: what the work depends on, in JSON's types.
+        modules: the code that it depends on, which is added to that.
     """
 
-    def __init__(self, model: str, settings: Mapping[str, object]) -> None:
-        code = _code("measure/inference", "measure/predictions", "measure/regimes", "measure/shifts", *_model(model))
-        key = _key({**settings, "code": code})
-        self._folder = _folder() / f"predictions-{key[:16]}"
+    def __init__(self, kind: str, settings: Mapping[str, object], modules: Iterable[str]) -> None:
+        key = _key({**settings, "code": _code(*modules)})
+        self._folder = _folder() / f"{kind}-{key[:16]}"
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
         """The part `name`; None where there is none, or it is damaged."""
@@ -86,6 +87,21 @@ class PredictionParts:
     def remove(self) -> None:
         """Forget all parts, once the whole is where it belongs."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class PredictionParts(Parts):
+    """Of a model's predictions in one regime."""
+
+    def __init__(self, model: str, settings: Mapping[str, object]) -> None:
+        super().__init__("predictions", settings, [*MEASURING, *_model(model)])
+
+
+class StudyParts(Parts):
+    """Of a variant's trainings, whose network is of `architecture`."""
+
+    def __init__(self, architecture: str, settings: Mapping[str, object]) -> None:
+        code = ["learn/training", "learn/augmentation", "data/canvas", "study/trial", "models/components"]
+        super().__init__("study", settings, [*code, *MEASURING, *_model(architecture)])
 
 
 def _folder() -> Path:

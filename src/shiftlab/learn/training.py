@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.errors import UserError
-from shiftlab.params import RecipeName, Training
+from shiftlab.learn.augmentation import NONE, Augmented
+from shiftlab.params import Augmentation, RecipeName, Training
 
 INFERENCE_BATCH = 250  # images; no figure depends on it, speed and memory do
 REPORT_EVERY = 20  # steps between two looks at the answers, for which an accelerator has to be waited for
@@ -84,23 +85,26 @@ def fit(
     device: torch.device,
     state: State | None = None,
     on_progress: Callable[[int, float], object] = lambda *_: None,
+    augmentation: Augmentation = NONE,
 ) -> Iterator[State]:
     """Train `model` in place, one epoch for each state drawn from the iterator.
 
-    The order of the images comes from PyTorch's global generator: seed it before building the model, and the
-    same seed gives the same weights. The best weights are those of the highest validation accuracy, the earliest
-    of equals.
+    The order of the images, and how an augmentation moves them, come from PyTorch's global generator: seed it before
+    building the model, and the same seed gives the same weights. The best weights are those of the highest validation
+    accuracy, the earliest of equals.
 
     Args:
         dataset: `train` and `validation` are used, `test` is not looked at.
         state: where to go on from; what follows is the same as if nothing had come between.
         on_progress: called every few steps with the images seen since the last call and the batch's loss.
+        augmentation: of the training images; those of validation stay as they are.
 
     Raises:
         UserError: the model can't learn from such batches; a loss is not finite.
     """
     model.to(device)
-    train, validation = dataset.train.to(device), dataset.validation.to(device)
+    train = Augmented(dataset.train.to(device), dataset.frame, augmentation)
+    validation = dataset.validation.seen(dataset.frame).to(device)
     _try_smallest_batch(model, train, params.batch_size)
     # Fused is the same arithmetic in one pass over the weights.
     optimizer = Adam(model.parameters(), lr=params.lr, fused=True)
@@ -153,7 +157,7 @@ def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
 
 def _train_epoch(
     model: nn.Module,
-    train: Examples,
+    train: Augmented,
     optimizer: Optimizer,
     schedule: LRScheduler | None,
     batch_size: int,
@@ -161,11 +165,10 @@ def _train_epoch(
     on_progress: Callable[[int, float], object],
 ) -> tuple[float, float]:
     model.train()
-    device = train.labels.device
-    order = torch.randperm(len(train)).to(device)
     # Gathered once for the whole epoch: a batch is then a view, and costs nothing to take.
-    images, labels = train.images.index_select(0, order), train.labels.index_select(0, order)
-    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+    epoch = train.shuffled()
+    labels = epoch.labels
+    batches = list(zip(epoch.images.split(batch_size), labels.split(batch_size), strict=True))
     total_loss, right, seen = 0.0, 0, 0
     unreported: list[Tensor] = []
     for step, (pixels, answers) in enumerate(batches, start=1):
@@ -190,16 +193,16 @@ def _train_epoch(
     return total_loss / len(train), right / len(train)
 
 
-def _try_smallest_batch(model: nn.Module, train: Examples, batch_size: int) -> None:
+def _try_smallest_batch(model: nn.Module, train: Augmented, batch_size: int) -> None:
     """Refuse now what would end an epoch in its last step; `model` and the generators stay as they are."""
     smallest = len(train) % batch_size or batch_size
-    images, labels = train.images[:smallest], train.labels[:smallest]
-    device = labels.device
+    batch = train.middle(smallest)
+    device = batch.labels.device
     states = _rng(device)
     try:
-        cross_entropy(copy.deepcopy(model).train()(images), labels)
+        cross_entropy(copy.deepcopy(model).train()(batch.images), batch.labels)
     except (RuntimeError, ValueError) as error:
-        height, width = images.shape[2:]
+        height, width = batch.images.shape[2:]
         raise UserError(
             f"the model can't learn from {smallest} images of {width}x{height} pixels, which is the last batch when "
             f"{len(train):,} images are taken {batch_size} at a time ({error}): choose another batch size, as in "

@@ -123,18 +123,32 @@ def over_grid(grid: OnGrid, labels: Labels) -> dict[str, Estimate]:
             return mean(values.mean(axis=0, dtype=np.float64))
         return sampling.mean(values, design)
 
+    return {
+        "grid": over_shifts(right),
+        **over_pairs(grid.predicted, grid.shifts, labels),
+        "agreement": over_shifts(grid.predicted == unshifted),
+        "euclidean": over_shifts(grid.euclidean),
+        "cosine": over_shifts(grid.cosine),
+    }
+
+
+def over_pairs(predicted: Labels, shifts: Shifts, labels: Labels) -> dict[str, Estimate]:
+    """Figures that compare an image's answers at two shifts: predictions `(S, M)`, shifts `(S, 2)`, labels `(M,)`.
+
+    As `over_grid`, of which they are a part.
+    """
+    design, right = Design.of(shifts), predicted == labels
     if design.complete:
-        agreeing, faithful = consistency(grid.predicted), fidelity(right)
+        agreeing, faithful = consistency(predicted), fidelity(right)
         consistent = float(agreeing.mean()), agreeing @ drawn(len(labels)) / len(labels)
         true_to = mean(faithful)
     else:
-        codes = _codes(grid.predicted)
+        codes = _codes(predicted)
         consistent = sampling.share_of_pairs((codes == code for code in range(int(codes.max()) + 1)), design)
         value, resampled = sampling.share_of_pairs([right], design)
         true_to = _estimate(value, resampled, len(labels))
-    chance, by_chance = sampling.agreement_by_chance(grid.predicted, labels, design)
+    chance, by_chance = sampling.agreement_by_chance(predicted, labels, design)
     return {
-        "grid": over_shifts(right),
         "consistency": _estimate(*consistent, len(labels)),
         "corrected_consistency": _estimate(
             _beyond_chance(np.array(consistent[0]), np.array(chance)).item(),
@@ -143,9 +157,6 @@ def over_grid(grid: OnGrid, labels: Labels) -> dict[str, Estimate]:
         ),
         "chance_consistency": _estimate(chance, by_chance, len(labels)),
         "fidelity": true_to,
-        "agreement": over_shifts(grid.predicted == unshifted),
-        "euclidean": over_shifts(grid.euclidean),
-        "cosine": over_shifts(grid.cosine),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, pad
 
 
 class SmallMapConv2d(nn.Conv2d):
@@ -70,3 +71,41 @@ class _CoveringProduct(torch.autograd.Function):
             for column, left in enumerate(lefts):
                 of_kernel[:, top : top + height, left : left + width] += of_places[row, column]
         return of_input, of_kernel.permute(0, 3, 1, 2), None, None
+
+
+class BlurPool2d(nn.Module):
+    """Every second pixel of a blurred map (Zhang 2019): less is lost of what a subsampling leaves out.
+
+    The kernel is the binomial one of 3x3, of each channel for itself. Beyond the edge the map is mirrored, as the
+    paper's code has it, or goes on at the other side.
+
+    Args:
+        padding: "reflect" or "circular", as torch.nn.functional.pad has them.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, channels: int, padding: str = "reflect") -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", torch.outer(taps, taps).expand(channels, 1, 3, 3).clone(), persistent=False)
+        self.padding = padding
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Float `(N, C, H, W)` to `(N, C, ceil(H / 2), ceil(W / 2))`."""
+        return conv2d(pad(maps, (1, 1, 1, 1), mode=self.padding), self.kernel, stride=2, groups=maps.shape[1])
+
+
+class PolyphasePool2d(nn.Module):
+    """Of the four ways to take every second pixel, that with the largest norm (Chaman and Dokmanic 2021).
+
+    Each image has its own. A circular shift of the map changes which way that is and nothing else, so that what is
+    taken is the same but for a circular shift: exact where a fixed way is not. Sides must be even.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Float `(N, C, H, W)` to `(N, C, H / 2, W / 2)`."""
+        phases = torch.stack([maps[..., down::2, right::2] for down in (0, 1) for right in (0, 1)], dim=1)
+        # In double precision: the order of a sum, which a shift changes, must not decide between two phases.
+        largest = phases.double().square().sum((2, 3, 4)).argmax(1)
+        return phases[torch.arange(len(maps), device=maps.device), largest]

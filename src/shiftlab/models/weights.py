@@ -1,5 +1,7 @@
 """Weights on disk: safetensors, which holds tensors and their architecture's name, and can't run code."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -17,19 +19,22 @@ def path(model: str, seed: int) -> Path:
     return Path("models", f"{model}-{seed}.safetensors")
 
 
-def save(weights: dict[str, Tensor], name: str, path: Path) -> None:
-    """Write the state dict of an architecture `name`. The same weights give the same bytes.
+def save(weights: dict[str, Tensor], name: str, path: Path, components: Mapping[str, object] | None = None) -> None:
+    """Write the state dict of an architecture `name`, put together so. The same weights give the same bytes.
 
     Raises:
         OSError: as `files.write`.
     """
     # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
-    files.write(path, safetensors.torch.save(tensors, {"architecture": name}))
+    architecture = f"{name} {json.dumps(dict(components), sort_keys=True)}" if components else name
+    files.write(path, safetensors.torch.save(tensors, {"architecture": architecture}))
 
 
 def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Classifier:
     """The architecture `name` with the weights in `path`, in evaluation mode and on the CPU.
+
+    Its components are those that the file names.
 
     Args:
         shape: of the images: channels, height, width.
@@ -39,21 +44,22 @@ def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Cl
     """
     try:
         with safe_open(path, "pt") as file:
-            architecture = (file.metadata() or {}).get("architecture")
+            architecture, _, components = (file.metadata() or {}).get("architecture", name).partition(" ")
+            choices = json.loads(components or "{}")
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
     except FileNotFoundError:
         raise UserError(f"no weights at {path}: `dvc repro` trains them, `dvc checkout` brings them back") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path} does not hold weights in safetensors' format ({error}): "
             "delete it, then `dvc checkout` or `dvc repro`"
         ) from None
-    model = architectures.build(name, shape, classes)
     try:
-        if architecture not in (name, None):
+        if architecture != name:
             raise RuntimeError(f"they are those of {architecture}")
+        model = architectures.build(name, shape, classes, choices)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(":")
         raise UserError(
             f"the weights in {path} do not fit {name} ({reason}): delete it, then `dvc checkout` or `dvc repro`"

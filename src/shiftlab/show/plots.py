@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from shiftlab.measure.intervals import Estimate, Estimates, Floats
@@ -61,23 +62,26 @@ class Panel:
 
 
 def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", legends: bool = False) -> bytes:
-    """Panels in rows of equal length; those of a row share the vertical axis, those of a column the horizontal one.
+    """Panels in rows; those of a row share the vertical axis, those of a column the horizontal one.
 
     Args:
+        rows: of equal length, but for the last, which may be shorter.
         legend: where in a panel it goes.
-        legends: does each panel have one of its own?
+        legends: does each panel have one of its own? Then all are equally high, else the first row is higher.
     """
     columns = len(rows[0])
-    heights = [3.4] + [2.0 if len(rows) > 1 else 3.4] * (len(rows) - 1)
+    heights = [3.4] + [3.4 if legends else 2.0] * (len(rows) - 1)
     figure = Figure(figsize=(max(4.4 * columns, 8), sum(heights) + 0.8), layout="constrained")
     grid = figure.subplots(len(rows), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights)
     for axes_row, row in zip(grid, rows, strict=True):
-        for axes, panel in zip(axes_row, row, strict=True):
+        for axes, panel in zip(axes_row, row, strict=False):
             _draw(axes, panel)
             axes.label_outer()
-    for axes, panel in zip(grid[0], rows[0], strict=True):
-        if len(panel.lines) > 1 and (legends or axes is grid[0, 0]):
-            axes.legend(loc=legend, fontsize=8)
+            if len(panel.lines) > 1 and (legends or axes is grid[0, 0]):
+                axes.legend(loc=legend, fontsize=8)
+    for last, above in zip(grid[-1, len(rows[-1]) :], grid[-2:, len(rows[-1]) :][0], strict=True):
+        last.set_axis_off()
+        above.tick_params(labelbottom=True)
     return _png(figure, title)
 
 
@@ -210,6 +214,99 @@ def one_image(
         lines = [f"{label:<{width}}  {name:<{longest}}  p = {p:.4f}" for label, (name, p) in answers[caption].items()]
         axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
     return _png(figure, title)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line of a forest plot: a difference in percentage points, with its interval."""
+
+    label: str
+    by: float
+    low: float
+    high: float
+    kind: str  # what its colour tells
+
+
+def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], within: float, title: str) -> bytes:
+    """Effects below one another on one axis, in named groups.
+
+    Args:
+        colours: of every kind of effect; the legend has them in this order.
+        within: points either way that are shaded, as too few to matter.
+    """
+    count = sum(map(len, groups.values()))
+    figure = Figure(figsize=(11, 0.27 * (count + 1.3 * len(groups)) + 1.6), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-within, within, color="0.9", zorder=0)
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    place, ticks, names = 0.0, [], []
+    for group, effects in groups.items():
+        place += 1.3
+        ticks.append(place - 0.15)
+        names.append(group)
+        for one in effects:
+            place += 1
+            ticks.append(place)
+            names.append(one.label)
+            reach = [[one.by - one.low], [one.high - one.by]]
+            axes.errorbar(one.by, place, xerr=reach, fmt="o", markersize=4, capsize=2, color=colours[one.kind])
+    axes.set_yticks(ticks, names, fontsize=8)
+    for name, label in zip(names, axes.get_yticklabels(), strict=True):
+        if name in groups:
+            label.set_fontweight("bold")
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="difference (percentage points)", ylim=(place + 1, 0))
+    axes.grid(axis="x", alpha=0.3)
+    shown = {one.kind for effects in groups.values() for one in effects}
+    handles = [
+        Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in colours.items() if kind in shown
+    ]
+    axes.legend(handles=handles, fontsize=8, loc="upper right")
+    return _png(figure, title)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a scatter plot, with intervals along both axes."""
+
+    label: str
+    x: tuple[float, float, float]  # value, low, high
+    y: tuple[float, float, float]
+    size: float  # what its colour tells
+
+
+def scatter(points: Sequence[Point], x_label: str, y_label: str, size_label: str, title: str) -> bytes:
+    """Named points in a plane, coloured by a size on a logarithmic scale, with their names at the right."""
+    figure = Figure(figsize=(11, max(6.0, 0.26 * len(points) + 1.5)), layout="constrained")
+    axes = figure.subplots()
+    for one in points:
+        (x, *x_ends), (y, *y_ends) = one.x, one.y
+        axes.plot(x_ends, [y, y], color="0.8", linewidth=0.8, zorder=1)
+        axes.plot([x, x], y_ends, color="0.8", linewidth=0.8, zorder=1)
+    across, up = [one.x[0] for one in points], [one.y[0] for one in points]
+    drawn = axes.scatter(across, up, c=[one.size for one in points], norm="log", cmap="viridis", s=36, zorder=3)
+    axes.set(xlim=_around(across), ylim=_around(up))  # intervals may reach far beyond
+    heights = np.linspace(0.01, 0.99, len(points))
+    for height, one in zip(heights, sorted(points, key=lambda one: (one.y[0], one.x[0])), strict=True):
+        axes.annotate(
+            one.label,
+            (one.x[0], one.y[0]),
+            (1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)},
+        )
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.grid(alpha=0.3)
+    figure.colorbar(drawn, label=size_label, shrink=0.6, location="bottom")
+    return _png(figure, title)
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    room = 0.05 * (max(values) - min(values) or 1)
+    return min(values) - room, max(values) + room
 
 
 def _png(figure: Figure, title: str) -> bytes:

@@ -3,13 +3,10 @@
 Everything here takes the comparison stage's summary, the content of metrics/comparison.json.
 """
 
-import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
+from shiftlab.show.pages import enumerated, inline, probability, template
 
 
 class Column(NamedTuple):
@@ -183,13 +180,6 @@ def _half(one: Number) -> float:
     return ((one["high"] or 0.0) - (one["low"] or 0.0)) / 2
 
 
-def probability(p: float) -> str:
-    """A p-value as people write it."""
-    if p < 1e-300:
-        return "p < 1e-300"
-    return f"p = {p:.2g}" if p < 0.001 else f"p = {p:.3f}"
-
-
 def answer(summary: Summary) -> list[str]:
     """The question's answer in sentences, made from the numbers: means over seeds, where there are several."""
     sentences = []
@@ -222,8 +212,8 @@ def _means(summary: Summary, regime: str) -> Means:
 
 def _moved(regime: str, figures: Means, summary: Summary) -> str:
     ranked = _ranked(figures, "right5")
-    shifted = _enumerate(f"{model} {_percent(figures[model]['right5'])}" for model in ranked)
-    clean = _enumerate(f"{model} {_percent(figures[model]['clean'])}" for model in ranked)
+    shifted = enumerated(f"{model} {_percent(figures[model]['right5'])}" for model in ranked)
+    clean = enumerated(f"{model} {_percent(figures[model]['clean'])}" for model in ranked)
     seeds = len({one["seed"] for one in summary["models"]})
     mean = f" (means over {seeds} trainings)" if seeds > 1 else ""
     return (
@@ -256,7 +246,7 @@ def _pair(differences: Sequence[Mapping[str, Any]], key: str, first: str, second
 
 
 def _over_grid(figures: Means, summary: Summary) -> str:
-    parts = _enumerate(
+    parts = enumerated(
         f"{model} {_percent(figures[model]['grid'])} right and {_percent(figures[model]['consistency'])} consistent"
         for model in _ranked(figures, "grid")
     )
@@ -266,7 +256,7 @@ def _over_grid(figures: Means, summary: Summary) -> str:
 def _beyond_chance(figures: Means) -> str:
     """How much of the consistency is more than errors drawn anew would give."""
     ranked = _ranked(figures, "consistency")
-    parts = _enumerate(
+    parts = enumerated(
         f"{model} {_percent(figures[model]['chance_consistency'])} (corrected consistency "
         f"{_percent(figures[model]['corrected_consistency'])})"
         for model in ranked
@@ -285,11 +275,6 @@ def _ranked(figures: Means, name: str) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "undefined" if share is None else f"{100 * share:.1f}%"
-
-
-def _enumerate(parts: Any) -> str:
-    *rest, last = parts
-    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 class Published(NamedTuple):
@@ -352,17 +337,9 @@ def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
     Args:
         pictures: PNG by name, as `comparison.pictures` gives them.
     """
-    environment = Environment(
-        loader=PackageLoader("shiftlab.show", "."),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"probability": probability, "bold": _bold}
     every = rows(summary)
     regimes = list(dict.fromkeys(row.regime for row in every))
-    return environment.get_template("report.html").render(
+    return template("report.html").render(
         summary=summary,
         rows=every,
         answer=answer(summary),
@@ -372,10 +349,5 @@ def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
         intervals_in_words=intervals_in_words(summary),
         grid_in_words=grid_in_words(summary),
         published=published(summary),
-        pictures={name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in pictures.items()},
+        pictures=inline(pictures),
     )
-
-
-def _bold(text: str) -> Markup:
-    """Markdown's bold as HTML's."""
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))

@@ -48,8 +48,16 @@ class Revision:
         Raises:
             MissingError: there is none.
         """
+        return self.content(path).decode()
+
+    def content(self, path: str) -> bytes:
+        """The bytes of a file that git keeps.
+
+        Raises:
+            MissingError: there is none.
+        """
         try:
-            return _git("show", f"{self.tree}:{path}") if self.tree else Path(path).read_text(encoding="utf-8")
+            return _git_bytes("show", f"{self.tree}:{path}") if self.tree else Path(path).read_bytes()
         except (subprocess.CalledProcessError, OSError):
             raise MissingError(f"git does not have {path}") from None
 
@@ -158,4 +166,8 @@ def _blobs(names: Iterable[str]) -> Iterator[str]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+    return _git_bytes(*arguments).decode()
+
+
+def _git_bytes(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True).stdout

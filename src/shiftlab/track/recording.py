@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from shiftlab import files
 from shiftlab.measure.shifts import DIRECTIONS
-from shiftlab.params import RegimeName
+from shiftlab.params import Augmentation, RegimeName
 from shiftlab.track import registry, runs
 from shiftlab.track.runs import Identity, Run
 from shiftlab.track.store import Store
@@ -145,6 +145,35 @@ def log_comparison(
     run.log_path(pictures, "pictures")
 
 
+def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapping[str, str] | None = None) -> None:
+    """Log the decide stage's folder as a run of its own, and below it a run for every training.
+
+    Args:
+        summary: the content of metrics/study.json.
+    """
+    page = files.md5(folder / "index.html")
+    run = runs.studied(store, summary["data"], {"study.md5": page, **(tags or {})})
+    run.log_path(folder)
+    run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
+    for variant in summary["variants"]:
+        moved = Augmentation.model_validate(variant["augmentation"])
+        chosen = {key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")}
+        for place, seed in enumerate(summary["seeds"]):
+            params = {
+                **chosen,
+                **variant["components"],
+                "augmentation": moved,
+                "canvas": variant["canvas"],
+                "seed": seed,
+            }
+            metrics = {"validation/best accuracy": variant["validation"][place]}
+            for regime, figures in variant["figures"].items():
+                values = {f"{regime}/{name}": one["values"][place] for name, one in figures.items()}
+                metrics |= {name: value for name, value in values.items() if value is not None}
+            metrics |= {"cost/multiply-adds of an image": variant["multiply_adds"]}
+            runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
+
+
 def describe(run: Run) -> None:
     """Write the model's card, from what its run holds by now."""
     if found := run.found():
@@ -155,7 +184,7 @@ def describe(run: Run) -> None:
 def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
     """What the model was trained on, how it does, and where its limits are, in Markdown."""
     settings = ", ".join(
-        f"{name} {params[name]}" for name in ("recipe", "lr", "batch_size", "epochs") if name in params
+        f"{name} {params[name]}" for name in ("recipe", "augmentation", "lr", "batch_size", "epochs") if name in params
     )
     lines = [
         f"# {params['model']}, seed {params['seed']}, trained on {params['data']}",

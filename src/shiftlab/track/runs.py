@@ -192,6 +192,29 @@ def compared(store: Store, data: str, tags: Mapping[str, str]) -> Run:
     return run
 
 
+def studied(store: Store, data: str, tags: Mapping[str, str]) -> Run:
+    """A new run for a study, the parent of its trainings."""
+    run = Run(store, _create_run(store, "study", {"data": data, **tags}) or "")
+    run.end("FINISHED")
+    return run
+
+
+@in_store
+def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    """A finished run below another, in three requests: one for each training of a study adds up."""
+    client = parent.client
+    child = client.create_run(
+        parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id, "study.part": "training"}
+    )
+    now = get_current_time_millis()
+    client.log_batch(
+        child.info.run_id,
+        metrics=[entities.Metric(key, value, now, 0) for key, value in metrics.items()],
+        params=[entities.Param(key, str(value)) for key, value in params.items()],
+    )
+    client.set_terminated(child.info.run_id, "FINISHED")
+
+
 def tags(store: Store) -> list[dict[str, str]]:
     """The tags of every run of the experiment."""
     return [one.data.tags for one in _search(store, "") or []]

@@ -5,6 +5,7 @@ store is a new one, everything: the results of every commit, of every DVC experi
 """
 
 import functools
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shiftlab.errors import UserError
+from shiftlab.params import Augmentation, Training, recorded
 from shiftlab.track import history, recording, runs
 from shiftlab.track.history import Cache, MissingError, Revision
 from shiftlab.track.store import Store, connect
@@ -71,8 +73,9 @@ class Evaluation:
                 raise MissingError(EARLIER)
             identity = runs.Identity(self.data, about["data_md5"], self.model, int(self.seed))
             chosen = self.revision.params(train)
-            general = {name: chosen[name] for name in ("recipe", "device", "threads")}
-            settings = {**general, **chosen[f"models.{self.model}"]}
+            moved = Augmentation.model_validate(chosen.get("augmentation", {"kind": "none", "pixels": 0}))
+            trained = Training.model_validate(chosen[f"models.{self.model}"])
+            settings = recorded(chosen["recipe"], moved, chosen["device"], chosen["threads"], trained)
             tags = provenance(self.revision, train)
             run = recording.restore_training(
                 store, identity, settings, weights, tuple(about["shape"]), tuple(about["classes"]), epochs, tags
@@ -109,6 +112,38 @@ class Comparison:
         pictures = cache.copy(outputs["plots/pictures"], folder / "pictures")
         tags = {**provenance(self.revision, "compare"), "restored": "true"}
         recording.log_comparison(store, self.data, page, pictures, tags)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found."""
+
+    revision: Revision
+    data: str
+    stage: str
+    page: str  # digest
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """Of the run that has it."""
+        return "study.md5", self.page
+
+    def __str__(self) -> str:
+        return f"study on {self.data} ({describe(self.revision)})"
+
+    def log(self, store: Store, cache: Cache, folder: Path) -> None:
+        """As a run of its own, with one below it for each training.
+
+        Raises:
+            MissingError: as `Evaluation.log`.
+        """
+        summary = json.loads(self.revision.text("metrics/study.json"))
+        for path in self.revision.outputs(self.stage):
+            if path.startswith("reports/study/") and not path.endswith(".html"):
+                (folder / Path(path).name).write_bytes(self.revision.content(path))
+        cache.copy(self.page, folder / "index.html")
+        tags = {**provenance(self.revision, self.stage), "restored": "true"}
+        recording.log_study(store, summary, folder, tags)
 
 
 def sync() -> None:
@@ -169,6 +204,10 @@ def records_of_all() -> Iterator[Record]:
                 yield from evaluations(revision, stage.removeprefix("evaluate@"))
             elif stage == "compare" and (digest := revision.outputs(stage).get("reports/index.html")):
                 yield Comparison(revision, data_name(revision, stage), digest)
+            elif stage.startswith("decide@"):
+                trained = next(name for name in revision.stages if name.startswith("study@"))
+                page = revision.outputs(stage)["reports/study/index.html"]
+                yield Study(revision, data_name(revision, trained), stage, page)
 
 
 def evaluations(revision: Revision, key: str) -> Iterator[Evaluation]:

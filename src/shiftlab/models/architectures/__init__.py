@@ -1,13 +1,17 @@
 """The architectures, one file each: `NAME.py` holds `build(shape, classes)`, which returns a `Classifier`.
 
-The folder is the registry. A further architecture is a further file here and a `conf/model/NAME.yaml`.
+The folder is the registry. A further architecture is a further file here and a `conf/model/NAME.yaml`; one with
+components to choose (`shiftlab.models.components`) takes them as a third argument.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
+
+from shiftlab.models import components
 
 if TYPE_CHECKING:  # the names are wanted without paying for PyTorch's import
     from shiftlab.models.classifier import Classifier
@@ -18,14 +22,20 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int) -> Classifier:
+def build(
+    name: str, shape: tuple[int, int, int], classes: int, choices: Mapping[str, object] | None = None
+) -> Classifier:
     """An untrained model, its weights drawn from PyTorch's global generator.
 
     Args:
         shape: of its images: channels, height, width.
+        choices: of its components, where it has some; the others are as their defaults.
 
     Raises:
         ModuleNotFoundError: `name` is not among `names()`; params.py keeps users from getting here with one.
+        ValueError: a component that it does not have; likewise.
         UserError: the architecture is not made for such images.
     """
-    return cast("Classifier", importlib.import_module(f"{__name__}.{name}").build(shape, classes))
+    chosen = components.chosen(name, choices or {})
+    build_it = importlib.import_module(f"{__name__}.{name}").build
+    return cast("Classifier", build_it(shape, classes, chosen) if chosen else build_it(shape, classes))

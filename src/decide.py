@@ -1,0 +1,46 @@
+"""Stage `decide`: every claim of the study and its verdict, from what all variants answered."""
+
+import argparse
+import json
+from pathlib import Path
+
+from shiftlab import params, processor
+from shiftlab.errors import UserError, one_sentence
+
+FOLDER = Path("reports", "study")
+
+
+def main() -> None:
+    """Read params.yaml and study/; write metrics/study.json, and pictures, tables and a page to reports/study/."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    wanted = params.load()
+    study = wanted.study
+    if not study.variants:
+        raise UserError("params.yaml selects no variants: choose them with `dvc exp run -S study=claims`")
+    processor.prepare()
+
+    # Seconds to import, so after a look at what can be refused without it.
+    from shiftlab import files
+    from shiftlab.measure import predictions
+    from shiftlab.show import study as show
+    from shiftlab.study import answers, summary
+    from shiftlab.track import recording
+    from shiftlab.track.store import connect
+
+    paths = {name: answers.path(name) for name in study.variants}
+    predictions.keep_only(paths.values(), answers.FOLDER)
+    decided = summary.summarise(study, {name: answers.load(path) for name, path in paths.items()})
+    drawn = show.pictures(decided)
+    for name, picture in drawn.items():
+        files.write(FOLDER / f"{name}.png", picture)
+    results = show.tables(decided)
+    files.write(FOLDER / "results.md", f"# Where invariance comes from, on {decided['data']}\n\n{results}")
+    files.write(FOLDER / "index.html", show.page(decided, drawn))
+    files.write(Path("metrics/study.json"), json.dumps(decided, indent=1, allow_nan=False) + "\n")
+    print(results)
+    recording.log_study(connect(decided["data"], wanted.tracking), decided, FOLDER)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()

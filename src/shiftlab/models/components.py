@@ -1,0 +1,94 @@
+"""What networks are put together from, where that can be chosen: names alone, without paying for PyTorch's import."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Downsampling = Literal["none", "stride", "average", "max", "larger max", "blurred max", "polyphase max"]
+Padding = Literal["zero", "circular", "valid"]
+Activation = Literal["relu", "sigmoid", "gelu", "identity"]
+Head = Literal["flatten", "average", "max"]
+
+DOWNSAMPLED = 2  # convolutions, the first ones, after each of which half of the pixels a side are left
+SMALLEST = {"stride": 1, "average": 2, "max": 2, "larger max": 2, "blurred max": 3, "polyphase max": 2}  # pixels a side
+WRAPPED = ("blurred max", "circular")  # goes on at the other side where other poolings lose an odd last pixel
+
+
+class Components(BaseModel):
+    """Base of what an architecture lets one choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def last_map(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the last maps, of images of that size.
+
+        Raises:
+            ValueError: no such network can be built for them.
+        """
+        raise NotImplementedError
+
+
+class Small(Components):
+    """Of the architecture `small`."""
+
+    downsampling: Downsampling = "max"  # none: dilated convolutions instead, which see as far
+    padding: Padding = "zero"
+    activation: Activation = "relu"
+    head: Head = "flatten"  # what makes a vector of the last maps, before the one dense layer
+    layers: Annotated[int, Field(ge=DOWNSAMPLED, le=8)] = 3  # convolutions
+
+    def last_map(self, height: int, width: int) -> tuple[int, int]:
+        """As `Components.last_map`: every convolution needs a pixel, and some downsamplings more than one."""
+        return self._last_side(height), self._last_side(width)
+
+    def dilation(self, layer: int) -> int:
+        """Of a convolution, counted from 0: it sees as far as if the maps before had been downsampled."""
+        return 2 ** min(layer, DOWNSAMPLED) if self.downsampling == "none" else 1
+
+    def _last_side(self, pixels: int) -> int:
+        side = pixels
+        for layer in range(self.layers):
+            before = f"{side} of {pixels} pixels a side are left before convolution {layer + 1}"
+            if self.padding == "circular" and side < self.dilation(layer):
+                raise ValueError(
+                    f"{before}, too few for circular padding of {self.dilation(layer)}: choose larger images"
+                )
+            side -= 2 * self.dilation(layer) if self.padding == "valid" else 0
+            if side < 1:
+                raise ValueError(f"{before}, and valid padding leaves none: choose another padding or larger images")
+            if layer < DOWNSAMPLED and self.downsampling != "none":
+                if side < SMALLEST[self.downsampling]:
+                    raise ValueError(f"{before}, too few for downsampling by {self.downsampling}: choose larger images")
+                if self.downsampling == "polyphase max" and side % 2:
+                    raise ValueError(f"{before} and {side} after it, but polyphase sampling needs an even number")
+                rounded_up = self.downsampling == "stride" or (self.downsampling, self.padding) == WRAPPED
+                side = (side + 1) // 2 if rounded_up else side // 2
+        return side
+
+
+class NarrowResNet(Components):
+    """Of the architecture `narrow_resnet`."""
+
+    stem: Literal["stock", "small"] = "stock"  # 7x7 with stride 2 and a pooling; or 3x3, and neither
+
+    def last_map(self, height: int, width: int) -> tuple[int, int]:
+        """As `Components.last_map`; every layer is padded, so that no size is too small."""
+        halvings = 5 if self.stem == "stock" else 3
+        return -(-height // 2**halvings), -(-width // 2**halvings)
+
+
+OF: dict[str, type[Components]] = {"small": Small, "narrow_resnet": NarrowResNet}
+
+
+def chosen(architecture: str, choices: Mapping[str, object]) -> Components | None:
+    """What `architecture` is put together from; None where there is nothing to choose.
+
+    Raises:
+        ValueError: a component or a choice that it does not know; `pydantic.ValidationError` is one.
+    """
+    if architecture in OF:
+        return OF[architecture].model_validate(choices)
+    if choices:
+        raise ValueError(f"{architecture} has no components to choose, but {', '.join(choices)} is given: leave it out")
+    return None

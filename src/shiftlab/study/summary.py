@@ -1,0 +1,99 @@
+"""All numbers of the study, in JSON's types: every variant's figures over seeds, and every claim's verdict."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from shiftlab.measure.intervals import Estimate, OverSeeds, over_seeds
+from shiftlab.params import Study, Variant
+from shiftlab.study import verdicts
+from shiftlab.study.answers import Trials, found
+
+Found = dict[str, dict[str, list[Estimate]]]  # by regime and figure, one for each seed
+
+
+def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
+    """Of all variants' trainings, by the variant's name."""
+    some = next(iter(trials.values())).about
+    figures = {name: _figures(one, study.every[name]) for name, one in trials.items()}
+    values = {
+        (name, figure, regime): [estimate.value for estimate in estimates]
+        for name, of_regimes in figures.items()
+        for regime, of_figures in of_regimes.items()
+        for figure, estimates in of_figures.items()
+    }
+    return {
+        "data": some["data"],
+        "data_md5": some["data_md5"],
+        "seeds": study.seeds,
+        "images": study.images,
+        "shifts": study.shifts,
+        "radius": study.radius,
+        "variants": [
+            {
+                "variant": name,
+                **{key: one.about[key] for key in ("architecture", "components", "augmentation", "canvas", "radius")},
+                **{
+                    key: one.about[key]
+                    for key in ("recipe", "lr", "batch_size", "epochs", "parameters", "multiply_adds")
+                },
+                "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
+                "figures": {
+                    regime: {figure: _over_seeds(estimates) for figure, estimates in of_figures.items()}
+                    for regime, of_figures in figures[name].items()
+                },
+            }
+            for name, one in trials.items()
+        ],
+        "claims": [_claim(answer) for answer in verdicts.decide(study.claims, values)],
+        "made_on": {name: one.about["made_on"] for name, one in trials.items()},
+    }
+
+
+def _figures(trials: Trials, variant: Variant) -> Found:
+    """On a canvas, `zero` is called `canvas`."""
+    names = {"zero": "canvas", "circular": "circular canvas"} if variant.canvas else {}
+    of_regimes: Found = {}
+    for (_, regime), answers in trials.answers.items():
+        for figure, estimate in found(answers).items():
+            of_regimes.setdefault(names.get(regime, regime), {}).setdefault(figure, []).append(estimate)
+    return of_regimes
+
+
+def _over_seeds(estimates: list[Estimate]) -> dict[str, Any]:
+    """Mean, its t-interval over seeds, and half of the images' interval's width, mean over seeds."""
+    values = [one.value for one in estimates]
+    images = float(np.mean([(one.high - one.low) / 2 for one in estimates]))
+    over = over_seeds(values) if len(values) > 1 else OverSeeds(values[0], nan, nan, nan, 1)
+    return _without_nan({"values": values, "mean": over.mean, "low": over.low, "high": over.high, "images": images})
+
+
+def _claim(answer: verdicts.Answer) -> dict[str, Any]:
+    return {
+        "claim": answer.key,
+        "says": answer.claim.says,
+        "by": answer.claim.by,
+        "verdict": answer.verdict,
+        "contrasts": [
+            {
+                **one.contrast.model_dump(exclude={"beyond"}),
+                "larger_than": list(one.larger_than) if one.larger_than else None,
+                **_without_nan(asdict(one.effect)),
+                "corrected": one.corrected,
+                "verdict": one.verdict,
+            }
+            for one in answer.decided
+        ],
+    }
+
+
+def _without_nan(numbers: dict[str, Any]) -> dict[str, Any]:
+    """In JSON's types, which have no nan: what is undefined is null."""
+
+    def defined(value: Any) -> Any:
+        return [defined(one) for one in value] if isinstance(value, list) else None if value != value else value
+
+    return {name: defined(value) for name, value in numbers.items()}

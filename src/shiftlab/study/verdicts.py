@@ -1,0 +1,93 @@
+"""From the figures of all trainings to effects, and from effects to verdicts. PROTOCOL.md, "Effects and verdicts"."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from shiftlab.measure.intervals import Effect, Floats, effect, holm
+from shiftlab.params import Claim, Contrast
+
+# Weakest first: a claim is as good as the weakest of its contrasts.
+Verdict = Literal["contradicted", "no effect worth a point", "undecided", "supported"]
+VERDICTS: tuple[Verdict, ...] = ("contradicted", "no effect worth a point", "undecided", "supported")
+
+POINT = 0.01  # the smallest effect of interest
+CERTAIN = 0.05  # below which a corrected p-value is
+ROUNDING = 1e-9  # of a figure that is exact
+
+# (variant, figure, regime) -> its value in each training, in the order of seeds
+Values = Mapping[tuple[str, str, str], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One contrast."""
+
+    contrast: Contrast
+    effect: Effect
+    corrected: float  # p after Holm's correction over all contrasts of the study
+    verdict: Verdict
+    larger_than: tuple[str, str] | None  # of `beyond`, the two variants that differ most
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One claim."""
+
+    key: str
+    claim: Claim
+    decided: list[Decided]
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of its weakest contrast."""
+        return min((one.verdict for one in self.decided), key=VERDICTS.index)
+
+
+def decide(claims: Mapping[str, Claim], values: Values) -> list[Answer]:
+    """Every claim's verdict."""
+    contrasts = [(key, contrast) for key, claim in claims.items() for contrast in claim.contrasts]
+    measured = [_measured(contrast, values) for _, contrast in contrasts]
+    corrected = holm([found.p for found, _ in measured])
+    decided: dict[str, list[Decided]] = {key: [] for key in claims}
+    for (key, contrast), (found, largest), p in zip(contrasts, measured, corrected, strict=True):
+        decided[key].append(Decided(contrast, found, p, verdict(contrast, found, p), largest))
+    return [Answer(key, claim, decided[key]) for key, claim in claims.items()]
+
+
+def verdict(contrast: Contrast, found: Effect, corrected: float) -> Verdict:
+    """By rule, from numbers alone."""
+    if contrast.exactly is not None:
+        return "supported" if found.low == found.high == 0 else "contradicted"
+    if found.low >= -POINT and found.high <= POINT:
+        return "supported" if contrast.sign == "0" else "no effect worth a point"
+    if not corrected < CERTAIN:
+        return "undecided"
+    as_claimed = found.by > 0 if contrast.sign == "+" else found.by < 0
+    return "supported" if as_claimed and contrast.sign != "0" else "contradicted"
+
+
+def _measured(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str] | None]:
+    """The effect, and which two variants of `beyond` differ most."""
+
+    def of(variant: str, figure: str) -> Floats:
+        return np.array(values[variant, figure, contrast.regime])
+
+    largest: tuple[str, str] | None = None
+    terms = [(1, contrast.first, contrast.figure)]
+    if contrast.second:
+        terms.append((-1, contrast.second, contrast.second_figure or contrast.figure))
+    if contrast.beyond:
+        pairs = [(first, second) for first, second in contrast.beyond]
+        largest = max(pairs, key=lambda pair: of(pair[0], contrast.figure).mean() - of(pair[1], contrast.figure).mean())
+        terms += [(-1, largest[0], contrast.figure), (1, largest[1], contrast.figure)]
+    # One group for each variant: what is added up of the same trainings is not independent.
+    groups: dict[str, Floats] = {}
+    for sign, variant, figure in terms:
+        groups[variant] = groups.get(variant, 0.0) + sign * of(variant, figure)
+    if contrast.exactly is not None:
+        away = groups[contrast.first] - contrast.exactly
+        groups[contrast.first] = np.where(np.abs(away) < ROUNDING, 0.0, away)
+    return effect([(1, group.tolist()) for group in groups.values()]), largest

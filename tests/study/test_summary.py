@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import pytest
+
+from shiftlab.study import answers
+from tests.study import trials
+
+
+def test_figures_are_means_over_seeds_with_both_intervals() -> None:
+    found = {one["variant"]: one for one in trials.summarised()["variants"]}
+    given = trials.trials("blurred", trials.study().every["blurred"], trials.study())
+    values = [answers.found(given.answers[seed, "zero"])["random5"] for seed in (0, 1, 2)]
+    one = found["blurred"]["figures"]["zero"]["random5"]
+    assert one["values"] == [estimate.value for estimate in values]
+    assert one["mean"] == pytest.approx(np.mean(one["values"]))
+    assert one["low"] < one["mean"] < one["high"]
+    assert one["images"] == pytest.approx(np.mean([(estimate.high - estimate.low) / 2 for estimate in values]))
+
+
+def test_a_canvas_has_a_regime_of_its_own() -> None:
+    found = {one["variant"]: one for one in trials.summarised()["variants"]}
+    assert set(found["wide"]["figures"]) == {"canvas", "circular canvas"}
+    assert set(found["max"]["figures"]) == {"zero", "circular"}
+
+
+def test_everything_is_json_without_nan() -> None:
+    summary = trials.summarised()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    polyphase = next(one for one in summary["variants"] if one["variant"] == "polyphase")
+    # Never wrong, so that nothing of its consistency can be told from chance.
+    assert polyphase["figures"]["circular"]["corrected consistency"]["mean"] is None
+
+
+def test_verdicts() -> None:
+    found = {claim["claim"]: claim for claim in trials.summarised()["claims"]}
+    verdicts = {key: claim["verdict"] for key, claim in found.items()}
+    assert verdicts == {
+        "convolution": "supported",
+        "blur": "contradicted",
+        "polyphase": "supported",
+        "same": "no effect worth a point",
+        "augmentation": "no effect worth a point",
+    }
+    assert found["augmentation"]["contrasts"][0]["larger_than"] == ["blurred", "max"]
+
+
+def test_one_seed_has_no_interval_and_decides_nothing() -> None:
+    summary = trials.summarised(seeds=[4], claims={})
+    one = summary["variants"][0]["figures"]["zero"]["clean"]
+    assert one["low"] is None
+    assert summary["claims"] == []

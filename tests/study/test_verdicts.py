@@ -1,0 +1,104 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp, ttest_ind
+
+from shiftlab.measure.intervals import Effect
+from shiftlab.params import Claim, Contrast
+from shiftlab.study.verdicts import Decided, Values, decide, verdict
+
+
+def contrast(sign: str = "+", **otherwise: Any) -> Contrast:
+    given = {"first": "a", "second": "b", "figure": "clean", "regime": "zero", "sign": sign, **otherwise}
+    return Contrast.model_validate(given)
+
+
+def decided(given: Contrast, values: Values) -> Decided:
+    ((one,),) = (answer.decided for answer in decide({"it": Claim(says="", by="", contrasts=[given])}, values))
+    return one
+
+
+def clean(**values: Sequence[float]) -> Values:
+    return {(name, "clean", "zero"): of_seeds for name, of_seeds in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("sign", "low", "high", "corrected", "expected"),
+    [
+        ("+", 0.02, 0.06, 0.001, "supported"),
+        ("+", -0.06, -0.02, 0.001, "contradicted"),
+        ("-", -0.06, -0.02, 0.001, "supported"),
+        ("-", 0.02, 0.06, 0.001, "contradicted"),
+        ("+", 0.005, 0.06, 0.049, "supported"),  # not within a point
+        ("+", 0.02, 0.06, 0.05, "undecided"),  # Holm has the last word
+        ("+", -0.02, 0.06, 0.3, "undecided"),
+        ("+", 0.001, 0.009, 0.001, "no effect worth a point"),  # certain, and too small
+        ("-", -0.01, 0.01, 1.0, "no effect worth a point"),
+        ("0", -0.009, 0.002, 0.5, "supported"),
+        ("0", 0.02, 0.06, 0.001, "contradicted"),
+        ("0", -0.06, -0.02, 0.001, "contradicted"),
+        ("0", -0.02, 0.06, 0.3, "undecided"),
+    ],
+)
+def test_verdict_follows_from_numbers(sign: str, low: float, high: float, corrected: float, expected: str) -> None:
+    assert verdict(contrast(sign), Effect((low + high) / 2, low, high, corrected), corrected) == expected
+
+
+def test_what_is_undefined_is_undecided() -> None:
+    assert verdict(contrast(), Effect(np.nan, np.nan, np.nan, 1.0), 1.0) == "undecided"
+
+
+def test_effect_is_welchs_difference() -> None:
+    first, second = [0.9, 0.8, 0.95], [0.5, 0.4, 0.7]
+    one = decided(contrast(), clean(a=first, b=second))
+    assert one.effect.p == pytest.approx(ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def test_two_figures_of_the_same_trainings_are_paired() -> None:
+    values = {("a", "clean", "zero"): [0.9, 0.5, 0.7], ("a", "right5", "zero"): [0.8, 0.4, 0.55]}
+    one = decided(contrast(second="a", second_figure="right5"), values)
+    assert one.effect.p == pytest.approx(ttest_1samp([0.1, 0.1, 0.15], 0).pvalue)
+
+
+def test_beyond_takes_off_the_largest_other_effect() -> None:
+    values = clean(a=[0.9, 0.92], b=[0.5, 0.48], c=[0.6, 0.62], d=[0.55, 0.56], e=[0.2, 0.3])
+    one = decided(contrast(beyond=[["c", "d"], ["d", "e"], ["e", "c"]]), values)
+    assert one.larger_than == ("d", "e")
+    assert one.effect.by == pytest.approx(0.91 - 0.49 - (0.555 - 0.25))
+
+
+def test_a_variant_on_both_sides_cancels_out() -> None:
+    values = clean(a=[0.9, 0.92, 0.91], b=[0.5, 0.3, 0.4], c=[0.6, 0.62, 0.64])
+    one = decided(contrast(beyond=[["c", "b"]]), values)  # (a - b) - (c - b)
+    expected = ttest_ind([0.9, 0.92, 0.91], [0.6, 0.62, 0.64], equal_var=False)
+    assert one.effect.by == pytest.approx(0.91 - 0.62)
+    assert one.effect.low == pytest.approx(expected.confidence_interval(0.95).low, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 1.0], "supported"),
+        ([1.0, 1 - 1e-12], "supported"),
+        ([1.0, 0.9999], "contradicted"),
+        ([0.9, 0.9], "contradicted"),
+    ],
+)
+def test_exactly_means_in_every_training(values: list[float], expected: str) -> None:
+    assert decided(contrast(second=None, exactly=1.0), clean(a=values)).verdict == expected
+
+
+def test_claim_is_as_good_as_its_weakest_contrast_and_holm_counts_all() -> None:
+    rng = np.random.default_rng(0)
+    values = clean(**{name: rng.normal(mean, 0.002, 5).tolist() for name, mean in (("a", 0.9), ("b", 0.5), ("c", 0.9))})
+    claims = {
+        "one": Claim(says="", by="", contrasts=[contrast(), contrast("-")]),
+        "two": Claim(says="", by="", contrasts=[contrast(), contrast(second="c")]),
+        "three": Claim(says="", by="", contrasts=[contrast()]),
+    }
+    answers = decide(claims, values)
+    assert [answer.verdict for answer in answers] == ["contradicted", "no effect worth a point", "supported"]
+    assert answers[2].decided[0].corrected == pytest.approx(5 * answers[2].decided[0].effect.p, rel=0.3)
+    assert answers[2].decided[0].corrected > answers[2].decided[0].effect.p

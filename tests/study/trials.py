@@ -1,0 +1,108 @@
+"""Made-up answers of trainings, from which all that follows a study's training can be tested at once."""
+
+from typing import Any
+
+import numpy as np
+
+from shiftlab.measure.shifts import sample
+from shiftlab.params import Params, RegimeName, Study, Variant
+from shiftlab.study import summary, trial
+from shiftlab.study.answers import Answers, Trials
+from tests.helpers import PARAMETERS
+
+VARIANTS: dict[str, Any] = {
+    "max": {},
+    "blurred": {"components": {"downsampling": "blurred max"}},
+    "polyphase": {"components": {"downsampling": "polyphase max", "padding": "circular", "head": "max"}},
+    "moved": {"augmentation": {"kind": "shifts", "pixels": 3}},
+    "dense": {"architecture": "mlp"},
+    "wide": {"canvas": 48},
+}
+RIGHT = {"max": 0.6, "blurred": 0.9, "polyphase": 1.0, "moved": 0.95, "dense": 0.3, "wide": 0.7}  # how often, moved
+CLAIMS: dict[str, Any] = {
+    "convolution": {
+        "says": "Convolution helps.",
+        "by": "the notebook, Part A",
+        "contrasts": [
+            {"first": "max", "second": "dense", "figure": "random5", "regime": "zero"},
+            {"first": "max", "second": "dense", "figure": "consistency", "regime": "circular"},
+        ],
+    },
+    "blur": {
+        "says": "A blur harms.",
+        "by": "the notebook, Part B",
+        "contrasts": [{"first": "blurred", "second": "max", "figure": "random5", "regime": "zero", "sign": "-"}],
+    },
+    "polyphase": {
+        "says": "It is exact.",
+        "by": "somebody",
+        "contrasts": [{"first": "polyphase", "figure": "consistency", "regime": "circular", "exactly": 1.0}],
+    },
+    "same": {
+        "says": "What is the same is not.",
+        "by": "the notebook, Part C",
+        "contrasts": [{"first": "max", "second": "max", "figure": "random5", "regime": "zero"}],
+    },
+    "augmentation": {
+        "says": "Moving outweighs <components>.",
+        "by": "others",
+        "contrasts": [
+            {"first": "moved", "second": "max", "figure": "random5", "regime": "zero", "beyond": [["blurred", "max"]]},
+            {
+                "first": "wide",
+                "second": "wide",
+                "figure": "distance 3",
+                "second_figure": "distance 3",
+                "regime": "canvas",
+            },
+        ],
+    },
+}
+
+
+def study(**otherwise: object) -> Study:
+    values = {**PARAMETERS["study"], "name": ["mine"], "seeds": [0, 1, 2], "variants": VARIANTS, "claims": CLAIMS}
+    return Params.model_validate({**PARAMETERS, "study": {**values, "radius": 5, **otherwise}}).study
+
+
+def answers(right: float, seed: int, radius: int, images: int = 80) -> Answers:
+    """Of a network that is right so often when images are moved, and nearly always when not."""
+    rng = np.random.default_rng([seed, int(1000 * right)])
+    labels = rng.integers(0, 10, images).astype(np.uint8)
+
+    def called(share: float, *shape: int) -> np.ndarray:
+        wrong = rng.random((*shape, images)) > share
+        return np.where(wrong, (labels + rng.integers(1, 10, wrong.shape)) % 10, labels).astype(np.uint8)
+
+    shifts, axes = sample(radius, 16, 0), trial.along_axes(radius)
+    return Answers(
+        validation=np.array(0.9 + 0.01 * right),
+        labels=labels,
+        sets={name: called(0.99 if name == "clean" else right) for name in trial.SETS},
+        images=np.arange(images, dtype=np.int32),
+        grid_shifts=shifts,
+        on_grid=called(right, len(shifts)),
+        axis_shifts=axes,
+        on_axes=called(right, len(axes)),
+    )
+
+
+def trials(name: str, variant: Variant, given: Study) -> Trials:
+    about = {
+        "variant": name,
+        **variant.model_dump(),
+        "data": "digits",
+        "data_md5": "a" * 32,
+        "shape": [1, 28, 28],
+        "radius": 5,
+        "parameters": 14_458,
+        "multiply_adds": 1_467_968,
+        "made_on": {"processor": "none"},
+    }
+    regimes: tuple[RegimeName, ...] = trial.REGIMES
+    return Trials(about, {(seed, regime): answers(RIGHT[name], seed, 5) for seed in given.seeds for regime in regimes})
+
+
+def summarised(**otherwise: object) -> dict[str, Any]:
+    given = study(**otherwise)
+    return summary.summarise(given, {name: trials(name, variant, given) for name, variant in given.every.items()})
