@@ -330,6 +330,23 @@ def test_augmentations_that_can_not_be_are_refused(augmentation: object, words: 
     assert words in refusal(write(tmp_path, changed("augmentation", augmentation)))
 
 
+def test_a_model_can_have_an_augmentation_of_its_own(tmp_path: Path) -> None:
+    own = {**PARAMETERS["models"]["mlp"], "augmentation": {"kind": "shifts", "pixels": 3}}
+    loaded = params.load(write(tmp_path, changed("models.mlp", own)))
+    recorded = params.recorded("fast", loaded.augmentation, "cpu", 2, loaded.models["mlp"])
+    assert recorded == {
+        "recipe": "fast",
+        "augmentation": "shifts up to 3 pixels",
+        "device": "cpu",
+        "threads": 2,
+        "lr": 0.001,
+        "batch_size": 64,
+        "epochs": 10,
+    }
+    own["augmentation"]["pixels"] = 30
+    assert "moves images of 28x28 pixels out of sight" in refusal(write(tmp_path, changed("models.mlp", own)))
+
+
 def test_crops_need_a_margin(tmp_path: Path) -> None:
     values = changed("augmentation", {"kind": "crops", "pixels": 3})
     values["data"]["frame"] = [24, 24]

@@ -112,15 +112,6 @@ class Data(_Strict):
         return self
 
 
-class Training(_Strict):
-    """What one architecture is trained with."""
-
-    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate; the highest, where the recipe changes it
-    batch_size: int = Field(gt=0)
-    epochs: int = Field(gt=0)
-    components: dict[str, Any] = {}  # of an architecture that has some to choose
-
-
 class Augmentation(_Strict):
     """How training images are moved, each by a shift of its own in every epoch, drawn from the run's seed."""
 
@@ -140,6 +131,16 @@ class Augmentation(_Strict):
         return "none" if self.kind == "none" else f"{self.kind} up to {self.pixels} pixels"
 
 
+class Training(_Strict):
+    """What one architecture is trained with."""
+
+    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate; the highest, where the recipe changes it
+    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    components: dict[str, Any] = {}  # of an architecture that has some to choose
+    augmentation: Augmentation | None = None  # its own, instead of that of all models
+
+
 class Evaluation(_Strict):
     """How far and how images are shifted."""
 
@@ -156,8 +157,9 @@ def recorded(
     recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, settings: Training
 ) -> dict[str, object]:
     """What a training is recorded with: every choice by its name."""
-    own = settings.model_dump(exclude={"components"}) | settings.components
-    return {"recipe": recipe, "augmentation": str(augmentation), "device": device, "threads": threads, **own}
+    own = settings.model_dump(exclude={"components", "augmentation"}) | settings.components
+    moved = str(settings.augmentation or augmentation)
+    return {"recipe": recipe, "augmentation": moved, "device": device, "threads": threads, **own}
 
 
 class Variant(_Strict):
@@ -292,12 +294,13 @@ class Params(_Strict):
         for name, variant in self.study.every.items():
             size = (variant.canvas,) * 2 if variant.canvas else seen
             _refuse_components(f"study.variants.{name}", variant.architecture, variant.components, size)
-        if self.augmentation.kind == "crops" and self.data.frame is None:
-            raise ValueError(
-                "augmentation.kind is 'crops', for which models must see less than the whole image: set data.frame"
-            )
-        if seen:
-            refuse_augmentation(self.augmentation, seen, stored)
+        for one in (self.augmentation, *(settings.augmentation for settings in self.models.values())):
+            if one and one.kind == "crops" and self.data.frame is None:
+                raise ValueError(
+                    "augmentation.kind is 'crops', for which models must see less than the whole image: set data.frame"
+                )
+            if one and seen:
+                refuse_augmentation(one, seen, stored)
         if "crop" in self.evaluation.regimes:
             if self.data.frame is None:
                 raise ValueError(
