@@ -43,7 +43,7 @@ def main() -> None:
         dvc("repro", "--single-item", f"decide@{study.name[0]}")
     finally:
         PARAMS.write_bytes(before)
-    print(f"\n{Path('reports/study/results.md').read_text(encoding='utf-8')}\nThe page is in reports/study/index.html.")
+    print("\nThe page is in reports/study/index.html; `make ui` shows the study and its trainings in MLflow.")
 
 
 def compose(choices: Sequence[str]) -> None:

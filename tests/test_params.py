@@ -417,6 +417,7 @@ def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> Non
             claimed(exactly=1.0),
             "a contrast is against a `second` variant, or says what the figure is `exactly`",
         ),
+        (claimed(figure="distance 7"), "claim helps asks for distance 7, beyond the study's radius of 4"),
         (study(claims={"helps": {**CLAIM, "contrasts": []}}), "study.claims.helps.contrasts is []"),
     ],
 )  # fmt: skip

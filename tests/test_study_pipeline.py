@@ -18,9 +18,6 @@ from tests.test_pipeline import PATIENCE_S, every_run, stages_run
 TINY = """
 defaults: [none, _self_]
 name: [claims]
-images: 60
-shifts: 16
-radius: 5
 variants:
   max: {}
   blurred: { components: { downsampling: blurred max } }

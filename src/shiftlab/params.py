@@ -254,6 +254,9 @@ class Study(_Strict):
             if len(self.seeds) < 2:
                 raise ValueError(f"seeds are {self.seeds}, but a verdict needs two at least")
             for contrast in claim.contrasts:
+                for figure in filter(None, (contrast.figure, contrast.second_figure)):
+                    if figure.startswith("distance") and int(figure.split()[1]) > self.radius:
+                        raise ValueError(f"claim {key} asks for {figure}, beyond the study's radius of {self.radius}")
                 for name in contrast.variants:
                     self._refuse(key, contrast, name)
         return self

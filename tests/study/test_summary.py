@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from shiftlab.study import answers
+from shiftlab.study import summary
 from tests.study import trials
 
 
 def test_figures_are_means_over_seeds_with_both_intervals() -> None:
     found = {one["variant"]: one for one in trials.summarised()["variants"]}
     given = trials.trials("blurred", trials.study().every["blurred"], trials.study())
-    values = [answers.found(given.answers[seed, "zero"])["random5"] for seed in (0, 1, 2)]
+    values = [summary.found(given.answers[seed, "zero"])["random5"] for seed in (0, 1, 2)]
     one = found["blurred"]["figures"]["zero"]["random5"]
     assert one["values"] == [estimate.value for estimate in values]
     assert one["mean"] == pytest.approx(np.mean(one["values"]))
@@ -25,9 +25,9 @@ def test_a_canvas_has_a_regime_of_its_own() -> None:
 
 
 def test_everything_is_json_without_nan() -> None:
-    summary = trials.summarised()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    polyphase = next(one for one in summary["variants"] if one["variant"] == "polyphase")
+    summarised = trials.summarised()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summarised
+    polyphase = next(one for one in summarised["variants"] if one["variant"] == "polyphase")
     # Never wrong, so that nothing of its consistency can be told from chance.
     assert polyphase["figures"]["circular"]["corrected consistency"]["mean"] is None
 
@@ -46,7 +46,7 @@ def test_verdicts() -> None:
 
 
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
-    summary = trials.summarised(seeds=[4], claims={})
-    one = summary["variants"][0]["figures"]["zero"]["clean"]
+    summarised = trials.summarised(seeds=[4], claims={})
+    one = summarised["variants"][0]["figures"]["zero"]["clean"]
     assert one["low"] is None
-    assert summary["claims"] == []
+    assert summarised["claims"] == []

@@ -15,7 +15,7 @@ from shiftlab.measure import figures
 from shiftlab.measure.regimes import shift
 from shiftlab.measure.shifts import named_set
 from shiftlab.params import Params, Study, Variant
-from shiftlab.study import answers, trial
+from shiftlab.study import answers, summary, trial
 from shiftlab.study.answers import Answers, Trials
 from tests.helpers import PARAMETERS, dataset
 
@@ -86,7 +86,7 @@ def test_answers_are_those_of_the_network_under_each_shift(data: Dataset) -> Non
 
 def test_figures_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
     one = found["zero"]
-    values = {name: estimate.value for name, estimate in answers.found(one).items()}
+    values = {name: estimate.value for name, estimate in summary.found(one).items()}
     labels = one.labels[one.images]
     assert values["right5"] == (one.sets["right5"] == one.labels).mean()
     at_three = [

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from shiftlab.errors import UserError
 from shiftlab.measure.intervals import Effect
 from shiftlab.params import Claim, Contrast
 from shiftlab.study.verdicts import Decided, Values, decide, verdict
@@ -54,6 +55,11 @@ def test_effect_is_welchs_difference() -> None:
     first, second = [0.9, 0.8, 0.95], [0.5, 0.4, 0.7]
     one = decided(contrast(), clean(a=first, b=second))
     assert one.effect.p == pytest.approx(ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def test_what_was_not_measured_is_named() -> None:
+    with pytest.raises(UserError, match="distance 7 of the variant 'a', which was not moved so far"):
+        decided(contrast(figure="distance 7"), clean(a=[0.5, 0.6], b=[0.5, 0.6]))
 
 
 def test_two_figures_of_the_same_trainings_are_paired() -> None:

@@ -15,9 +15,6 @@ from safetensors import SafetensorError, safe_open
 
 from shiftlab import files
 from shiftlab.errors import UserError
-from shiftlab.measure import figures, sampling
-from shiftlab.measure.intervals import Estimate, mean
-from shiftlab.measure.sampling import Design
 from shiftlab.params import RegimeName
 
 FOLDER = Path("study")
@@ -97,18 +94,3 @@ def load(path: Path) -> Trials:
         raise UserError(f"no answers at {path}: `make study` makes them") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold a variant's answers ({error}): delete it, then `make study`") from None
-
-
-def found(answers: Answers) -> dict[str, Estimate]:
-    """All figures of one training in one regime, by name; PROTOCOL.md, "Study"."""
-    labels = answers.labels[answers.images]
-    pairs = figures.over_pairs(answers.on_grid, answers.grid_shifts, labels)
-    distance = np.abs(answers.axis_shifts.astype(int)).sum(axis=1)
-    right = answers.on_axes == labels
-    return {
-        **{name: figures.accuracy(called, answers.labels) for name, called in answers.sets.items()},
-        "grid": sampling.mean(answers.on_grid == labels, Design.of(answers.grid_shifts)),
-        "consistency": pairs["consistency"],
-        "corrected consistency": pairs["corrected_consistency"],
-        **{f"distance {at}": mean(right[distance == at].mean(axis=0)) for at in np.unique(distance)},
-    }

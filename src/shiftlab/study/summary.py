@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from shiftlab.measure.intervals import Estimate, OverSeeds, over_seeds
+from shiftlab.measure import figures, sampling
+from shiftlab.measure.intervals import Estimate, OverSeeds, mean, over_seeds
+from shiftlab.measure.sampling import Design
 from shiftlab.params import Study, Variant
 from shiftlab.study import verdicts
-from shiftlab.study.answers import Trials, found
+from shiftlab.study.answers import Answers, Trials
 
 Found = dict[str, dict[str, list[Estimate]]]  # by regime and figure, one for each seed
 
@@ -18,10 +20,10 @@ Found = dict[str, dict[str, list[Estimate]]]  # by regime and figure, one for ea
 def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
     """Of all variants' trainings, by the variant's name."""
     some = next(iter(trials.values())).about
-    figures = {name: _figures(one, study.every[name]) for name, one in trials.items()}
+    measured = {name: _figures(one, study.every[name]) for name, one in trials.items()}
     values = {
         (name, figure, regime): [estimate.value for estimate in estimates]
-        for name, of_regimes in figures.items()
+        for name, of_regimes in measured.items()
         for regime, of_figures in of_regimes.items()
         for figure, estimates in of_figures.items()
     }
@@ -43,13 +45,28 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
                 "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
                 "figures": {
                     regime: {figure: _over_seeds(estimates) for figure, estimates in of_figures.items()}
-                    for regime, of_figures in figures[name].items()
+                    for regime, of_figures in measured[name].items()
                 },
             }
             for name, one in trials.items()
         ],
         "claims": [_claim(answer) for answer in verdicts.decide(study.claims, values)],
         "made_on": {name: one.about["made_on"] for name, one in trials.items()},
+    }
+
+
+def found(answers: Answers) -> dict[str, Estimate]:
+    """All figures of one training in one regime, by name; PROTOCOL.md, "Study"."""
+    labels = answers.labels[answers.images]
+    pairs = figures.over_pairs(answers.on_grid, answers.grid_shifts, labels)
+    distance = np.abs(answers.axis_shifts.astype(int)).sum(axis=1)
+    right = answers.on_axes == labels
+    return {
+        **{name: figures.accuracy(called, answers.labels) for name, called in answers.sets.items()},
+        "grid": sampling.mean(answers.on_grid == labels, Design.of(answers.grid_shifts)),
+        "consistency": pairs["consistency"],
+        "corrected consistency": pairs["corrected_consistency"],
+        **{f"distance {at}": mean(right[distance == at].mean(axis=0)) for at in np.unique(distance)},
     }
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from shiftlab.errors import UserError
 from shiftlab.measure.intervals import Effect, Floats, effect, holm
 from shiftlab.params import Claim, Contrast
 
@@ -47,7 +48,11 @@ class Answer:
 
 
 def decide(claims: Mapping[str, Claim], values: Values) -> list[Answer]:
-    """Every claim's verdict."""
+    """Every claim's verdict.
+
+    Raises:
+        UserError: a canvas was too small for what a claim asks for.
+    """
     contrasts = [(key, contrast) for key, claim in claims.items() for contrast in claim.contrasts]
     measured = [_measured(contrast, values) for _, contrast in contrasts]
     corrected = holm([found.p for found, _ in measured])
@@ -73,6 +78,11 @@ def _measured(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, st
     """The effect, and which two variants of `beyond` differ most."""
 
     def of(variant: str, figure: str) -> Floats:
+        if (variant, figure, contrast.regime) not in values:
+            raise UserError(
+                f"a claim asks for {figure} of the variant {variant!r}, which was not moved so far: its canvas has no "
+                "room for that; take a larger one"
+            )
         return np.array(values[variant, figure, contrast.regime])
 
     largest: tuple[str, str] | None = None
