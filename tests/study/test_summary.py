@@ -26,7 +26,7 @@ def test_a_canvas_has_a_regime_of_its_own() -> None:
 
 def test_everything_is_json_without_nan() -> None:
     summarised = trials.summarised()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summarised
+    assert json.loads(json.dumps(summarised, allow_nan=False)) == summarised
     polyphase = next(one for one in summarised["variants"] if one["variant"] == "polyphase")
     # Never wrong, so that nothing of its consistency can be told from chance.
     assert polyphase["figures"]["circular"]["corrected consistency"]["mean"] is None
