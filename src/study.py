@@ -50,7 +50,7 @@ def main() -> None:
     size = trial.count(data, variant, study)
     with stage.progress(len(study.seeds) * size, name) as bar:
         for seed in study.seeds:
-            saved = {regime: parts.load(f"{seed} {regime}") for regime in trial.REGIMES}
+            saved = {regime: parts.load(f"{seed} {regime}") for regime in trial.regimes(variant)}
             if None in saved.values():
                 of_seed = trial.run(variant, data, study, seed, chosen, bar.update)
                 for regime, one in of_seed.items():

@@ -7,12 +7,23 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 from torch import Tensor
+from torch.nn.functional import pad
 
-from shiftlab.models.layers import BlurPool2d, PolyphasePool2d
+from shiftlab.models.layers import BlurPool2d, ExtendedPad2d, PolyphasePool2d
 
 
 def maps(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "mode"), [(1, 1, "circular"), (0, 1, "circular"), (4, 4, "circular"), (1, 1, "reflect")]
+)
+def test_padding_is_pytorchs_and_keeps_the_layout(before: int, after: int, mode: str) -> None:
+    given = maps(2, 3, 6, 5).to(memory_format=torch.channels_last)
+    found = ExtendedPad2d(before, after, mode)(given)
+    assert torch.equal(found, pad(given, (before, after) * 2, mode=mode))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("padding", "boundary"), [("reflect", "reflect"), ("circular", "wrap")])

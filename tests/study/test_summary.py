@@ -20,7 +20,7 @@ def test_figures_are_means_over_seeds_with_both_intervals() -> None:
 
 def test_a_canvas_has_a_regime_of_its_own() -> None:
     found = {one["variant"]: one for one in trials.summarised()["variants"]}
-    assert set(found["wide"]["figures"]) == {"canvas", "circular canvas"}
+    assert set(found["wide"]["figures"]) == {"canvas"}
     assert set(found["max"]["figures"]) == {"zero", "circular"}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from shiftlab.measure.shifts import sample
-from shiftlab.params import Params, RegimeName, Study, Variant
+from shiftlab.params import Params, Study, Variant
 from shiftlab.study import summary, trial
 from shiftlab.study.answers import Answers, Trials
 from tests.helpers import PARAMETERS
@@ -99,7 +99,7 @@ def trials(name: str, variant: Variant, given: Study) -> Trials:
         "multiply_adds": 1_467_968,
         "made_on": {"processor": "none"},
     }
-    regimes: tuple[RegimeName, ...] = trial.REGIMES
+    regimes = trial.regimes(variant)
     return Trials(about, {(seed, regime): answers(RIGHT[name], seed, 5) for seed in given.seeds for regime in regimes})
 
 

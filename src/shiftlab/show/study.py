@@ -279,7 +279,7 @@ def _plane(summary: Summary, about: str) -> bytes:
         Point(
             label(one["variant"]),
             x=_with_ends(one["figures"]["canvas" if one["canvas"] else "zero"]["clean"]),
-            y=_with_ends(one["figures"]["circular canvas" if one["canvas"] else "circular"]["consistency"]),
+            y=_with_ends(one["figures"]["canvas" if one["canvas"] else "circular"]["consistency"]),
             size=one["multiply_adds"],
         )
         for one in _on_one_frame(summary)

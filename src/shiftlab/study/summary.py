@@ -72,7 +72,7 @@ def found(answers: Answers) -> dict[str, Estimate]:
 
 def _figures(trials: Trials, variant: Variant) -> Found:
     """On a canvas, `zero` is called `canvas`."""
-    names = {"zero": "canvas", "circular": "circular canvas"} if variant.canvas else {}
+    names = {"zero": "canvas"} if variant.canvas else {}
     of_regimes: Found = {}
     for (_, regime), answers in trials.answers.items():
         for figure, estimate in found(answers).items():

@@ -23,7 +23,6 @@ from shiftlab.params import RegimeName, Study, Variant
 from shiftlab.study.answers import Answers
 
 SETS = ("clean", "right4", "right5", "random5")
-REGIMES: tuple[RegimeName, ...] = ("zero", "circular")
 
 
 def run(
@@ -46,7 +45,8 @@ def run(
     model, accuracy = _train(variant, dataset, seed, device, on_progress)
     test = dataset.test.to(device)
     return {
-        regime: _answer(model, test, accuracy, regime, reach(dataset, study), study, on_progress) for regime in REGIMES
+        regime: _answer(model, test, accuracy, regime, reach(dataset, study), study, on_progress)
+        for regime in regimes(variant)
     }
 
 
@@ -115,7 +115,12 @@ def count(dataset: Dataset, variant: Variant, study: Study) -> int:
     learned = variant.epochs * len(dataset.train)
     radius = reach(dataset, study)
     few = len(along_axes(radius)) + len(sample(radius, study.shifts, study.seed))
-    return learned + len(REGIMES) * (len(SETS) * len(dataset.test) + few * study.images)
+    return learned + len(regimes(variant)) * (len(SETS) * len(dataset.test) + few * study.images)
+
+
+def regimes(variant: Variant) -> tuple[RegimeName, ...]:
+    """Those that a variant answers in; on a canvas nothing wraps round."""
+    return ("zero",) if variant.canvas else ("zero", "circular")
 
 
 def laid(dataset: Dataset, variant: Variant) -> Dataset:

@@ -8,7 +8,7 @@ from torch import nn
 from shiftlab.errors import UserError
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.components import DOWNSAMPLED, Small
-from shiftlab.models.layers import BlurPool2d, PolyphasePool2d
+from shiftlab.models.layers import BlurPool2d, ExtendedPad2d, PolyphasePool2d
 
 NARROW, WIDE = 16, 32  # channels of the first convolution, and of the others
 
@@ -49,16 +49,17 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
     for layer, (inputs, outputs) in enumerate(pairwise([shape[0], first, *[others] * (components.layers - 1)])):
         downsampled = layer < DOWNSAMPLED
         dilation = components.dilation(layer)
+        circular = components.padding == "circular"
         layers += [
+            *([ExtendedPad2d(dilation, dilation, "circular")] if circular else []),
             nn.Conv2d(
                 inputs,
                 outputs,
                 kernel_size=3,
                 stride=2 if downsampled and components.downsampling == "stride" else 1,
-                padding=0 if components.padding == "valid" else dilation,
+                padding=dilation if components.padding == "zero" else 0,
                 dilation=dilation,
                 bias=False,
-                padding_mode="circular" if components.padding == "circular" else "zeros",
             ),
             nn.BatchNorm2d(outputs),
             ACTIVATIONS[components.activation](),
@@ -80,12 +81,14 @@ def _downsampling(components: Small, channels: int) -> list[nn.Module]:
         case "max":
             return [nn.MaxPool2d(2)]
         case "larger max":
-            return [nn.CircularPad2d(1), nn.MaxPool2d(4, 2)] if circular else [nn.MaxPool2d(4, 2, padding=1)]
+            return (
+                [ExtendedPad2d(1, 1, "circular"), nn.MaxPool2d(4, 2)] if circular else [nn.MaxPool2d(4, 2, padding=1)]
+            )
         case "blurred max":
             if circular:
-                return [nn.CircularPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1), BlurPool2d(channels, "circular")]
+                return [ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2, 1), BlurPool2d(channels, "circular")]
             return [nn.MaxPool2d(2, 1), BlurPool2d(channels)]
         case "polyphase max":
             # A pixel at the right and at the bottom, so that as many positions are left as there were.
-            padded = nn.CircularPad2d((0, 1, 0, 1)) if circular else nn.ConstantPad2d((0, 1, 0, 1), float("-inf"))
+            padded = ExtendedPad2d(0, 1, "circular") if circular else nn.ConstantPad2d((0, 1, 0, 1), float("-inf"))
             return [padded, nn.MaxPool2d(2, 1), PolyphasePool2d()]
