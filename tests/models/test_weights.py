@@ -111,3 +111,24 @@ def test_weights_without_a_name_load_where_they_fit(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(safetensors.torch.save(trained("mlp")))
     weights.load("mlp", tmp_path / "w", GREY, 10)
     assert "do not fit lenet" in refusal("lenet", tmp_path / "w")
+
+
+def test_file_names_the_components_that_its_network_is_put_together_from(tmp_path: Path) -> None:
+    """Their weights have the same shapes: read as another network they would answer, and wrongly."""
+    torch.manual_seed(0)
+    chosen = {"head": "max", "activation": "sigmoid"}
+    model = architectures.build("small", GREY, 10, chosen).eval()
+    weights.save(model.state_dict(), "small", tmp_path / "w", chosen)
+    loaded = weights.load("small", tmp_path / "w", GREY, 10)
+    images = examples(3).images
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), model(images))
+        relu = architectures.build("small", GREY, 10, {"head": "max"}).eval()
+        relu.load_state_dict(model.state_dict())
+        assert not torch.equal(relu(images), model(images))
+
+
+def test_components_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    weights.save(architectures.build("small", GREY, 10).state_dict(), "small", tmp_path / "w", {"head": "round"})
+    with pytest.raises(UserError, match="do not fit small"):
+        weights.load("small", tmp_path / "w", GREY, 10)

@@ -187,9 +187,9 @@ def in_words(variant: Variant, figure: str, regime: str) -> str:
     if one["high"] is None:
         return f"{100 * one['mean']:.2f} (i ±{100 * one['images']:.2f})"
     seeds = (one["high"] - one["low"]) / 2
-    parts = [f"s ±{100 * seeds:.2f}", f"i ±{100 * one['images']:.2f}"]
-    parts[seeds <= one["images"]] = f"**{parts[seeds <= one['images']]}**"
-    return f"{100 * one['mean']:.2f} ({', '.join(parts)})"
+    by_seeds, by_images = f"s ±{100 * seeds:.2f}", f"i ±{100 * one['images']:.2f}"
+    marked = f"**{by_seeds}**, {by_images}" if seeds > one["images"] else f"{by_seeds}, **{by_images}**"
+    return f"{100 * one['mean']:.2f} ({marked})"
 
 
 def verdicts_in_words(summary: Summary) -> str:
