@@ -33,6 +33,13 @@ def probability(p: float) -> str:
     return f"p = {p:.2g}" if p < 0.001 else f"p = {p:.3f}"
 
 
+def both_intervals(mean: float, by_seeds: float, by_images: float, digits: int = 2) -> str:
+    """A mean over seeds with half of its intervals over seeds and over images, the wider in bold (Markdown)."""
+    seeds, images = f"s ±{by_seeds:.{digits}f}", f"i ±{by_images:.{digits}f}"
+    marked = f"**{seeds}**, {images}" if by_seeds > by_images else f"{seeds}, **{images}**"
+    return f"{mean:.{digits}f} ({marked})"
+
+
 def enumerated(parts: Iterable[str]) -> str:
     """One, two and three."""
     *rest, last = parts

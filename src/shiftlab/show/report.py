@@ -6,7 +6,7 @@ Everything here takes the comparison stage's summary, the content of metrics/com
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from shiftlab.show.pages import enumerated, inline, probability, template
+from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
 
 
 class Column(NamedTuple):
@@ -169,11 +169,8 @@ def over_both(over: Number, of_seeds: Sequence[Number], scale: float = 100) -> s
     if over["mean"] is None:
         return "undefined"
     digits = 2 if scale == 100 else 3
-    by_seeds = scale * _half(over)
     by_images = scale * sum(map(_half, of_seeds)) / len(of_seeds)
-    seeds, images = f"s ±{by_seeds:.{digits}f}", f"i ±{by_images:.{digits}f}"
-    marked = f"**{seeds}**, {images}" if by_seeds > by_images else f"{seeds}, **{images}**"
-    return f"{scale * (over['mean'] or 0.0):.{digits}f} ({marked})"
+    return both_intervals(scale * (over["mean"] or 0.0), scale * _half(over), by_images, digits)
 
 
 def _half(one: Number) -> float:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from shiftlab.show import plots
-from shiftlab.show.pages import enumerated, inline, probability, template
+from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
 from shiftlab.show.plots import Effect, Line, Panel, Point
 
 # Colours of verdicts that people who see no red and green tell apart (Okabe and Ito 2008).
@@ -186,10 +186,7 @@ def in_words(variant: Variant, figure: str, regime: str) -> str:
         return "undefined"
     if one["high"] is None:
         return f"{100 * one['mean']:.2f} (i ±{100 * one['images']:.2f})"
-    seeds = (one["high"] - one["low"]) / 2
-    by_seeds, by_images = f"s ±{100 * seeds:.2f}", f"i ±{100 * one['images']:.2f}"
-    marked = f"**{by_seeds}**, {by_images}" if seeds > one["images"] else f"{by_seeds}, **{by_images}**"
-    return f"{100 * one['mean']:.2f} ({marked})"
+    return both_intervals(100 * one["mean"], 100 * (one["high"] - one["low"]) / 2, 100 * one["images"])
 
 
 def verdicts_in_words(summary: Summary) -> str:

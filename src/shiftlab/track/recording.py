@@ -140,7 +140,7 @@ def log_comparison(
     store: Store, data: str, report: Path, pictures: Path, tags: Mapping[str, str] | None = None
 ) -> None:
     """Log the compare stage's report and pictures, as a run of their own."""
-    run = runs.compared(store, data, {"report.md5": files.md5(report), **(tags or {})})
+    run = runs.finished(store, "comparison", {"data": data, "report.md5": files.md5(report), **(tags or {})})
     run.log_path(report)
     run.log_path(pictures, "pictures")
 
@@ -152,7 +152,7 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
         summary: the content of metrics/study.json.
     """
     page = files.md5(folder / "index.html")
-    run = runs.studied(store, summary["data"], {"study.md5": page, **(tags or {})})
+    run = runs.finished(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
     run.log_path(folder)
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
     for variant in summary["variants"]:

@@ -185,16 +185,9 @@ def restore(store: Store, identity: Identity, params: Mapping[str, object], tags
     return run
 
 
-def compared(store: Store, data: str, tags: Mapping[str, str]) -> Run:
-    """A new run for a comparison of models."""
-    run = Run(store, _create_run(store, "comparison", {"data": data, **tags}) or "")
-    run.end("FINISHED")
-    return run
-
-
-def studied(store: Store, data: str, tags: Mapping[str, str]) -> Run:
-    """A new run for a study, the parent of its trainings."""
-    run = Run(store, _create_run(store, "study", {"data": data, **tags}) or "")
+def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
+    """A new run for what is no training: a comparison of models, a study."""
+    run = Run(store, _create_run(store, name, tags) or "")
     run.end("FINISHED")
     return run
 
@@ -203,9 +196,7 @@ def studied(store: Store, data: str, tags: Mapping[str, str]) -> Run:
 def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
     """A finished run below another, in three requests: one for each training of a study adds up."""
     client = parent.client
-    child = client.create_run(
-        parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id, "study.part": "training"}
-    )
+    child = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
     now = get_current_time_millis()
     client.log_batch(
         child.info.run_id,
