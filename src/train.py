@@ -33,7 +33,7 @@ def main() -> None:
     store = connect(wanted.data.name, wanted.tracking)
     data_path = dataset.path(wanted.data.name)
     data = dataset.load(data_path)
-    augmentation = settings.augmentation or wanted.augmentation
+    recipe, augmentation = settings.recipe or wanted.recipe, settings.augmentation or wanted.augmentation
     height, width = data.train.images.shape[-2:]
     try:
         params.refuse_augmentation(augmentation, data.frame, (height, width))
@@ -62,7 +62,7 @@ def main() -> None:
 
         begun = time.perf_counter()
         logged = 0
-        epochs = training.fit(model, data, wanted.recipe, settings, chosen, state, show, augmentation)
+        epochs = training.fit(model, data, recipe, settings, chosen, state, show, augmentation)
         for reached in chain([state] if state else [], epochs):
             checkpoint.save(reached)
             header = [field.name for field in fields(training.Epoch)]

@@ -42,7 +42,9 @@ PARAMETERS: dict[str, Any] = {
     "device": "cpu",
     "threads": 2,
     "model": "mlp",
-    "models": {"mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10, "components": {}, "augmentation": None}},
+    "models": {
+        "mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10, "components": {}, "recipe": None, "augmentation": None}
+    },
     "seeds": [0, 1],
     "evaluation": {
         "radius": 14,

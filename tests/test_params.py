@@ -142,7 +142,9 @@ def test_recipe_brings_each_chosen_models_own_settings(tmp_path: Path, model: st
     slow, fast = (compose(tmp_path, f"model={model}", f"recipe={recipe}") for recipe in ("notebook", "fast"))
     assert (slow.recipe, fast.recipe) == ("notebook", "fast")
     assert list(fast.models) == list(slow.models)
-    assert all(fast.models[name].epochs < slow.models[name].epochs for name in slow.models)
+    without_own = [name for name, settings in slow.models.items() if settings.recipe is None]
+    assert without_own
+    assert all(fast.models[name].epochs < slow.models[name].epochs for name in without_own)
     assert compose(tmp_path, "recipe=fast", "models.lenet.lr=0.5").models["lenet"].lr == 0.5
 
 
@@ -330,10 +332,10 @@ def test_augmentations_that_can_not_be_are_refused(augmentation: object, words: 
     assert words in refusal(write(tmp_path, changed("augmentation", augmentation)))
 
 
-def test_a_model_can_have_an_augmentation_of_its_own(tmp_path: Path) -> None:
-    own = {**PARAMETERS["models"]["mlp"], "augmentation": {"kind": "shifts", "pixels": 3}}
+def test_a_model_can_have_a_recipe_and_an_augmentation_of_its_own(tmp_path: Path) -> None:
+    own = {**PARAMETERS["models"]["mlp"], "recipe": "fast", "augmentation": {"kind": "shifts", "pixels": 3}}
     loaded = params.load(write(tmp_path, changed("models.mlp", own)))
-    recorded = params.recorded("fast", loaded.augmentation, "cpu", 2, loaded.models["mlp"])
+    recorded = params.recorded("notebook", loaded.augmentation, "cpu", 2, loaded.models["mlp"])
     assert recorded == {
         "recipe": "fast",
         "augmentation": "shifts up to 3 pixels",

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, components
@@ -138,7 +136,8 @@ class Training(_Strict):
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
     components: dict[str, Any] = {}  # of an architecture that has some to choose
-    augmentation: Augmentation | None = None  # its own, instead of that of all models
+    recipe: RecipeName | None = None  # its own, instead of that of all models
+    augmentation: Augmentation | None = None  # likewise
 
 
 class Evaluation(_Strict):
@@ -157,9 +156,9 @@ def recorded(
     recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, settings: Training
 ) -> dict[str, object]:
     """What a training is recorded with: every choice by its name."""
-    own = settings.model_dump(exclude={"components", "augmentation"}) | settings.components
+    own = settings.model_dump(exclude={"components", "recipe", "augmentation"}) | settings.components
     moved = str(settings.augmentation or augmentation)
-    return {"recipe": recipe, "augmentation": moved, "device": device, "threads": threads, **own}
+    return {"recipe": settings.recipe or recipe, "augmentation": moved, "device": device, "threads": threads, **own}
 
 
 class Variant(_Strict):
@@ -385,6 +384,9 @@ def load(path: Path = Path("params.yaml")) -> Params:
     Raises:
         UserError: no such file, not YAML, an unknown key, a wrong type, a value out of range.
     """
+    from ruamel.yaml import YAML  # of the pipeline alone: an audit has no params.yaml
+    from ruamel.yaml.error import YAMLError
+
     try:
         values = YAML(typ="safe").load(path)
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from shiftlab.models import architectures, components, cost
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.components import Downsampling, Head, NarrowResNet, Padding, Small
 from shiftlab.models.fusion import fused
-from tests.helpers import GREY, examples
+from tests.helpers import GREY, coloured, examples
 
 IMAGES = examples(6).images
 
@@ -114,6 +114,27 @@ def test_dilation_sees_as_far_as_downsampling() -> None:
 @pytest.mark.parametrize("head", ["average", "max"])
 def test_what_is_exact_in_theory_is_fully_consistent_untrained(downsampling: Downsampling, head: Head) -> None:
     assert consistent(downsampling=downsampling, padding="circular", head=head)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (20, 28), (26, 20), (15, 9)])  # which can be halved twice, or can't
+def test_the_invariant_network_is_exact_untrained_for_sides_of_any_size(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    shape = (3, *size)
+    model = fused(architectures.build("invariant", shape, 7).eval(), shape)
+    images = coloured(3, size=size).images
+    shifts = grid(min(size) - 1).tolist()[::7]
+    with torch.inference_mode():
+        unshifted = model(images)
+        logits = torch.stack([model(shift(images, dx, dy, "circular")) for dx, dy in shifts])
+    assert (logits - unshifted).abs().max() < 1e-4 * unshifted.abs().max()
+    assert consistency(logits.argmax(2).numpy().astype(np.uint8)).tolist() == [1.0] * 3
+
+
+def test_the_invariant_network_takes_no_more_products_than_resnet() -> None:
+    counts = {
+        name: cost.count(architectures.build(name, GREY, 10).eval(), IMAGES[0])[1] for name in ("invariant", "resnet")
+    }
+    assert counts["invariant"] <= counts["resnet"]
 
 
 @pytest.mark.parametrize("downsampling", ["stride", "average", "max", "larger max", "blurred max"])

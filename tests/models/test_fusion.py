@@ -22,7 +22,7 @@ def trained(name: str) -> Classifier:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet", "invariant"])
 def test_fused_network_answers_alike(name: str) -> None:
     model = trained(name)
     before = copy.deepcopy(model.state_dict())

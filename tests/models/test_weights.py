@@ -15,7 +15,7 @@ def trained(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     return architectures.build(name, (1, 28, 28), 10).state_dict()
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet", "invariant"])
 def test_loaded_model_answers_as_the_saved_one(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = architectures.build(name, (1, 28, 28), 10)

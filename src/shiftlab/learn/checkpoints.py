@@ -100,7 +100,7 @@ class StudyParts(Parts):
     """Of a variant's trainings, whose network is of `architecture`."""
 
     def __init__(self, architecture: str, settings: Mapping[str, object]) -> None:
-        code = ["learn/training", "learn/augmentation", "data/canvas", "study/trial", "models/components"]
+        code = ["learn/training", "learn/augmentation", "data/canvas", "study/trial"]
         super().__init__("study", settings, [*code, *MEASURING, *_model(architecture)])
 
 
@@ -109,7 +109,8 @@ def _folder() -> Path:
 
 
 def _model(name: str) -> list[str]:
-    return ["data/dataset", "models/classifier", "models/layers", "models/fusion", f"models/architectures/{name}"]
+    parts = ["assembly", "classifier", "components", "layers", "fusion", f"architectures/{name}"]
+    return ["data/dataset", *(f"models/{part}" for part in parts)]
 
 
 def _code(*modules: str) -> list[str]:

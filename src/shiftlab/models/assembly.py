@@ -1,0 +1,86 @@
+"""A convolutional network, put together from components."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import nn
+
+from shiftlab.errors import UserError
+from shiftlab.models.components import DOWNSAMPLED, Small
+from shiftlab.models.layers import BlurPool2d, ExtendedPad2d, PolyphasePool2d
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+}
+HEADS: dict[str, Callable[[], nn.Module]] = {
+    "flatten": nn.Identity,
+    "average": lambda: nn.AdaptiveAvgPool2d(1),
+    "max": lambda: nn.AdaptiveMaxPool2d(1),
+}
+
+
+def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """3x3 convolutions with batch normalisation, the first two downsampled, and one dense layer.
+
+    Args:
+        channels: of the first convolution, and of each of the others.
+        shape: of the images: channels, height, width.
+
+    Raises:
+        UserError: the images are too small for the components.
+    """
+    try:
+        height, width = components.last_map(*shape[1:])
+    except ValueError as error:
+        raise UserError(f"such a network can't be built: {error}") from None
+    first, others = channels
+    layers: list[nn.Module] = []
+    for layer, (inputs, outputs) in enumerate(pairwise([shape[0], first, *[others] * (components.layers - 1)])):
+        downsampled = layer < DOWNSAMPLED
+        dilation = components.dilation(layer)
+        circular = components.padding == "circular"
+        layers += [
+            *([ExtendedPad2d(dilation, dilation, "circular")] if circular else []),
+            nn.Conv2d(
+                inputs,
+                outputs,
+                kernel_size=3,
+                stride=2 if downsampled and components.downsampling == "stride" else 1,
+                padding=dilation if components.padding == "zero" else 0,
+                dilation=dilation,
+                bias=False,
+            ),
+            nn.BatchNorm2d(outputs),
+            ACTIVATIONS[components.activation](),
+        ]
+        if downsampled:
+            layers += _downsampling(components, outputs)
+    seen = height * width if components.head == "flatten" else 1
+    return nn.Sequential(*layers, HEADS[components.head](), nn.Flatten(), nn.Linear(others * seen, classes))
+
+
+def _downsampling(components: Small, channels: int) -> list[nn.Module]:
+    """What halves the maps, after the activation."""
+    circular = components.padding == "circular"
+    match components.downsampling:
+        case "none" | "stride":
+            return []
+        case "average":
+            return [nn.AvgPool2d(2)]
+        case "max":
+            return [nn.MaxPool2d(2)]
+        case "larger max":
+            return (
+                [ExtendedPad2d(1, 1, "circular"), nn.MaxPool2d(4, 2)] if circular else [nn.MaxPool2d(4, 2, padding=1)]
+            )
+        case "blurred max":
+            if circular:
+                return [ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2, 1), BlurPool2d(channels, "circular")]
+            return [nn.MaxPool2d(2, 1), BlurPool2d(channels)]
+        case "polyphase max":
+            # A pixel at the right and at the bottom, so that as many positions are left as there were.
+            padded = ExtendedPad2d(0, 1, "circular") if circular else nn.ConstantPad2d((0, 1, 0, 1), float("-inf"))
+            return [padded, nn.MaxPool2d(2, 1), PolyphasePool2d()]
