@@ -23,6 +23,7 @@ def main() -> None:
     from shiftlab import files
     from shiftlab.measure import predictions
     from shiftlab.show import study as show
+    from shiftlab.show import study_pictures
     from shiftlab.study import answers, summary
     from shiftlab.track import recording
     from shiftlab.track.store import connect
@@ -30,7 +31,7 @@ def main() -> None:
     paths = {name: answers.path(name) for name in study.variants}
     predictions.keep_only(paths.values(), answers.FOLDER)
     decided = summary.summarise(study, {name: answers.load(path) for name, path in paths.items()})
-    drawn = show.pictures(decided)
+    drawn = study_pictures.of_study(decided)
     for name, picture in drawn.items():
         files.write(FOLDER / f"{name}.png", picture)
     results = show.tables(decided)

@@ -13,24 +13,6 @@ def summary() -> dict[str, Any]:
     return trials.summarised()
 
 
-@pytest.fixture(scope="module")
-def pictures(summary: dict[str, Any]) -> dict[str, bytes]:
-    return study.pictures(summary)
-
-
-def test_pictures_are_there_and_the_same_again(summary: dict[str, Any], pictures: dict[str, bytes]) -> None:
-    assert set(pictures) == {"effects", "curves", "plane"}
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
-    assert study.pictures(summary) == pictures
-
-
-@pytest.mark.parametrize("names", [["max", "dense", "polyphase"], ["max"], ["wide"]])
-def test_pictures_of_few_variants(names: list[str]) -> None:
-    """Of which none, or one alone, or none on images as they are."""
-    variants = {name: trials.VARIANTS[name] for name in names}
-    assert set(study.pictures(trials.summarised(variants=variants, claims={}))) == {"effects", "curves", "plane"}
-
-
 def test_answer_follows_from_the_numbers(summary: dict[str, Any]) -> None:
     effects = {claim["claim"]: claim["contrasts"][0] for claim in summary["claims"]}
     by = 100 * effects["convolution"]["by"]
@@ -68,7 +50,8 @@ def test_tables_hold_every_contrast_and_variant(summary: dict[str, Any]) -> None
     assert re.search(r"\| \d+\.\d\d \((\*\*)?s ±\d+\.\d\d", dense)
 
 
-def test_page_needs_nothing_else_and_says_what_it_knows(summary: dict[str, Any], pictures: dict[str, bytes]) -> None:
+def test_page_needs_nothing_else_and_says_what_it_knows(summary: dict[str, Any]) -> None:
+    pictures = {name: name.encode() for name in ("effects", "curves", "plane")}
     page = study.page(summary, pictures)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert page.count("data:image/png;base64,") == 3

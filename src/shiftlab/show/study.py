@@ -1,15 +1,12 @@
-"""The study as people read it: its pictures, its tables in Markdown, its answer in words, and its page.
+"""The study as people read it: its tables in Markdown, its answer in words, and its page.
 
 Everything here takes the decide stage's summary, the content of metrics/study.json.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shiftlab.show import plots
 from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
-from shiftlab.show.plots import Effect, Line, Panel, Point
 
 # Colours of verdicts that people who see no red and green tell apart (Okabe and Ito 2008).
 COLOURS = {
@@ -18,8 +15,16 @@ COLOURS = {
     "no effect worth a point": "#0072b2",
     "undecided": "#7f7f7f",
 }
+# What two of the pictures show, for those who read them or hear them read.
+EFFECTS = (
+    "Every contrast of every claim on one axis. A contrast whose interval lies within the grey band has no effect "
+    "worth a point."
+)
+PLANE = (
+    "Every variant on images as they are, in the plane of accuracy unshifted and consistency under circular shifts. "
+    "The colour is the cost of a forward pass."
+)
 POINT = 1.0  # percentage points: the smallest effect of interest
-COLUMNS = 2  # of panels
 MAIN = ("random5", "zero")  # the figure and regime by which components are ranked
 SHOWN = [  # figure and regime, of the table of variants
     ("clean", "zero"),
@@ -33,12 +38,6 @@ Summary = Mapping[str, Any]
 Variant = Mapping[str, Any]
 
 
-def pictures(summary: Summary) -> dict[str, bytes]:
-    """All of them by name, as PNG."""
-    about = f"{summary['data']}, {len(summary['seeds'])} seeds"
-    return {"effects": _effects(summary, about), "curves": _curves(summary, about), "plane": _plane(summary, about)}
-
-
 def tables(summary: Summary) -> str:
     """The verdicts, and every variant's figures, as tables in Markdown with a sentence on each."""
     lines = [
@@ -48,7 +47,13 @@ def tables(summary: Summary) -> str:
     for claim in summary["claims"]:
         for place, one in enumerate(claim["contrasts"]):
             first = [claim["says"], claim["by"], f"**{claim['verdict']}**"] if place == 0 else ["", "", ""]
-            cells = [*first, contrast_in_words(one), _figure(one), effect_in_words(one), probability(one["corrected"])]
+            cells = [
+                *first,
+                contrast_in_words(one),
+                figure_in_words(one),
+                effect_in_words(one),
+                probability(one["corrected"]),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", verdicts_in_words(summary), ""]
     heads = [f"{figure}, {regime}" for figure, regime in SHOWN]
@@ -67,20 +72,22 @@ def page(summary: Summary, drawn: Mapping[str, bytes]) -> str:
     """The study's own page, as HTML that needs nothing else.
 
     Args:
-        drawn: what `pictures` gives.
+        drawn: what `study_pictures.of_study` gives.
     """
     return template("study.html").render(
         summary=summary,
         answer=answer(summary),
         colours=COLOURS,
         contrast_in_words=contrast_in_words,
-        figure_in_words=_figure,
+        figure_in_words=figure_in_words,
         effect_in_words=effect_in_words,
         in_words=in_words,
         label=label,
         shown=SHOWN,
         verdicts_in_words=verdicts_in_words(summary),
         variants_in_words=variants_in_words(summary),
+        effects_in_words=EFFECTS,
+        plane_in_words=PLANE,
         published=published(summary),
         pictures=inline(drawn),
     )
@@ -208,86 +215,9 @@ def variants_in_words(summary: Summary) -> str:
     )
 
 
-def _figure(one: Mapping[str, Any]) -> str:
+def figure_in_words(one: Mapping[str, Any]) -> str:
+    """What a contrast compares, and in which regime."""
     return f"{one['figure']}, {one['regime']}"
-
-
-def _effects(summary: Summary, about: str) -> bytes:
-    groups = {
-        f"{claim['claim']}: {claim['verdict']}": [_effect(one) for one in claim["contrasts"] if one["by"] is not None]
-        for claim in summary["claims"]
-    }
-    title = (
-        f"{about}: every contrast with its 95% t-interval, and in brackets the sign that is claimed (grey: ±1 point)"
-    )
-    return plots.forest(groups, COLOURS, POINT, title)
-
-
-def _effect(one: Mapping[str, Any]) -> Effect:
-    words = contrast_in_words(one)
-    named = words if one["exactly"] is not None else f"{words}: {_figure(one)} ({one['sign']})"
-    return Effect(named, 100 * one["by"], 100 * one["low"], 100 * one["high"], one["verdict"])
-
-
-def _curves(summary: Summary, about: str) -> bytes:
-    """Accuracy against distance, a panel for each setting, of the variants that differ in nothing else."""
-    chosen = _on_one_frame(summary)
-    names = dict.fromkeys(name for one in chosen for name in settings(one) if name != "canvas")
-    panels = []
-    for name in names:
-        groups = [group for group in _alike(chosen, name) if len(group) > 1]
-        most = max(map(len, groups), default=0)
-        shown = [one for group in groups if len(group) == most for one in group]
-        if shown:
-            lines = {label(one["variant"]): _by_distance(one) for one in shown}
-            panels.append(Panel(lines, "distance along an axis (pixels)", "accuracy", name))
-    if not panels:
-        every = {label(one["variant"]): _by_distance(one) for one in chosen}
-        panels = [Panel(every, "distance along an axis (pixels)", "accuracy", "all variants")]
-    rows = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
-    return plots.panels(rows, f"{about}: accuracy against distance, regime zero (band: 95% t-interval)", legends=True)
-
-
-def _on_one_frame(summary: Summary) -> list[Variant]:
-    """The variants that see images as they are; or if there are none, all of them."""
-    return [one for one in summary["variants"] if one["canvas"] is None] or list(summary["variants"])
-
-
-def _alike(variants: Sequence[Variant], name: str) -> list[list[Variant]]:
-    """Groups of variants that differ in the setting `name` alone."""
-
-    def others(one: Variant) -> str:
-        return str({key: value for key, value in settings(one).items() if key != name})
-
-    having = sorted((one for one in variants if name in settings(one)), key=others)
-    return [list(group) for _, group in groupby(having, key=others)]
-
-
-def _by_distance(variant: Variant) -> Line:
-    figures = variant["figures"]["canvas" if variant["canvas"] else "zero"]
-    steps = [step for step in range(variant["radius"] + 1) if f"distance {step}" in figures]
-    points = [figures[f"distance {step}"] for step in steps]
-    ends = [[one[end] if one[end] is not None else one["mean"] for one in points] for end in ("low", "high")]
-    return Line(steps, [one["mean"] for one in points], (ends[0], ends[1]))
-
-
-def _plane(summary: Summary, about: str) -> bytes:
-    points = [
-        Point(
-            label(one["variant"]),
-            x=_with_ends(one["figures"]["canvas" if one["canvas"] else "zero"]["clean"]),
-            y=_with_ends(one["figures"]["canvas" if one["canvas"] else "circular"]["consistency"]),
-            size=one["multiply_adds"],
-        )
-        for one in _on_one_frame(summary)
-    ]
-    words = ("accuracy unshifted, %", "consistency under circular shifts, %", "multiply-adds of an image")
-    return plots.scatter(points, *words, f"{about}: what invariance costs (lines: 95% t-intervals)")
-
-
-def _with_ends(one: Mapping[str, Any]) -> tuple[float, float, float]:
-    ends = [one[end] if one[end] is not None else one["mean"] for end in ("low", "high")]
-    return (100 * one["mean"], 100 * ends[0], 100 * ends[1])
 
 
 class Published(NamedTuple):
