@@ -97,7 +97,7 @@ def measure(quick: bool) -> None:
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
     measured = []
-    for line in chain(lines(dataset, size), neighbours(size), peaks):
+    for line in chain(lines(dataset, size), neighbours(size), peaks, of_audits(quick)):
         print(f"{line.what}: {line.cells()[3]}", flush=True)
         measured.append(line)
     text = report(measured, wanted.data.name, others, size)
@@ -271,7 +271,7 @@ def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, 
     theirs, spent, peak = in_turn(
         size,
         lambda: peer.probabilities(name, plain, few, some.tolist()),
-        lambda: inference.predict(model, more, wanted, ABOUT, Nowhere()),
+        lambda: inference.predict(model, more, wanted, ABOUT, inference.Nowhere()),
         large_product(),
         counts=[len(few) * len(some), inference.count(wanted, more.labels.numpy()), SIDE**3],
     )
@@ -433,17 +433,15 @@ def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object])
 def _prediction(name: str, dataset: Dataset, stop: Callable[[int], object]) -> None:
     wanted = params.load().evaluation
     model = fused(architectures.build(name, GREY, 10).eval(), GREY)
-    inference.predict(model, dataset.test, wanted, ABOUT, Nowhere(), stop)
+    inference.predict(model, dataset.test, wanted, ABOUT, inference.Nowhere(), stop)
 
 
-class Nowhere:
-    """Parts of a prediction that nobody goes on from."""
+def of_audits(quick: bool) -> Iterator[Line]:
+    """The lines of people's own models, as they are done."""
+    import audits  # here, since the processes that `memory` measures import this file
 
-    def load(self, name: str) -> None:
-        """Nothing has been done before."""
-
-    def save(self, name: str, arrays: inference.Arrays) -> None:
-        """Nothing is kept."""
+    for what, measured, values, goal in audits.lines(quick):
+        yield Line(what, "", measured, values, goal)
 
 
 def first(examples: Examples, count: int) -> Examples:

@@ -56,7 +56,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     plain.load_state_dict(model.network.state_dict())
     wanted = Evaluation(radius=radius, regimes=["zero"], images="all", shifts="all", phase=1, seed=0)
     found = torch.from_numpy(
-        inference.predict(fused(model, GREY), test, wanted, ABOUT, measure.Nowhere()).grid.predicted
+        inference.predict(fused(model, GREY), test, wanted, ABOUT, inference.Nowhere()).grid.predicted
     )
 
     expected = []

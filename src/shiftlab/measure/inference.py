@@ -1,6 +1,6 @@
 """Forward passes over shifted test sets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -32,6 +32,17 @@ class Parts(Protocol):
         """Keep a part."""
 
 
+class Nowhere:
+    """Parts that are not kept: what is computed is whole, or not there."""
+
+    def load(self, name: str) -> Arrays | None:  # noqa: ARG002
+        """Nothing has been done before."""
+        return None
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        """Nothing is kept."""
+
+
 def predict(
     model: nn.Module,
     test: Examples,
@@ -39,6 +50,7 @@ def predict(
     about: About,
     parts: Parts,
     on_progress: Callable[[int], object] = lambda _: None,
+    of_sets: Mapping[str, Shifts] | None = None,
 ) -> Predictions:
     """The answers of `model`, in evaluation mode, in one regime: on the named sets, along lines, on the grid.
 
@@ -47,6 +59,7 @@ def predict(
         about: what the answers are of; its regime is the one evaluated.
         parts: what is found here is not computed again.
         on_progress: called with the number of images done since the last call.
+        of_sets: each image's shift in each named set, where the images are part of a larger test set; none are drawn.
 
     Raises:
         UserError: the test set has fewer images than `params` asks for.
@@ -72,8 +85,7 @@ def predict(
 
     # What shifts all images alike has a name that tells by how much, and is computed once however often it is wanted.
     sets = {}
-    for name in NAMED_SETS:
-        shifts = named_set(name, len(test), params.seed)
+    for name, shifts in (of_sets or named_sets(len(test), params.seed)).items():
         alike = (shifts == shifts[0]).all()
         moved = partial(shift_each, test.images, shifts, regime, frame)
         answers = on_all(_by(*shifts[0].tolist()) if alike else name, moved)
@@ -128,6 +140,11 @@ def probabilities(model: nn.Module, images: Tensor) -> Tensor:
 def batch_size(device: torch.device) -> int:
     """How many images a forward pass there takes."""
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
+
+
+def named_sets(count: int, seed: int) -> dict[str, Shifts]:
+    """The shift of each of `count` images in every named set, `(count, 2)` each."""
+    return {name: named_set(name, count, seed) for name in NAMED_SETS}
 
 
 def line_shifts(radius: int) -> Shifts:

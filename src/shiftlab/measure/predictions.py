@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,28 @@ class Predictions:
         """
         rows = {tuple(shift): row for row, shift in enumerate(self.line_shifts.tolist())}
         return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The answers on several parts of a test set, in their order, as those on all of it. Every image is on the grid."""
+    first = parts[0]
+    sets = {
+        name: OnSet(**{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(one)})
+        for name, one in first.sets.items()
+    }
+    images = np.arange(sum(len(part.labels) for part in parts), dtype=np.int32)
+    along_images = ("predicted", "confidence", "euclidean", "cosine", "ink")
+    on_grid = {key: np.concatenate([vars(part.grid)[key] for part in parts], axis=1) for key in along_images}
+    return Predictions(
+        first.about,
+        np.concatenate([part.labels for part in parts]),
+        sets,
+        first.line_shifts,
+        np.concatenate([part.on_lines for part in parts], axis=1),
+        first.fractions,
+        np.concatenate([part.on_fractions for part in parts], axis=1),
+        OnGrid(images, first.grid.shifts, **on_grid),
+    )
 
 
 def path(model: str, seed: int, regime: RegimeName) -> Path:

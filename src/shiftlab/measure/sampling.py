@@ -93,7 +93,8 @@ def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Estimate:
     weights = design.weights
     resampled = weights[:, np.newaxis] + design.resampled()
     value = weights @ rows.mean(axis=1) / weights.sum()
-    over_both = ((resampled.T @ rows) * drawn(images).T).sum(axis=1) / (images * resampled.sum(axis=0))
+    # Images first: what is in memory then does not grow with their number.
+    over_both = (resampled * (rows @ drawn(images))).sum(axis=0) / (images * resampled.sum(axis=0))
     return only(_one(value, over_both), images)
 
 
@@ -106,13 +107,14 @@ def share_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> t
     Returns:
         The mean over images, and the same in each resample of a bootstrap over shifts and images, `(RESAMPLES,)`.
     """
-    found = [design.pairs(indicator.astype(np.float64)) for indicator in indicators]
-    pairs = np.sum([total for total, _ in found], axis=0)
-    growth = np.sum([growing for _, growing in found], axis=0)
+    pairs, growth = np.zeros(()), np.zeros(())
+    for indicator in indicators:
+        of_one, growing = design.pairs(indicator.astype(np.float64))
+        pairs, growth = pairs + of_one, growth + growing
     images = len(pairs)
     change = design.resampled()
     (whole,), whole_growth = design.pairs(np.ones((len(change), 1)))
-    resampled = ((pairs[:, np.newaxis] + growth.T @ change) * drawn(images)).sum(axis=0)
+    resampled = pairs @ drawn(images) + ((growth @ drawn(images)) * change).sum(axis=0)
     return float(pairs.mean() / whole), resampled / (images * (whole + whole_growth[:, 0] @ change))
 
 
@@ -132,7 +134,6 @@ def agreement_by_chance(
         The value, and the same in each resample of a bootstrap over images (and shifts, of a sample), `(RESAMPLES,)`.
     """
     images = len(labels)
-    times = np.concatenate([np.ones((images, 1)), drawn(images)], axis=1)
     change = np.zeros((len(predicted), RESAMPLES + 1))
     if not design.complete:
         change[:, 1:] = design.resampled()
@@ -141,9 +142,10 @@ def agreement_by_chance(
     chance = np.zeros(RESAMPLES + 1)
     for label in np.unique(labels):
         members = labels == label
-        of_class = times[members].sum(axis=0)
+        times = np.concatenate([np.ones((members.sum(), 1)), drawn(images)[members]], axis=1)
+        of_class = times.sum(axis=0)
         # Small whole numbers: single precision is exact, and twice as fast.
-        called, counted = predicted[:, members], times[members].astype(np.float32)
+        called, counted = predicted[:, members], times.astype(np.float32)
         for answer in np.unique(called):
             shares = (called == answer).astype(np.float32) @ counted / np.maximum(of_class, 1)
             pairs, growth = design.pairs(shares)

@@ -37,7 +37,7 @@ def of_models(models: Mapping[str, Figures], who: str = "") -> dict[str, bytes]:
     return {
         "accuracy": _curves(models, f"{of_all}: accuracy against shift (band: 95% Wilson interval)"),
         "maps": plots.maps(
-            _values(shares),
+            _side_by_side(_values(shares)),
             f"{of_grid}: accuracy, and agreement with the unshifted image (a cell's 95% Wilson interval reaches "
             f"{100 * _reach(shares):.1f} points either way at most)",
         ),
@@ -54,6 +54,18 @@ def of_models(models: Mapping[str, Figures], who: str = "") -> dict[str, bytes]:
             f"{of_grid}: accuracy in % by stride phase, with 95% intervals",
         ),
         "fractions": _fractions(models, f"{of_all}: by parts of a pixel (band: 95% Wilson interval)"),
+    }
+
+
+def of_unlabelled(models: Mapping[str, Figures]) -> dict[str, bytes]:
+    """The pictures that need no labels, of one model or of several side by side in one regime."""
+    some = next(iter(models.values()))
+    extent = f"{some.about.data}, regime {regime_name(some.about)}, {some.grid_images:,} images, radius {some.radius}"
+    agreement = {"agreement": _maps(models, "agreement")}
+    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
+    return {
+        "maps": plots.maps(_values(agreement), f"{extent}: agreement with the unshifted image"),
+        "sensitivity": plots.maps(_values(distances), f"{extent}: how far probabilities move", limits=None),
     }
 
 
@@ -114,6 +126,14 @@ def _maps(models: Mapping[str, Figures], name: str) -> Maps:
 
 def _values(rows: Mapping[str, Maps]) -> dict[str, dict[str, Floats]]:
     return {name: {label: one.value for label, one in of_models.items()} for name, of_models in rows.items()}
+
+
+def _side_by_side(rows: dict[str, dict[str, Floats]]) -> dict[str, dict[str, Floats]]:
+    """The figures of a single model in one row, not one below the other."""
+    (labels, *_) = rows.values()
+    if len(labels) > 1:
+        return rows
+    return {label: {name: of_models[label] for name, of_models in rows.items()} for label in labels}
 
 
 def _reach(rows: Mapping[str, Maps]) -> float:
@@ -206,8 +226,17 @@ def last_cell(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
     return plots.one_image(shown, called, title)
 
 
-def gallery(figures: Figures, label: str, images: Tensor) -> bytes:
-    """The test images, uint8 `(N, C, H, W)`, that are right at the fewest and at the most shifts, as PNG."""
+def in_gallery(figures: Figures) -> list[Fragility]:
+    """The images that `gallery` shows."""
+    return [*figures.fragility[:SHOWN], *figures.fragility[: -SHOWN - 1 : -1]]
+
+
+def gallery(figures: Figures, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
+    """The test images that are right at the fewest and at the most shifts, as PNG.
+
+    Args:
+        images: uint8 `(C, H, W)` by number, those of `in_gallery` at least.
+    """
     about = figures.about
     names = about.classes
 

@@ -32,7 +32,7 @@ def write_report(found: Figures, model: str, seed: int, folder: Path) -> None:
     title = f"{model}, seed {seed}"
     for name, picture in pictures.of_models({model: found}, title).items():
         files.write(folder / f"{name}.png", picture)
-    _write_tables(found, folder)
+    write_tables(found, folder)
     extent = {name: getattr(found, name) for name in ("images", "grid_images", "radius", "shifts")}
     files.write(folder / "about.json", json.dumps(asdict(found.about) | extent, indent=2) + "\n")
     for name, matrix in found.confusions.items():
@@ -59,7 +59,9 @@ def write_curves(models: Mapping[str, Figures], name: str, folder: Path) -> None
         files.write(folder / f"{name}-{direction}.csv", files.table(["model", "shift", *ACCURACY], rows))
 
 
-def _write_tables(found: Figures, folder: Path) -> None:
+def write_tables(found: Figures, folder: Path) -> None:
+    """The figures as CSV."""
+
     def write(name: str, header: list[str], rows: Iterable[Sequence[object]]) -> None:
         files.write(folder / f"{name}.csv", files.table(header, rows))
 
