@@ -20,7 +20,7 @@ def pick(name: DeviceName) -> torch.device:
     if found is None or name not in ("auto", found.type):
         raise UserError(
             f"device is {name!r}, but PyTorch finds {f'only {found.type}' if found else 'no accelerator'} on this "
-            "machine: choose `-S device=auto` or `-S device=cpu`"
+            "machine: choose auto or cpu"
         )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
     torch.use_deterministic_algorithms(True, warn_only=True)  # a user's model may need one that isn't

@@ -11,6 +11,21 @@ class UserError(Exception):
 
 
 @contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what an extra of this package brings.
+
+    Raises:
+        UserError: it is not installed; the sentence says how it is.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"{error.name or name} is not installed, which this needs: `pip install 'shiftlab[{name}]'`"
+        ) from None
+
+
+@contextmanager
 def one_sentence() -> Iterator[None]:
     """End the process with one sentence on stderr where the block raises what a user can act on.
 

@@ -28,7 +28,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def progress(total: int, description: str, done: int = 0) -> "tqdm[Any]":
+def progress(total: int, description: str, done: int = 0, hidden: bool = False) -> "tqdm[Any]":
     """A bar that counts images and estimates the time left; in a log it is a line every ten seconds.
 
     Args:
@@ -42,5 +42,6 @@ def progress(total: int, description: str, done: int = 0) -> "tqdm[Any]":
         initial=done,
         unit="img",
         unit_scale=True,
+        disable=hidden,
         mininterval=0.1 if sys.stderr.isatty() else 10,
     )

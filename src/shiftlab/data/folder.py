@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from shiftlab.params import Data
 FORMATS = ("PNG", "JPEG")
 GREY, COLOURED = ("1", "L"), ("RGB", "P")  # Pillow's modes of 8 bits a channel or less
 MOST_CLASSES = 1000
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 Pixels = NDArray[np.uint8]
 
@@ -31,31 +32,40 @@ def folder(wanted: Data) -> tuple[Examples, Examples, tuple[str, ...]]:
         UserError: a file that is no such image, or one that can be read in more than one way; a class without images;
             images of different sizes. The sentence names the file.
     """
-    root = Path(wanted.path)
-    classes = sorted(path for path in _visible(root) if path.is_dir())
-    if not 2 <= len(classes) <= MOST_CLASSES:
-        raise UserError(
-            f"data.path is {root}, which has {len(classes)} subfolders: there must be one for each class, 2 to "
-            f"{MOST_CLASSES:,} of them"
-        )
-    if stray := [path for path in _visible(root) if not path.is_dir()]:
-        raise UserError(f"{stray[0]} belongs to no class: put it into a subfolder, or take it away")
-    paths = [(path, label) for label, name in enumerate(classes) for path in _images_of(name)]
-    images = [
-        read(path, wanted.resize, wanted.crop) for path, _ in tqdm(paths, desc=str(root), unit="img", leave=False)
-    ]
-    _refuse_mixed([path for path, _ in paths], images)
+    paths, labels, classes = listing(Path(wanted.path))
+    images = [read(path, wanted.resize, wanted.crop) for path in tqdm(paths, desc=wanted.path, unit="img", leave=False)]
+    _refuse_mixed(paths, images)
     channels = wanted.channels or max(image.shape[2] for image in images)
-    stacked = np.stack([_with_channels(image, channels) for image in images])
-    everything = Examples(
-        torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in paths])
-    )
+    stacked = np.stack([with_channels(image, channels) for image in images])
+    everything = Examples(torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
     assert wanted.test is not None  # params.py has seen to that
     rest, test = split(everything, wanted.test, wanted.split_seed, "data.test")
-    return rest, test, tuple(path.name for path in classes)
+    return rest, test, classes
 
 
-def read(path: Path, resize: int | None = None, crop: tuple[int, int] | None = None) -> Pixels:
+def listing(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """The files of a folder with a subfolder for each class, their labels, and the classes' names.
+
+    Raises:
+        UserError: a class without files; a file that belongs to no class; too few classes, or too many.
+    """
+    classes = sorted(path for path in visible(root) if path.is_dir())
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise UserError(
+            f"{root} has {len(classes)} subfolders: there must be one for each class, 2 to {MOST_CLASSES:,} of them"
+        )
+    if stray := [path for path in visible(root) if not path.is_dir()]:
+        raise UserError(f"{stray[0]} belongs to no class: put it into a subfolder, or take it away")
+    paths = [(path, label) for label, name in enumerate(classes) for path in _images_of(name)]
+    return [path for path, _ in paths], [label for _, label in paths], tuple(path.name for path in classes)
+
+
+def read(
+    path: Path,
+    resize: int | None = None,
+    crop: tuple[int, int] | None = None,
+    interpolation: Interpolation = "bilinear",
+) -> Pixels:
     """The image in a file, `(H, W, 1)` where it is grey, `(H, W, 3)` in red, green and blue where it is not.
 
     Args:
@@ -66,18 +76,34 @@ def read(path: Path, resize: int | None = None, crop: tuple[int, int] | None = N
         UserError: as `decode`; it is smaller than `crop`.
     """
     with path.open("rb") as file:
-        picture = decode(file, str(path))
+        return _cut(decode(file, str(path)), resize, crop, interpolation, str(path))
+
+
+def cut(
+    pixels: Pixels, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation, name: str
+) -> Pixels:
+    """The same of an image that is in memory, `(H, W, 1)` or `(H, W, 3)`, which a message calls `name`."""
+    if resize is None and crop == pixels.shape[:2]:
+        return pixels
+    return _cut(
+        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), resize, crop, interpolation, name
+    )
+
+
+def _cut(
+    picture: Image.Image, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation, name: str
+) -> Pixels:
     if resize:
         scale = resize / min(picture.size)
         width, height = (max(resize, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        picture = picture.resize((width, height), Image.Resampling[interpolation.upper()])
     if crop:
         height, width = crop
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         if min(left, top) < 0:
             raise UserError(
-                f"{path} has {picture.width}x{picture.height} pixels, from which data.crop can't cut {width}x{height}: "
-                "choose a smaller crop, or a larger data.resize"
+                f"{name} has {picture.width}x{picture.height} pixels, too few to cut {width}x{height} from: choose a "
+                "smaller crop, or a larger resize"
             )
         picture = picture.crop((left, top, left + width, top + height))
     return as_pixels(picture)
@@ -132,7 +158,8 @@ def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
     raise UserError(f"{name} has the colours {picture.mode}, not red, green and blue: save it as RGB")
 
 
-def _with_channels(image: Pixels, channels: int) -> Pixels:
+def with_channels(image: Pixels, channels: int) -> Pixels:
+    """The image `(H, W, C)` made grey, or grey made of three channels, where it is not what is wanted."""
     if image.shape[2] == channels:
         return image
     if channels == 3:
@@ -141,7 +168,7 @@ def _with_channels(image: Pixels, channels: int) -> Pixels:
 
 
 def _images_of(folder: Path) -> list[Path]:
-    found = list(_visible(folder))
+    found = list(visible(folder))
     if not found:
         raise UserError(f"{folder} is empty: put the class's images into it, or take it away")
     if inner := [path for path in found if path.is_dir()]:
@@ -149,14 +176,12 @@ def _images_of(folder: Path) -> list[Path]:
     return found
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
     """What a folder holds, by name; what systems leave there unseen (.DS_Store, Thumbs.db) aside."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
     except NotADirectoryError:
-        raise UserError(
-            f"data.path is {folder}, which is a file: name the folder that holds one for each class"
-        ) from None
+        raise UserError(f"{folder} is a file: name the folder that holds one for each class") from None
 
 
 def _refuse_mixed(paths: Sequence[Path], images: Sequence[Pixels]) -> None:
