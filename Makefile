@@ -33,7 +33,7 @@ study: setup  ## train variants of one network, hours long, and decide where inv
 test: setup  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-slow: setup  ## run the tests that take minutes each
+test-slow: setup  ## run the tests that take long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 show: setup  ## compare DVC's experiments: what was varied, and what came of it
@@ -66,7 +66,7 @@ lint: setup  ## check style and types
 	$(BIN)/mypy
 
 lock: setup  ## resolve the requirements anew into requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
 
 readme: setup  ## write the tables of results and speed into README.md
 	@$(BIN)/python scripts/readme.py

@@ -1,7 +1,15 @@
 """Measure how much translation invariance a neural network has, and where it comes from."""
 
+import importlib
 import importlib.util
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shiftlab.auditing.audit import Audit as Audit
+    from shiftlab.auditing.audit import audit as audit
+    from shiftlab.auditing.comparison import compare as compare
+    from shiftlab.auditing.metric import ShiftConsistency as ShiftConsistency
 
 # DVC starts a stage with whatever `python` stands first on the PATH. The wrong one would end in an import
 # error deep inside some module; the right one is a sentence away.
@@ -10,3 +18,21 @@ if importlib.util.find_spec("torch") is None:
         f"error: {sys.executable} has no PyTorch: run `make setup` in the repository, "
         "or activate the environment that requirements.lock was installed into"
     )
+
+# What a user of the package imports, and where it lies: PyTorch is imported with the first of them.
+PUBLIC = {
+    "Audit": "shiftlab.auditing.audit",
+    "ShiftConsistency": "shiftlab.auditing.metric",
+    "audit": "shiftlab.auditing.audit",
+    "compare": "shiftlab.auditing.comparison",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'shiftlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})

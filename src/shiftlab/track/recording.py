@@ -174,6 +174,26 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
             runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
 
 
+def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
+    """Log an audit as a run of its own, with its report.
+
+    Args:
+        summary: the content of its figures.json.
+    """
+    model, data = summary["model"], summary["data"]
+    tags = {"audit": model["name"], "audit.kind": model["kind"], "data": data["name"], "data.sha256": data["digest"]}
+    run = runs.finished(store, f"audit of {model['name']}", {**tags, "model.sha256": model["digest"]})
+    values = {
+        f"{regime}/{name}": one["value"]
+        for regime, figures in summary["figures"].items()
+        for name, one in figures.items()
+        if one["value"] is not None
+    }
+    run.log_metrics(values)
+    for name in ("report.html", "figures.json"):
+        run.log_path(folder / name)
+
+
 def describe(run: Run) -> None:
     """Write the model's card, from what its run holds by now."""
     if found := run.found():

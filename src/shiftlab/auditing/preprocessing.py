@@ -1,0 +1,158 @@
+"""How raw pixels become a model's inputs: asked for or carried by the model, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from shiftlab.data.folder import Interpolation
+from shiftlab.errors import UserError
+
+Channels = Literal["grey", "rgb", "bgr"]
+Layout = Literal["nchw", "nhwc", "nhw"]
+
+COUNT = {"grey": 1, "rgb": 3, "bgr": 3}
+# What has to be said of a model that does not carry it, and how.
+OPTIONS = {
+    "frame": "--crop 224 (or HEIGHTxWIDTH)",
+    "channels": "--channels grey, rgb or bgr",
+    "mean": "--mean 0.485,0.456,0.406, or --mean 0 --std 1 where it normalises by itself",
+    "std": "--std 0.229,0.224,0.225",
+}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What is known of a preprocessing; None where it is not."""
+
+    resize: int | None = None  # pixels of the shorter side that images are resized to; unknown: as they are
+    frame: tuple[int, int] | None = None  # height and width of what the model sees
+    interpolation: Interpolation | None = None  # of the resizing
+    channels: Channels | None = None
+    layout: Layout | None = None
+    white: float | None = None  # what a pixel of 255 becomes before mean and std: 1 or 255
+    mean: tuple[float, ...] | None = None  # in the same unit, for each channel or for all
+    std: tuple[float, ...] | None = None
+    source: str = ""  # who says so, for people
+
+    def over(self, other: Carried) -> Carried:
+        """What this one knows, and of the rest what `other` knows."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {name: value for name, value in own.items() if value is not None and name != "source"}
+        return replace(other, **known)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From raw images to a model's inputs, in the order of the fields: all of it is recorded."""
+
+    resize: int | None
+    interpolation: Interpolation
+    frame: tuple[int, int]
+    channels: Channels
+    white: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    layout: Layout
+
+    @classmethod
+    def of(cls, known: Carried, image: tuple[int, int, int] | None) -> Preprocessing:
+        """What is known, completed by what follows from it.
+
+        Args:
+            image: channels, height and width of the images before resizing; None where they differ.
+
+        Raises:
+            UserError: something is not known that can't be asked of the pixels; or it contradicts itself.
+        """
+        channels = known.channels
+        if channels is None and known.layout == "nhw":
+            channels = "grey"
+        frame = known.frame
+        if frame is None and known.resize is None and image is not None:
+            frame = image[1:]
+        needed = {"frame": frame, "channels": channels, "mean": known.mean, "std": known.std}
+        if missing := [OPTIONS[name] for name, value in needed.items() if value is None]:
+            raise UserError(f"nothing says how pixels become this model's inputs: give {'; '.join(missing)}")
+        assert frame is not None and channels is not None and known.mean is not None and known.std is not None  # noqa: PT018
+        for name, values in (("mean", known.mean), ("std", known.std)):
+            if len(values) not in (1, COUNT[channels]):
+                raise UserError(
+                    f"{name} has {len(values)} values for {COUNT[channels]} channels ({channels}): give one, or one "
+                    "for each"
+                )
+        if not all(value > 0 for value in known.std):
+            raise UserError(f"std is {', '.join(map(str, known.std))}, and has to be above 0")
+        return cls(
+            known.resize,
+            known.interpolation or "bilinear",
+            frame,
+            channels,
+            known.white or 1,
+            known.mean,
+            known.std,
+            known.layout or "nchw",
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what a model sees of an image: channels, height, width."""
+        return (COUNT[self.channels], *self.frame)
+
+    @property
+    def raw(self) -> bool:
+        """Are the inputs pixels as they are, 0 to 255?"""
+        return self.white == 255 and not any(self.mean) and set(self.std) == {1.0}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """A model's inputs, float32 in its layout, of raw images of `shape`, `(N, C, H, W)` in 0..255, red first."""
+        pixels = images.to(torch.float32)
+        if self.channels == "bgr":
+            pixels = pixels.flip(1)
+        if self.white != 255:
+            pixels = pixels / 255 * self.white if self.white != 1 else pixels / 255
+        if any(self.mean) or set(self.std) != {1.0}:
+            mean, std = (
+                torch.tensor(values, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+                for values in (self.mean, self.std)
+            )
+            pixels = (pixels - mean) / std
+        if self.layout == "nhwc":
+            return pixels.permute(0, 2, 3, 1).contiguous()
+        return pixels.squeeze(1) if self.layout == "nhw" else pixels.contiguous()
+
+    def __str__(self) -> str:
+        height, width = self.frame
+        steps = [
+            f"resized to {self.resize} pixels along the shorter side ({self.interpolation})" if self.resize else "",
+            f"the middle {width}x{height}",
+            {"grey": "grey", "rgb": "red, green, blue", "bgr": "blue, green, red"}[self.channels],
+            f"0..255 as 0..{self.white:g}",
+            f"less {_listed(self.mean)}, over {_listed(self.std)}" if any(self.mean) or set(self.std) != {1.0} else "",
+            f"as {self.layout.upper()}",
+        ]
+        return ", ".join(filter(None, steps))
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+def carried(values: Mapping[str, Any], source: str) -> Carried:
+    """What a file or a library says of a model, as they write it.
+
+    Raises:
+        UserError: it says what nobody knows.
+    """
+    known: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    for name in ("frame", "mean", "std"):
+        if name in known:
+            known[name] = tuple(known[name])
+    for name, choices in (("channels", Channels), ("layout", Layout), ("interpolation", Interpolation)):
+        if name in known and known[name] not in get_args(choices):
+            raise UserError(f"{name} is {known[name]!r}: choose of {', '.join(get_args(choices))}")
+    return Carried(**known, source=source)

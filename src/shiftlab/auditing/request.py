@@ -1,0 +1,130 @@
+"""An audit as somebody asks for it: names in, everything read, the report written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from shiftlab import device, processor, stage
+from shiftlab.auditing import adapters, asking, images, presets
+from shiftlab.auditing import audit as auditing
+from shiftlab.auditing.audit import Audit
+from shiftlab.auditing.checks import Check
+from shiftlab.auditing.preprocessing import Carried, Preprocessing
+from shiftlab.errors import UserError, extra
+from shiftlab.params import DeviceName, RegimeName
+
+REGIMES: Sequence[RegimeName] = ("zero", "circular")  # unless others are asked for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `shiftlab audit` was told; docs/audit.md says what each is."""
+
+    model: str
+    data: str
+    out: Path
+    given: Carried  # of how pixels become inputs
+    regimes: Sequence[str] = ()
+    protocol: str | None = None
+    radius: int = 8
+    shifts: int | str = 64
+    count: int | str = 1000
+    seed: int = 0
+    weights: Path | None = None
+    classes: Path | None = None
+    root: Path = Path("data")
+    device: str = "auto"
+    threads: int | None = None
+    fail_under: Sequence[str] = ()
+    any_accuracy: bool = False
+    trust_pickle: bool = False
+
+
+def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
+    """Read the model and the images, audit, write the report; log a run where MLflow is configured.
+
+    Args:
+        tell: takes sentences for people as they come up; without it there is no progress bar either.
+
+    Raises:
+        UserError: something that was asked for is not there, or can't be.
+    """
+    published = presets.of(request.protocol) if request.protocol else None
+    regimes = request.regimes or ([published.regime] if published else REGIMES)
+    asked = auditing.protocol(
+        cast("Sequence[RegimeName]", regimes), request.radius, request.shifts, request.count, request.seed
+    )
+    if request.threads:
+        processor.use(request.threads)
+    chosen = device.pick(cast("DeviceName", request.device))
+    every = images.of(request.data, request.root)
+    some = every.chosen(request.count, request.seed)
+    size = some.size()
+    names = lines(request.classes, "the name of an output") if request.classes else None
+    outputs = len(names or every.classes or ()) or None
+    given = adapters.Given(request.weights, request.trust_pickle, chosen, outputs, size, request.given.frame)
+    model = adapters.load(request.model, given)
+    if names:
+        model = replace(model, classes=tuple(names))
+    preprocessing = Preprocessing.of(request.given.over(model.carried), size)
+    say = tell or (lambda _: None)
+    say(f"{model.name} ({model.kind}) sees: {preprocessing}")
+
+    total = (len(asked.regimes) * asking.passes(asked, 1) + (published.passes if published else 0)) * len(some)
+    kept = request.out / auditing.KEPT
+    with stage.progress(total, model.name, hidden=tell is None) as bar:
+
+        def on_checked(check: Check | None, notes: Sequence[str]) -> None:
+            bar.clear()
+            for words in (*notes, *([check.in_words(), *check.hints()] if check else [])):
+                say(words)
+
+        found = auditing.run(
+            model,
+            some,
+            preprocessing,
+            asked,
+            chosen,
+            kept=kept,
+            fail_under=request.fail_under,
+            any_accuracy=request.any_accuracy,
+            preset=request.protocol,
+            on_checked=on_checked,
+            on_progress=bar.update,
+        )
+    found.save(request.out)
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        _log(found, request.out)
+    shutil.rmtree(kept, ignore_errors=True)
+    return found
+
+
+def lines(path: Path, what: str) -> list[str]:
+    """The lines of a user's text file, without comments, which `#` begins, and empty ones.
+
+    Args:
+        what: stands on each, for a message.
+
+    Raises:
+        UserError: no such file, not text, or nothing in it; a line that is there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        raise UserError(f"{path} can't be read: it has to be a text file with {what} on each line") from None
+    found = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
+    if not found or len(set(found)) < len(found):
+        raise UserError(f"{path} is empty, or has a line twice: it has to have {what} on each line")
+    return found
+
+
+def _log(found: Audit, folder: Path) -> None:
+    with extra("mlflow"):
+        from shiftlab.track import recording
+        from shiftlab.track.store import connect
+    recording.log_audit(connect(found.data), found.summary(), folder)

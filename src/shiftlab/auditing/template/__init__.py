@@ -1,0 +1,33 @@
+"""The project that `shiftlab init` writes."""
+
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+
+from shiftlab import files
+from shiftlab.errors import UserError
+
+# What lies here, and where it goes.
+FILES = {
+    "model.py.txt": "model.py",
+    "thresholds.txt": "thresholds.txt",
+    "README.md": "README.md",
+    "audit.yml": ".github/workflows/audit.yml",
+}
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the project into a folder that is missing or empty; returns its files.
+
+    Raises:
+        UserError: there is something in the folder.
+        OSError: as `files.write`.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and not empty: name another folder")
+    written = []
+    for name, place in FILES.items():
+        text = (resources.files(__name__) / name).read_text(encoding="utf-8")
+        files.write(folder / place, text.replace("VERSION", version("shiftlab")))
+        written.append(folder / place)
+    return written

@@ -1,0 +1,210 @@
+"""An audit as people read it: a table for a terminal, an answer in words, and its page.
+
+Everything here takes the audit's summary, the content of figures.json.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shiftlab.show.pages import enumerated, inline, probability, template
+
+WORDS = {
+    "clean": "accuracy, unshifted",
+    "right5": "accuracy, 5 px right",
+    "right4": "accuracy, 4 px right",
+    "translate3": "accuracy, 3 px along both axes",
+    "random5": "accuracy, up to 5 px",
+    "grid": "accuracy over all shifts",
+    "consistency": "consistency",
+    "chance_consistency": "consistency by chance",
+    "corrected_consistency": "corrected consistency",
+    "fidelity": "fidelity",
+    "agreement": "agreement with unshifted",
+    "worst_case": "right at every shift measured within 3 px",
+    "euclidean": "sensitivity (L2)",
+    "cosine": "sensitivity (cosine)",
+}
+DISTANCES = ("euclidean", "cosine")
+CAPTIONS = {
+    "accuracy": "Accuracy against the shift along x, along y and along the diagonal; below, the share of ink (raw "
+    "intensity) still in the frame.",
+    "maps": "At every shift that was measured: accuracy, and agreement with the answer for the unshifted image, of all "
+    "images and of those right unshifted. One colour scale, 0 to 1.",
+    "sensitivity": "How far the class probabilities lie from those of the unshifted image, mean over images.",
+    "radius": "Mean accuracy at each Chebyshev radius, the share of images right at every shift within it, mean "
+    "confidence, and expected calibration error.",
+    "classes": "Accuracy of each class at each radius; of many, the worst.",
+    "phase": "Accuracy in % by the shift's remainder after division by the period: stripes are aliasing.",
+    "fractions": "Accuracy under shifts by parts of a pixel to the right (bilinear).",
+    "confusion": "Confusion matrices: rows actual classes, columns predicted ones.",
+    "gallery": "Images right at the fewest and at the most shifts; each at the nearest shift at which it is wrong.",
+}
+
+Summary = Mapping[str, Any]
+
+
+class Picture(bytes):
+    """A PNG, which a notebook shows."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+
+def table(summary: Summary) -> str:
+    """All figures, a line each and a column for each regime, aligned, with 95% intervals; then the thresholds."""
+    regimes = list(summary["figures"])
+    names = list(summary["figures"][regimes[0]])
+    lines = [["", *regimes]]
+    lines += [
+        [WORDS[name], *(in_words(name, summary["figures"][regime][name]) for regime in regimes)] for name in names
+    ]
+    if summary["published"]:
+        lines += [["", *[""] * len(regimes)], [str(summary["protocol"]["published"]), *[""] * len(regimes)]]
+        lines += [
+            [name, published_in_words(name, one), *[""] * (len(regimes) - 1)]
+            for name, one in summary["published"].items()
+        ]
+    return "\n".join([aligned(lines), "", extent(summary), *map(threshold_in_words, summary["thresholds"])])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(padded)
+
+
+def in_words(name: str, one: Mapping[str, float | None]) -> str:
+    """A figure with its interval: shares in %, distances as they are."""
+    if one["value"] is None:
+        return "undefined"
+    scale, digits = (1, 3) if name in DISTANCES else (100, 1)
+    value, low, high = (scale * (one[key] or 0.0) for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def published_in_words(name: str, one: Mapping[str, float | None]) -> str:
+    """A published protocol's figure: shares in %, distances as they are."""
+    return in_words(DISTANCES[0] if name.startswith("sensitivity") else name, one)
+
+
+def extent(summary: Summary) -> str:
+    """What was measured, in one sentence."""
+    protocol, data = summary["protocol"], summary["data"]
+    shifts = (
+        f"all {protocol['shifts']:,}"
+        if protocol["shifts"] == protocol["of_shifts"]
+        else (f"{protocol['shifts']:,} of {protocol['of_shifts']:,}, drawn,")
+    )
+    images = f"{data['images']:,}" if data["images"] == data["of"] else f"{data['images']:,} of {data['of']:,}, drawn,"
+    return (
+        f"In % but for distances, with 95% intervals: {images} images of {data['name']}, {shifts} shifts of up to "
+        f"{protocol['radius']} pixels along each axis."
+    )
+
+
+def threshold_in_words(one: Mapping[str, Any]) -> str:
+    """What came of a threshold."""
+    verdict = "held" if one["held"] else "FAILED"
+    value, least = 100 * one["value"], 100 * one["least"]
+    return f"{verdict}: {one['regime']}.{one['figure']} is {value:.2f}%, at least {least:g}% asked"
+
+
+def answer(summary: Summary) -> list[str]:
+    """What the numbers say, in sentences."""
+    name = summary["model"]["name"]
+    sentences = []
+    for regime, figures in summary["figures"].items():
+        said = {key: in_words(key, one) for key, one in figures.items()}
+        agree = f"two shifts of an image get the same answer in {said['consistency']} %"
+        if "clean" not in figures:
+            sentences.append(f"Regime {regime}, {name}: {agree}.")
+            continue
+        sentences.append(
+            f"Regime {regime}, {name}: {said['clean']} % right on the images as they are, {said['random5']} % moved by "
+            f"up to 5 pixels; {agree} ({said['chance_consistency']} % if errors were drawn anew at each shift)."
+        )
+    failed = [one for one in summary["thresholds"] if not one["held"]]
+    if summary["thresholds"]:
+        every = enumerated(map(threshold_in_words, failed or summary["thresholds"]))
+        sentences.append(f"{'Not every threshold' if failed else 'Every threshold'} held: {every}.")
+    return sentences
+
+
+def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
+    """The audit's report as HTML that needs nothing else.
+
+    Args:
+        pictures: PNG by regime and name, as "zero-maps".
+    """
+    return template("audit.html").render(
+        summary=summary,
+        answer=answer(summary),
+        regimes=list(summary["figures"]),
+        names=list(next(iter(summary["figures"].values()))),
+        words=WORDS,
+        captions={f"{regime}-{name}": words for regime in summary["figures"] for name, words in CAPTIONS.items()},
+        in_words=in_words,
+        extent=extent(summary),
+        threshold_in_words=threshold_in_words,
+        published_in_words=published_in_words,
+        pictures=inline(pictures),
+    )
+
+
+def comparison_table(summaries: Mapping[str, Summary], differences: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """All figures of all models for each regime, then their differences, aligned."""
+    text = []
+    first = next(iter(summaries.values()))
+    for regime, figures in first["figures"].items():
+        lines = [[f"regime {regime}", *summaries]]
+        lines += [
+            [WORDS[name], *(in_words(name, one["figures"][regime][name]) for one in summaries.values())]
+            for name in figures
+        ]
+        text += [aligned(lines), ""]
+        lines = [["difference in points", "", "95% interval", "after Holm"]]
+        lines += [
+            [f"{one['first']} less {one['second']}: {WORDS[one['figure']]}", *difference_in_words(one)]
+            for one in differences[regime]
+        ]
+        text += [aligned(lines), ""]
+    return "\n".join([*text, extent(first), TESTS])
+
+
+TESTS = (
+    "Differences on the same images: McNemar's exact test for accuracies, a paired bootstrap over images (and shifts, "
+    "where they were drawn) for the others."
+)
+
+
+def difference_in_words(one: Mapping[str, Any]) -> list[str]:
+    """By how much, between what, and how sure."""
+    interval = "" if one["low"] is None else f"[{100 * one['low']:+.2f}, {100 * one['high']:+.2f}]"
+    return [f"{100 * one['by']:+.2f}", interval, probability(one["corrected"])]
+
+
+def comparison_page(
+    summaries: Mapping[str, Summary],
+    differences: Mapping[str, Sequence[Mapping[str, Any]]],
+    pictures: Mapping[str, bytes],
+) -> str:
+    """Audits side by side, as HTML that needs nothing else.
+
+    Args:
+        pictures: PNG by regime and name, as "zero-maps".
+    """
+    first = next(iter(summaries.values()))
+    return template("comparison.html").render(
+        summaries=summaries,
+        regimes=list(first["figures"]),
+        names=list(next(iter(first["figures"].values()))),
+        words=WORDS,
+        captions={f"{regime}-{name}": words for regime in first["figures"] for name, words in CAPTIONS.items()},
+        in_words=in_words,
+        differences=differences,
+        difference_in_words=difference_in_words,
+        extent=extent(first),
+        tests=TESTS,
+        pictures=inline(pictures),
+    )
