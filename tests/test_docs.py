@@ -2,24 +2,29 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.cli.parser import get_main_parser
 from dvc.exceptions import DvcException
 from dvc.utils.hydra import compose_and_dump
+from ruamel.yaml import YAML
+from typer.main import get_command
 
 from shiftlab import params
+from shiftlab.cli import app
 from tests.helpers import ROOT
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/servers.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/audit.md", "docs/servers.md"]
 
 
 def commands(page: str) -> list[str]:
     """Every line of every block of code that is a command, without its comment."""
     blocks = re.findall(r"^```\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = [line.partition("  #")[0].partition(" # ")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.split(" ")[0] in ("make", "dvc", ".venv/bin/python")]
+    return [line for line in lines if line.split(" ")[0] in ("make", "dvc", "shiftlab", ".venv/bin/python")]
 
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
@@ -46,6 +51,22 @@ def test_choices_can_be_made(command: str, tmp_path: Path) -> None:
     except DvcException as error:
         pytest.fail(f"{command}: {error}")
     params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.startswith("shiftlab ")])
+def test_shiftlab_takes_the_command(command: str) -> None:
+    name, *arguments = shlex.split(command)[1:]
+    if arguments != ["--help"]:
+        group: Any = get_command(app)
+        group.commands[name].make_context(name, arguments)  # parses, and runs nothing
+
+
+def test_version_and_licence_stand_everywhere() -> None:
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    assert (citation["version"], citation["license"]) == (about["version"], about["license"])
+    assert about["version"] in (ROOT / "CHANGELOG.md").read_text()
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.startswith(".venv")])
