@@ -12,7 +12,8 @@ import repository
 from shiftlab.errors import one_sentence
 from shiftlab.params import Params
 
-FILES = r"(src|data|models|predictions|study)(/.*)?|/.*"  # what stages depend on, of which DVC shows digests
+# What stages depend on, of which DVC shows digests.
+FILES = r"(src|data|models|predictions|study)(/.*)?|/.*|metrics/study.json|reports/study/.*"
 
 
 def main() -> None:

@@ -76,8 +76,9 @@ def test_second_repro_runs_nothing(done: Project) -> None:
     assert stages_run(done.dvc("repro")) == []
 
 
+@pytest.mark.slow
 def test_forced_repro_leaves_the_lock_as_it_was(done: Project) -> None:
-    done.compose("data=digits", "model=resnet")  # of the three the one with most ways to differ
+    done.compose("data=digits", "model=resnet")  # of all the one with most ways to differ
     done.dvc("repro")
     done.git("commit", "--quiet", "--all", "--message", "results")
     before = done.read("dvc.lock")

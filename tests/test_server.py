@@ -77,6 +77,7 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_pipeline_runs_against_servers_and_a_clone_has_nothing_to_run(
     project: Project, postgres: str, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_change_to_one_variant_runs_that_alone(mine: Project) -> None:
     assert mine.read("study/max.safetensors") == before
 
 
+@pytest.mark.slow
 def test_dvc_alone_runs_it_and_makes_the_same_bytes(studied: Project, tmp_path: Path) -> None:
     project = tiny(tmp_path / "project")
     project.compose("data=digits", "study=claims")

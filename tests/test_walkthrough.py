@@ -30,9 +30,8 @@ ELSEWHERE = {
     "make study CHOICES=data=digits": "tests/test_study_pipeline.py; it takes minutes",
     "dvc exp run -S study=claims": "tests/test_study_pipeline.py; it takes hours",
     "make test-slow": "this runs beside it",
-    "make bench": "tests/test_benchmarks.py; it needs all of the machine for ten minutes",
-    "make bench-quick": "tests/test_benchmarks.py; it needs all of the machine",
-    "make lock": "it asks a package index, and changes the requirements",
+    "shiftlab audit model.pt --data pictures --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --channels rgb "
+    "--crop 224 --size 256": "tests/test_cli.py; model and pictures are the reader's",
 }
 
 
