@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def test_a_folder_streams_as_its_files_are(birds: Path) -> None:
     assert torch.equal(everything(images, size=100), found)
     assert torch.equal(torch.cat(list(images.batches(SEEN, 0, 5, first=7))), found[7:])
     assert torch.equal(images.at([3, 8], SEEN, 0), found[[3, 8]])
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_behind(birds: Path) -> None:
+    before = threading.active_count()
+    batches = of(str(birds)).batches(SEEN, 0, 2)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert threading.active_count() == before
 
 
 def test_a_margin_is_what_lies_around(birds: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from shiftlab.auditing.preprocessing import COUNT, Preprocessing
 from shiftlab.data import digits, folder
@@ -21,10 +20,59 @@ from shiftlab.data.dataset import load, numbered, path
 from shiftlab.errors import UserError, extra
 from shiftlab.measure.shifts import subset
 
-WORKERS = 2  # processes that read files, beside the one that computes
+WORKERS = 4  # threads that read files ahead
 
 Pixels = NDArray[np.uint8]  # (H, W, 1) or (H, W, 3)
-Read = Callable[[int, int | None, tuple[int, int] | None, folder.Interpolation], Pixels]
+Size = tuple[int, int]  # height, width
+
+
+class Source(Protocol):
+    """Where images lie."""
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        """An image, its shorter side made `resize` pixels long, cut to the middle of `size`."""
+
+    def digest(self, number: int) -> bytes:
+        """Of an image as it lies there."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: list[Path]
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.read(self.paths[number], resize, size, how)
+
+    def digest(self, number: int) -> bytes:
+        return hashlib.sha256(self.paths[number].read_bytes()).digest()
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    pixels: Pixels  # (N, H, W, C)
+    name: str
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.cut(self.pixels[number], resize, size, how, f"image {number} of {self.name}")
+
+    def digest(self, number: int) -> bytes:
+        found: bytes = self.pixels[number].tobytes()
+        return found
+
+
+@dataclass(frozen=True)
+class _OfTorchvision:
+    data: Any
+    name: str
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.cut(self._pixels(number), resize, size, how, f"image {number} of {self.name}")
+
+    def digest(self, number: int) -> bytes:
+        return self._pixels(number).tobytes()
+
+    def _pixels(self, number: int) -> Pixels:
+        return folder.as_pixels(self.data[number][0])
 
 
 @dataclass(frozen=True)
@@ -33,13 +81,11 @@ class Images:
 
     name: str
     count: int
-    read: Read  # image's number, pixels of the shorter side, size of the middle, interpolation -> pixels
+    source: Source
     labels: NDArray[np.int64] | None  # (N,): places among `classes`; None where nobody labelled them
     classes: tuple[str, ...] | None  # their names
-    digest: Callable[[int], bytes]  # of one image, as it lies there
     in_files: bool = False  # worth reading ahead?
     numbers: NDArray[np.int64] | None = None  # of those chosen, among all; None: all
-    test_part: str = ""  # what of a data set they are, for people
 
     def __len__(self) -> int:
         return self.count if self.numbers is None else len(self.numbers)
@@ -72,7 +118,7 @@ class Images:
         """Of all chosen images and their labels."""
         found = hashlib.sha256()
         for place in range(len(self)):
-            found.update(self.digest(self.number(place)))
+            found.update(self.source.digest(self.number(place)))
         labels = self.of_chosen
         if labels is not None:
             found.update(labels.astype("<i8").tobytes())
@@ -80,7 +126,9 @@ class Images:
 
     def size(self) -> tuple[int, int, int] | None:
         """Channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {self.read(self.number(place), None, None, "bilinear").shape for place in range(min(8, len(self)))}
+        shapes = {
+            self.source.read(self.number(place), None, None, "bilinear").shape for place in range(min(8, len(self)))
+        }
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
@@ -96,46 +144,37 @@ class Images:
         Raises:
             UserError: an image that can't be read, or is too small.
         """
-        cut = _Cut(self, prepared, margin)
         starts = range(first, len(self), size)
-        batches = [list(range(start, min(start + size, len(self)))) for start in starts]
-        workers = WORKERS if self.in_files and len(batches) > 1 else 0
-        yield from DataLoader(
-            cut, batch_sampler=batches, num_workers=workers, collate_fn=_stacked, prefetch_factor=1 if workers else None
-        )
+        if not self.in_files:
+            yield from (self.at(range(start, min(start + size, len(self))), prepared, margin) for start in starts)
+            return
+        # Threads, not processes: Pillow lets others work while it decodes and resizes, and a process that is forked
+        # beside PyTorch's threads may hang.
+        with ThreadPoolExecutor(WORKERS) as readers:
+
+            def begin(start: int) -> list[Future[Tensor]]:
+                places = range(start, min(start + size, len(self)))
+                return [readers.submit(self._cut, place, prepared, margin) for place in places]
+
+            try:
+                ahead = begin(first) if starts else []
+                for start in starts:
+                    now, ahead = ahead, begin(start + size)
+                    yield torch.stack([one.result() for one in now])
+            finally:
+                readers.shutdown(cancel_futures=True)
 
     def at(self, places: Sequence[int], prepared: Preprocessing, margin: int) -> Tensor:
         """Some images, as `batches` gives them."""
-        cut = _Cut(self, prepared, margin)
-        return _stacked([cut[place] for place in places])
+        return torch.stack([self._cut(place, prepared, margin) for place in places])
 
-
-class _Cut(TorchDataset[Tensor | str]):
-    """Each image resized and cut to what is wanted of it. A sentence in place of one that can't be."""
-
-    def __init__(self, images: Images, prepared: Preprocessing, margin: int) -> None:
-        self.images, self.prepared = images, prepared
+    def _cut(self, place: int, prepared: Preprocessing, margin: int) -> Tensor:
+        """One image resized and cut to what is wanted of it, uint8 `(C, H, W)`."""
         height, width = prepared.frame
-        self.size = (height + 2 * margin, width + 2 * margin)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, place: int) -> Tensor | str:
-        number, prepared = self.images.number(place), self.prepared
-        try:
-            pixels = self.images.read(number, prepared.resize, self.size, prepared.interpolation)
-        except UserError as error:  # which a worker's process would hand over as a traceback
-            return str(error)
+        size = (height + 2 * margin, width + 2 * margin)
+        pixels = self.source.read(self.number(place), prepared.resize, size, prepared.interpolation)
         pixels = folder.with_channels(pixels, COUNT[prepared.channels])
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _stacked(images: list[Tensor | str]) -> Tensor:
-    for one in images:
-        if isinstance(one, str):
-            raise UserError(one)
-    return torch.stack([one for one in images if isinstance(one, Tensor)])
 
 
 def of(data: str, root: Path = Path("data")) -> Images:
@@ -158,12 +197,12 @@ def of(data: str, root: Path = Path("data")) -> Images:
         return _of_npz(place)
     if data == "digits":
         _, test, classes = digits.digits()
-        return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes, "test images")
+        return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
     stored = place if place.suffix == ".safetensors" else path(data)
     if stored.is_file():
         dataset = load(stored)
         test = dataset.test
-        return of_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes, "test images")
+        return of_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
     raise UserError(
         f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, digits, a data set that the "
         "pipeline has put into data/, or torchvision:NAME"
@@ -175,7 +214,6 @@ def of_arrays(
     images: NDArray[Any],
     labels: NDArray[Any] | None,
     classes: Sequence[str] | None = None,
-    part: str = "",
 ) -> Images:
     """Images in memory.
 
@@ -195,17 +233,12 @@ def of_arrays(
         if numbered_labels.max() >= len(classes):
             raise UserError(f"{name} has a label {numbered_labels.max()}, but {len(classes)} classes, counted from 0")
 
-    def read(number: int, resize: int | None, size: tuple[int, int] | None, how: folder.Interpolation) -> Pixels:
-        return folder.cut(pixels[number], resize, size, how, f"image {number} of {name}")
-
     return Images(
         name,
         len(pixels),
-        read,
+        _Arrays(pixels, name),
         numbered_labels,
         tuple(classes) if classes is not None else None,
-        digest=lambda number: pixels[number].tobytes(),
-        test_part=part,
     )
 
 
@@ -219,16 +252,12 @@ def _of_folder(root: Path) -> Images:
         if not paths:
             raise UserError(f"{root} is empty: put images into it, or a subfolder of images for each class")
 
-    def read(number: int, resize: int | None, size: tuple[int, int] | None, how: folder.Interpolation) -> Pixels:
-        return folder.read(paths[number], resize, size, how)
-
     return Images(
         root.name,
         len(paths),
-        read,
+        _Files(paths),
         None if labels is None else np.array(labels),
         classes,
-        digest=lambda number: hashlib.sha256(paths[number].read_bytes()).digest(),
         in_files=True,
     )
 
@@ -266,17 +295,12 @@ def _of_torchvision(name: str, root: Path) -> Images:
     labels = getattr(found, "targets", getattr(found, "labels", None))
     labels = [int(found[number][1]) for number in range(len(found))] if labels is None else labels
 
-    def read(number: int, resize: int | None, size: tuple[int, int] | None, how: folder.Interpolation) -> Pixels:
-        return folder.cut(folder.as_pixels(found[number][0]), resize, size, how, f"image {number} of {name}")
-
     return Images(
         name,
         len(found),
-        read,
+        _OfTorchvision(found, name),
         np.array([int(label) for label in labels]),
         tuple(map(str, getattr(found, "classes", numbered(int(max(labels)) + 1)))),
-        digest=lambda number: folder.as_pixels(found[number][0]).tobytes(),
-        test_part="test images",
     )
 
 
