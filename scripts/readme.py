@@ -1,4 +1,4 @@
-"""What `make readme` does: write the tables of results and of speed into README.md, from the files that hold them."""
+"""What `make readme` does: write the tables of results, verdicts and speed into README.md, from their files."""
 
 import argparse
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from shiftlab import files
 from shiftlab.errors import UserError, one_sentence
-from shiftlab.show import report
+from shiftlab.show import report, study
 
-RESULTS, SPEED = Path("metrics/comparison.json"), Path("benchmarks/results.md")
+RESULTS, STUDY, SPEED = Path("metrics/comparison.json"), Path("metrics/study.json"), Path("benchmarks/results.md")
 
 
 def main() -> None:
@@ -25,12 +25,15 @@ def with_tables(readme: str, root: Path) -> str:
     Raises:
         UserError: no results, or the README has lost its markers.
     """
-    for path, command in ((RESULTS, "make run"), (SPEED, "make bench")):
+    for path, command in ((RESULTS, "make run"), (STUDY, "make study"), (SPEED, "make bench")):
         if not (root / path).exists():
             raise UserError(f"no {path}: `{command}` writes it")
     results = report.tables(json.loads((root / RESULTS).read_text(encoding="utf-8")))
+    decided = study.verdicts(json.loads((root / STUDY).read_text(encoding="utf-8")))
     speed = (root / SPEED).read_text(encoding="utf-8")
-    return _between(_between(readme, "results", results), "speed", speed)
+    for name, text in (("results", results), ("study", decided), ("speed", speed)):
+        readme = _between(readme, name, text)
+    return readme
 
 
 def _between(readme: str, name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from shiftlab.errors import one_sentence
 
 
 def main() -> None:
-    """Read params.yaml, the data and all predictions; write reports/, plots/ and metrics/; log it."""
+    """Read params.yaml, the data, all predictions and the last study; write reports/, plots/ and metrics/; log it."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load()
     settings = wanted.evaluation
@@ -42,7 +42,9 @@ def main() -> None:
     for name in ("accuracy", "maps"):
         files.write(Path("reports", f"{name}.png"), drawn[f"{summary['models'][0]['regime']}-{name}"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
-    files.write(Path("reports/index.html"), report.page(summary, drawn))
+    study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
+    of_study = {name: Path("reports/study", f"{name}.png").read_bytes() for name in ("effects", "plane")}
+    files.write(Path("reports/index.html"), report.page(summary, drawn, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
     results = report.tables(summary)

@@ -11,8 +11,8 @@ from pathlib import Path
 from dvc.utils.hydra import compose_and_dump
 
 ROOT = Path(__file__).parents[1]
-# What git keeps of the workspace's own results.
-OUTPUTS = re.compile(r"dvc\.lock|(metrics|plots|reports)/.*")
+# What git keeps of the workspace's own results; the study's are what its report shows whatever else has run.
+OUTPUTS = re.compile(r"dvc\.lock|metrics/(?!study\.json).*|plots/.*|reports/(?!study/).*")
 
 
 class Project:

@@ -9,10 +9,13 @@ import pytest
 from shiftlab.measure import comparison
 from shiftlab.show import report
 from shiftlab.show.pictures import of_comparison
+from shiftlab.show.study import answer
 from tests.helpers import examples
 from tests.measure.test_comparison import answers, found
+from tests.study import trials
 
 IMAGES = examples(4).images
+STUDY_PICTURES = {"effects": b"effects", "plane": b"plane"}
 
 
 def share(value: float, low: float, high: float) -> dict[str, float]:
@@ -239,15 +242,18 @@ class Links(HTMLParser):
 def test_page_holds_everything_and_needs_no_network() -> None:
     summary = comparison.summarise(answers(), found())
     pictures = {name: name.encode() for name in of_comparison(answers(), found(), IMAGES)}
-    html = report.page(summary, pictures)
+    study = trials.summarised()
+    html = report.page(summary, pictures, study, STUDY_PICTURES)
     links = Links()
     links.feed(html)
     assert links.open == []
     embedded = [target for target in links.targets if target.startswith("data:image/png;base64,")]
-    assert len(embedded) == len(pictures)
-    assert {target.removeprefix("#") for target in links.targets if target not in embedded} <= links.places
+    assert len(embedded) == len(pictures) + len(STUDY_PICTURES)
+    elsewhere = {target for target in links.targets if target not in embedded and not target.startswith("#")}
+    assert elsewhere == {"study/index.html"}
+    assert {target.removeprefix("#") for target in links.targets if target.startswith("#")} <= links.places
     assert not re.search(r"https?://", html)
-    for sentence in report.answer(summary):
+    for sentence in (*report.answer(summary), *answer(study), *(claim["says"] for claim in study["claims"])):
         assert escape(sentence, quote=True).replace("&#x27;", "&#39;") in html
     for words in ("Regime zero", "Regime circular", "McNemar", "Consistency", "digits"):
         assert words in html
@@ -257,6 +263,7 @@ def test_page_escapes_names() -> None:
     summary = copy.deepcopy(SUMMARY)
     summary["data"] = "<script>"
     keys = ("accuracy", "maps", "radius", "sensitivity", "phase", "classes", "fractions", "confusion")
-    html = report.page(summary, {f"zero-{key}": b"" for key in keys} | {"image-0": b""})
+    drawn = {f"zero-{key}": b"" for key in keys} | {"image-0": b""}
+    html = report.page(summary, drawn, {**trials.summarised(), "data": "<script>"}, STUDY_PICTURES)
     assert "<script>" not in html
     assert "&lt;script&gt;" in html

@@ -50,6 +50,12 @@ def test_tables_hold_every_contrast_and_variant(summary: dict[str, Any]) -> None
     assert re.search(r"\| \d+\.\d\d \((\*\*)?s ±\d+\.\d\d", dense)
 
 
+def test_verdicts_are_a_line_a_claim(summary: dict[str, Any]) -> None:
+    text = study.verdicts(summary)
+    assert all(f"| {claim['says']} | {claim['by']} | **{claim['verdict']}** |" in text for claim in summary["claims"])
+    assert text.startswith(study.answer(summary)[0])
+
+
 def test_page_needs_nothing_else_and_says_what_it_knows(summary: dict[str, Any]) -> None:
     pictures = {name: name.encode() for name in ("effects", "curves", "plane")}
     page = study.page(summary, pictures)

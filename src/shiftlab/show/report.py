@@ -6,6 +6,7 @@ Everything here takes the comparison stage's summary, the content of metrics/com
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shiftlab.show import study as of_study
 from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
 
 
@@ -328,11 +329,15 @@ def published(summary: Summary) -> list[dict[str, str]]:
     return found
 
 
-def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
+def page(
+    summary: Summary, pictures: Mapping[str, bytes], study: Mapping[str, Any], study_pictures: Mapping[str, bytes]
+) -> str:
     """The report as HTML.
 
     Args:
         pictures: PNG by name, as `comparison.pictures` gives them.
+        study: the content of metrics/study.json, of any data.
+        study_pictures: of `study_pictures.of_study`, "effects" and "plane" at least.
     """
     every = rows(summary)
     regimes = list(dict.fromkeys(row.regime for row in every))
@@ -345,6 +350,12 @@ def page(summary: Summary, pictures: Mapping[str, bytes]) -> str:
         columns=columns(summary),
         intervals_in_words=intervals_in_words(summary),
         grid_in_words=grid_in_words(summary),
+        study=study,
+        study_answer=of_study.answer(study),
+        colours=of_study.COLOURS,
+        verdicts_in_words=of_study.verdicts_in_words(study),
+        effects_in_words=of_study.EFFECTS,
+        plane_in_words=of_study.PLANE,
         published=published(summary),
-        pictures=inline(pictures),
+        pictures=inline({**pictures, **{f"study-{name}": picture for name, picture in study_pictures.items()}}),
     )

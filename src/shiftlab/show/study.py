@@ -68,6 +68,17 @@ def tables(summary: Summary) -> str:
     return "\n".join([*lines, "", variants_in_words(summary)]) + "\n"
 
 
+def verdicts(summary: Summary) -> str:
+    """The answer in words and each claim's verdict, in Markdown."""
+    rows = [f"| {claim['says']} | {claim['by']} | **{claim['verdict']}** |" for claim in summary["claims"]]
+    return (
+        "\n\n".join(answer(summary))
+        + "\n\n"
+        + "\n".join(["| claim | made by | verdict |", "|---|---|---|", *rows])
+        + "\n"
+    )
+
+
 def page(summary: Summary, drawn: Mapping[str, bytes]) -> str:
     """The study's own page, as HTML that needs nothing else.
 
