@@ -183,8 +183,7 @@ def _preprocessing(
             "white": white,
             "mean": _numbers(mean, "--mean"),
             "std": _numbers(std, "--std"),
-        },
-        "the options",
+        }
     )
 
 

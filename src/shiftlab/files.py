@@ -36,6 +36,12 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def sha256(path: Path) -> str:
+    """The SHA-256 of the file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A CSV with one line for the header and one for each row."""
     text = io.StringIO()

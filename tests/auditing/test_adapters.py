@@ -38,7 +38,7 @@ from tests.auditing.models import Plain, trained
 from tests.helpers import GREY
 
 ASKED = protocol(["zero", "circular"], 2, "all", "all", 0)
-OPTIONS = carried({"mean": [0.1307], "std": [0.3081], "channels": "grey", "frame": (28, 28)}, "the test")
+OPTIONS = carried({"mean": [0.1307], "std": [0.3081], "channels": "grey", "frame": (28, 28)})
 EXAMPLE = torch.zeros(2, 1, 28, 28)
 
 
@@ -184,7 +184,7 @@ def test_models_in_mlflow_of_three_flavours(onnx: str, images: Images, expected:
         audited("models:/nobody@champion", images)
 
 
-RAW = carried({"white": 255.0, "mean": [0.0], "std": [1.0], "layout": "nhw", "frame": (28, 28)}, "the test")
+RAW = carried({"white": 255.0, "mean": [0.0], "std": [1.0], "layout": "nhw", "frame": (28, 28)})
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def served() -> Iterator[str]:
 def test_served_model_is_asked_over_http(served: str, images: Images, expected: dict[str, Predictions]) -> None:
     assert_same(audited(served, images, RAW), expected)
     with pytest.raises(UserError, match=r"refuses the images with status 400 .*pixels go from"):
-        audited(served, images, carried({"white": 1.0}, "the test").over(RAW))
+        audited(served, images, carried({"white": 1.0}).over(RAW))
     gone = served.replace("invocations", "nothing")
     with pytest.raises(UserError, match="status 404"):
         audited(gone, images, RAW)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 import shiftlab
 from shiftlab.auditing import asking
-from shiftlab.auditing.audit import Audit
-from shiftlab.auditing.model import unpacked
+from shiftlab.auditing.audit import Audit, protocol, run
+from shiftlab.auditing.images import of_arrays
+from shiftlab.auditing.model import Model, unpacked
+from shiftlab.auditing.preprocessing import Carried, Preprocessing
 from shiftlab.errors import UserError
 from tests.auditing.models import Plain, data, trained
 
@@ -256,3 +258,17 @@ def test_crops_bring_real_content_in() -> None:
     ink = found.answers["crop"].grid.ink
     place = found.answers["crop"].grid.shifts.tolist().index([3, -2])
     assert ink[place, 0] == larger[0, 6 + 2 : 34 + 2, 8 - 3 : 36 - 3].sum()
+
+
+def test_what_was_kept_of_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Functions have no weights to be known by."""
+    images = of_arrays("some", IMAGES[:40], LABELS[:40])
+    seen = Preprocessing.of(Carried(frame=(28, 28), channels="grey", mean=(0.1307,), std=(0.3081,)), None)
+    asked = protocol(["zero"], 2, "all", "all", 0)
+    plain = Plain().eval()
+    answers = []
+    for function in (plain, lambda batch: plain(batch).roll(1, dims=1)):
+        model = Model("model.py:build", "python", function)
+        found = run(model, images, seen, asked, torch.device("cpu"), kept=tmp_path, any_accuracy=True)
+        answers.append(found.answers["zero"].grid.predicted)
+    assert np.array_equal(answers[1], (answers[0] + 1) % 10)

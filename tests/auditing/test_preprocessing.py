@@ -67,7 +67,7 @@ def test_what_nobody_says_is_asked_for(known: Carried, words: list[str]) -> None
 @pytest.mark.parametrize(("name", "value"), [("channels", "rgba"), ("layout", "hwc"), ("interpolation", "lanczos")])
 def test_unknown_choices_are_refused(name: str, value: str) -> None:
     with pytest.raises(UserError, match=f"{name} is '{value}': choose of"):
-        carried({name: value}, "the test")
+        carried({name: value})
 
 
 def test_it_says_what_it_does() -> None:

@@ -18,6 +18,7 @@ from shiftlab.errors import UserError
 from shiftlab.measure.intervals import Estimate, share
 
 LOOKED_AT = 200  # images
+TRIED = 32  # of them, by whose logits a model is known again
 ABOVE = 0.1  # of the way from chance to perfect, that the lower end of the accuracy's interval has to be
 IMAGES_A_CLASS = 5  # before the order of classes is looked at
 BETTER = 0.05  # of accuracy, from which another way to prepare pixels is worth a word

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shiftlab.auditing.adapters import Given
 
 # Ours takes raw pixels and normalises them itself.
-OF_CLASSIFIER = Carried(white=255, mean=(0.0,), std=(1.0,), layout="nchw", source="shiftlab's Classifier")
+OF_CLASSIFIER = Carried(white=255, mean=(0.0,), std=(1.0,), layout="nchw")
 
 
 def of_module(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -37,12 +37,11 @@ class Carried:
     white: float | None = None  # what a pixel of 255 becomes before mean and std: 1 or 255
     mean: tuple[float, ...] | None = None  # in the same unit, for each channel or for all
     std: tuple[float, ...] | None = None
-    source: str = ""  # who says so, for people
 
     def over(self, other: Carried) -> Carried:
         """What this one knows, and of the rest what `other` knows."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        known = {name: value for name, value in own.items() if value is not None and name != "source"}
+        known = {name: value for name, value in own.items() if value is not None}
         return replace(other, **known)
 
 
@@ -142,7 +141,7 @@ def _listed(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def carried(values: Mapping[str, Any], source: str) -> Carried:
+def carried(values: Mapping[str, Any]) -> Carried:
     """What a file or a library says of a model, as they write it.
 
     Raises:
@@ -155,4 +154,23 @@ def carried(values: Mapping[str, Any], source: str) -> Carried:
     for name, choices in (("channels", Channels), ("layout", Layout), ("interpolation", Interpolation)):
         if name in known and known[name] not in get_args(choices):
             raise UserError(f"{name} is {known[name]!r}: choose of {', '.join(get_args(choices))}")
-    return Carried(**known, source=source)
+    return Carried(**known)
+
+
+def of_shape(sizes: Sequence[int | None]) -> Carried:
+    """What the shape of a model's input tells: of one image, without the batch's axis; None or -1 where a side is free.
+
+    Two sides are those of grey images; of three, the first or the last is 1 or 3 channels, unless both could be.
+    """
+    known = [size if size and size > 0 else None for size in sizes]
+    layout: Layout | None = None
+    channels: Channels | None = None
+    sides: list[int | None] = []
+    if len(known) == 2:
+        layout, channels, sides = "nhw", "grey", known
+    elif len(known) == 3 and (known[0] in (1, 3)) != (known[2] in (1, 3)):
+        layout = "nchw" if known[0] in (1, 3) else "nhwc"
+        number, sides = (known[0], known[1:]) if layout == "nchw" else (known[2], known[:2])
+        channels = "grey" if number == 1 else None
+    frame = (sides[0], sides[1]) if sides and sides[0] and sides[1] else None
+    return Carried(frame=frame, channels=channels, layout=layout)

@@ -1,4 +1,4 @@
-"""Published protocols, sampled as their code does it, so that a paper's number can be stood beside.
+"""Published protocols, so that a paper's number can be stood beside.
 
 PROTOCOL.md, "Published protocols": an audit gives the exact figures in the same regime too.
 """

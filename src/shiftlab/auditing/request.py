@@ -75,6 +75,7 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
     say = tell or (lambda _: None)
     say(f"{model.name} ({model.kind}) sees: {preprocessing}")
 
+    record = _recorder(some.name, request.out)
     total = (len(asked.regimes) * asking.passes(asked, 1) + (published.passes if published else 0)) * len(some)
     kept = request.out / auditing.KEPT
     with stage.progress(total, model.name, hidden=tell is None) as bar:
@@ -98,8 +99,7 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
             on_progress=bar.update,
         )
     found.save(request.out)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        _log(found, request.out)
+    record(found)
     shutil.rmtree(kept, ignore_errors=True)
     return found
 
@@ -123,8 +123,16 @@ def lines(path: Path, what: str) -> list[str]:
     return found
 
 
-def _log(found: Audit, folder: Path) -> None:
+def _recorder(data: str, folder: Path) -> Callable[[Audit], object]:
+    """What logs an audit where MLflow is configured; a store that can't be reached stops before anything is measured.
+
+    Raises:
+        UserError: MLflow is not installed, or its store can't be used.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return lambda _: None
     with extra("mlflow"):
         from shiftlab.track import recording
         from shiftlab.track.store import connect
-    recording.log_audit(connect(found.data), found.summary(), folder)
+    store = connect(data)
+    return lambda found: recording.log_audit(store, found.summary(), folder)

@@ -1,7 +1,6 @@
 """A .pt2 file, of torch.export."""
 
 import contextlib
-import hashlib
 import os
 import re
 import zipfile
@@ -10,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from shiftlab import files
 from shiftlab.auditing.adapters import Given
 from shiftlab.auditing.model import Model
-from shiftlab.auditing.preprocessing import Carried
+from shiftlab.auditing.preprocessing import of_shape
 from shiftlab.errors import UserError
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch reads it at every torch.load
@@ -40,11 +40,8 @@ def load(what: str, given: Given) -> Model:
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
     images = [one for one in inputs if one.ndim in (3, 4)][-1:]
     sizes = [_fixed(size) for size in images[0].shape] if images else []
-    frame = (sizes[2], sizes[3]) if len(sizes) == 4 and sizes[2] and sizes[3] else None
-    channels = "grey" if len(sizes) == 4 and sizes[1] == 1 else None
-    known = Carried(frame=frame, channels=channels, layout="nchw", source="the exported program's example")  # type: ignore[arg-type]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(path.name, "torch.export", module, known, digest, batch=sizes[0] if sizes else None, module=None)
+    digest = files.sha256(path)
+    return Model(path.name, "torch.export", module, of_shape(sizes[1:]), digest, batch=sizes[0] if sizes else None)
 
 
 def _refuse_code(path: Path, trust_pickle: bool) -> None:

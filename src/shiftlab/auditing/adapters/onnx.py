@@ -1,15 +1,15 @@
 """A .onnx file, run by onnxruntime."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from shiftlab import files
 from shiftlab.auditing.adapters import Given
 from shiftlab.auditing.model import Model
-from shiftlab.auditing.preprocessing import Carried, Channels, Layout
+from shiftlab.auditing.preprocessing import of_shape
 from shiftlab.errors import UserError, extra
 
 TYPES = {
@@ -54,23 +54,5 @@ def load(what: str, given: Given) -> Model:
         return dict(zip(names, found, strict=True)) if len(found) > 1 else {"logits": found[0]}
 
     sizes = [size if isinstance(size, int) else None for size in images.shape]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(path.name, "onnx", outputs, _carried(sizes), digest, batch=sizes[0])
-
-
-def _carried(sizes: list[int | None]) -> Carried:
-    """What the shape of the input tells: N, C, H, W in some order."""
-    layout: Layout | None = None
-    channels: Channels | None = None
-    frame = None
-    if len(sizes) == 3:
-        layout, channels, sides = "nhw", "grey", sizes[1:]
-    elif len(sizes) == 4 and (sizes[1] in (1, 3)) != (sizes[3] in (1, 3)):
-        layout = "nchw" if sizes[1] in (1, 3) else "nhwc"
-        number, sides = (sizes[1], sizes[2:]) if layout == "nchw" else (sizes[3], sizes[1:3])
-        channels = "grey" if number == 1 else None
-    else:
-        sides = [None, None]
-    if len(sides) == 2 and sides[0] and sides[1]:
-        frame = (sides[0], sides[1])
-    return Carried(frame=frame, channels=channels, layout=layout, source="the shape of its input")
+    digest = files.sha256(path)
+    return Model(path.name, "onnx", outputs, of_shape(sizes[1:]), digest, batch=sizes[0])

@@ -1,10 +1,10 @@
 """A .safetensors file that this repository's pipeline trained, which names its architecture."""
 
-import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from shiftlab import files
 from shiftlab.auditing.adapters import Given
 from shiftlab.auditing.model import Model
 from shiftlab.auditing.modules import OF_CLASSIFIER, outputs_in, read_weights
@@ -44,5 +44,5 @@ def load(what: str, given: Given) -> Model:
         raise UserError(f"{path} does not hold the weights of {name}: `dvc checkout` brings them back")
     module = fused(weights.load(name, path, shape, classes), shape).to(given.device)
     carried = OF_CLASSIFIER.over(Carried(frame=shape[1:], channels="grey" if shape[0] == 1 else "rgb"))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = files.sha256(path)
     return Model(path.stem, "shiftlab", module, carried, digest, module=module)

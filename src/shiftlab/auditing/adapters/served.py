@@ -31,4 +31,4 @@ def load(what: str, given: Given) -> Model:  # noqa: ARG001  # of all adapters a
             raise UserError(f"{what} does not answer ({error}): start the server, or correct the address") from None
         return found["predictions"] if isinstance(found, dict) and "predictions" in found else found
 
-    return Model(what, "served", outputs, Carried(source="the server"), whole=True)
+    return Model(what, "served", outputs, Carried(), whole=True)

@@ -41,7 +41,6 @@ def load(what: str, given: Given) -> Model:
             "mean": config["mean"],
             "std": config["std"],
             "layout": "nchw",
-        },
-        "timm's data config",
+        }
     )
     return of_library(module, what, "timm", given, known)

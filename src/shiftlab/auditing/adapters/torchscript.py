@@ -1,6 +1,5 @@
 """A TorchScript file; or a file of torch.save, which is a pickle, where the user trusts it."""
 
-import hashlib
 import warnings
 import zipfile
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from shiftlab import files
 from shiftlab.auditing.adapters import Given
 from shiftlab.auditing.model import Model
 from shiftlab.auditing.modules import of_module, refusal
@@ -32,7 +32,7 @@ def load(what: str, given: Given) -> Model:
         except RuntimeError as error:
             raise UserError(f"{path} can't be read as TorchScript ({str(error).splitlines()[0][:200]})") from None
         module.eval()
-    return Model(path.name, "torchscript", module, digest=hashlib.sha256(path.read_bytes()).hexdigest(), module=module)
+    return Model(path.name, "torchscript", module, digest=files.sha256(path), module=module)
 
 
 def _is_torchscript(path: Path) -> bool:

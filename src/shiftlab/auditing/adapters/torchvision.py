@@ -43,8 +43,7 @@ def load(what: str, given: Given) -> Model:
                 "mean": chosen.mean,
                 "std": chosen.std,
                 "layout": "nchw",
-            },
-            f"torchvision's {best}",
+            }
         )
         if outputs in (None, len(best.meta["categories"])):
             classes = tuple(best.meta["categories"])
