@@ -19,7 +19,7 @@ def main() -> None:
     from shiftlab import files
     from shiftlab.data import dataset
     from shiftlab.measure import comparison, evaluation, predictions
-    from shiftlab.show import pictures, report, tables
+    from shiftlab.show import explorer, pictures, report, tables
     from shiftlab.track import recording
     from shiftlab.track.store import connect
 
@@ -44,7 +44,8 @@ def main() -> None:
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
     of_study = {name: Path("reports/study", f"{name}.png").read_bytes() for name in ("effects", "plane")}
-    files.write(Path("reports/index.html"), report.page(summary, drawn, study, of_study))
+    explored = explorer.parts(answers, found, images, study)
+    files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
     results = report.tables(summary)

@@ -59,7 +59,10 @@ def test_verify_finds_the_committed_bytes_again(bare: Project) -> None:
 
     unknown = make(bare, "verify", "MODELS=vgg", check=False)
     assert unknown.returncode != 0
-    assert "error: no model 'vgg' in the committed params.yaml: choose of mlp, lenet, resnet, or all" in unknown.stdout
+    assert (
+        "error: no model 'vgg' in the committed params.yaml: choose of mlp, lenet, resnet, invariant, or all"
+        in unknown.stdout
+    )
 
 
 def test_verify_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

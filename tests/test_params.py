@@ -134,7 +134,7 @@ def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:
 def test_conf_offers_every_model_alone_and_all_together(tmp_path: Path) -> None:
     for choice in architectures.names():
         assert list(compose(tmp_path, f"model={choice}").models) == [choice]
-    assert list(compose(tmp_path, "model=all").models) == ["mlp", "lenet", "resnet"]
+    assert list(compose(tmp_path, "model=all").models) == ["mlp", "lenet", "resnet", "invariant"]
 
 
 @pytest.mark.parametrize("model", ["all", "lenet"])

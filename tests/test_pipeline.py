@@ -49,9 +49,9 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert comparison["data"] == "digits"
     assert comparison["images"] == 359
     assert comparison["grid_images"] == 100
-    assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet"]
-    assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * 3
-    for model in ("mlp", "lenet", "resnet"):
+    assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet", "invariant"]
+    assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * 4
+    for model in ("mlp", "lenet", "resnet", "invariant"):
         about = json.loads(done.read(f"reports/{model}-0/zero/about.json"))
         assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 100, 2)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
@@ -92,8 +92,8 @@ def test_forced_repro_leaves_the_lock_as_it_was(done: Project) -> None:
 
 def test_each_model_has_one_run_with_all_its_results(done: Project) -> None:
     by_model = {run.data.params["model"]: run for run in runs(done)}
-    assert len(runs(done)) == 3
-    assert set(by_model) == {"mlp", "lenet", "resnet"}
+    assert len(runs(done)) == 4
+    assert set(by_model) == {"mlp", "lenet", "resnet", "invariant"}
     client = MlflowClient(f"sqlite:///{done.root / 'mlflow.db'}")
     for model, run in by_model.items():
         assert run.info.status == "FINISHED"
@@ -175,7 +175,7 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
     with (done.root / "src/shiftlab/show/plots.py").open("a") as plots:
         plots.write("\n# another look\n")
     assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0", "compare"]
-    assert len(runs(done)) == 3  # the evaluation went to the runs there were
+    assert len(runs(done)) == 4  # the evaluation went to the runs there were
 
 
 @pytest.mark.slow
@@ -301,7 +301,7 @@ def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
     assert "metrics/summary.json" in done.dvc("metrics", "show")
     rows = list(csv.DictReader(done.dvc("exp", "show", "--csv").splitlines()))
     assert {"best", "clean", "right5", "random5", "consistency"} <= set(rows[0])
-    assert rows[0]["best"] in ("mlp", "lenet", "resnet")
+    assert rows[0]["best"] in ("mlp", "lenet", "resnet", "invariant")
     page = done.root / "dvc_plots/index.html"
     done.dvc("plots", "show")
     assert all(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shiftlab.measure import comparison
-from shiftlab.show import report
+from shiftlab.show import explorer, report
 from shiftlab.show.pictures import of_comparison
 from shiftlab.show.study import answer
 from tests.helpers import examples
@@ -232,7 +232,7 @@ class Links(HTMLParser):
         values = dict(attrs)
         self.targets += [value for name, value in values.items() if name in ("src", "href") and value]
         self.places |= {value for name, value in values.items() if name == "id" and value}
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -243,7 +243,8 @@ def test_page_holds_everything_and_needs_no_network() -> None:
     summary = comparison.summarise(answers(), found())
     pictures = {name: name.encode() for name in of_comparison(answers(), found(), IMAGES)}
     study = trials.summarised()
-    html = report.page(summary, pictures, study, STUDY_PICTURES)
+    explored = explorer.parts(answers(), found(), IMAGES, study)
+    html = report.page(summary, pictures, {**explored, "library": "", "script": ""}, study, STUDY_PICTURES)
     links = Links()
     links.feed(html)
     assert links.open == []
@@ -261,9 +262,11 @@ def test_page_holds_everything_and_needs_no_network() -> None:
 
 def test_page_escapes_names() -> None:
     summary = copy.deepcopy(SUMMARY)
-    summary["data"] = "<script>"
+    summary["data"] = "<b>"
     keys = ("accuracy", "maps", "radius", "sensitivity", "phase", "classes", "fractions", "confusion")
     drawn = {f"zero-{key}": b"" for key in keys} | {"image-0": b""}
-    html = report.page(summary, drawn, {**trials.summarised(), "data": "<script>"}, STUDY_PICTURES)
-    assert "<script>" not in html
-    assert "&lt;script&gt;" in html
+    study = {**trials.summarised(), "data": "<b>"}
+    explored = explorer.parts(answers(), found(), IMAGES, study)
+    html = report.page(summary, drawn, {**explored, "library": "", "script": ""}, study, STUDY_PICTURES)
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html

@@ -100,7 +100,7 @@ def test_result_that_went_unrecorded_is_logged_later(done: Project) -> None:
 
 def test_registry_holds_each_model_and_serves_it(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     store = client(done)
-    for name in ("mlp", "lenet", "resnet"):
+    for name in ("mlp", "lenet", "resnet", "invariant"):
         version = store.get_model_version_by_alias(f"shiftlab-{name}", "champion")
         assert version.description
         assert version.run_id

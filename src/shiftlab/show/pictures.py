@@ -220,7 +220,7 @@ def last_cell(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
     }
     title = f"Test image 0 of {some.about.data}, class {names[some.labels[0]]}: what each model calls it"
     shown = {
-        caption: _pixels(_moved(image, *by, some.about.regime, some.about.shape[1:]))
+        caption: pixels(_moved(image, *by, some.about.regime, some.about.shape[1:]))
         for caption, by in zip(captions.values(), ((0, 0), (5, 0)), strict=True)
     }
     return plots.one_image(shown, called, title)
@@ -244,11 +244,9 @@ def gallery(figures: Figures, label: str, images: Tensor | Mapping[int, Tensor])
         image = images[one.image]
         caption = f"#{one.image}, {names[one.label]}\n{one.right:.1%} right"
         if one.breaking is None:
-            return _pixels(_moved(image, 0, 0, about.regime, about.shape[1:])), f"{caption}\nnever breaks"
+            return pixels(_moved(image, 0, 0, about.regime, about.shape[1:])), f"{caption}\nnever breaks"
         dx, dy, called = astuple(one.breaking)
-        return _pixels(
-            _moved(image, dx, dy, about.regime, about.shape[1:])
-        ), f"{caption}\n({dx}, {dy}): {names[called]}"
+        return pixels(_moved(image, dx, dy, about.regime, about.shape[1:])), f"{caption}\n({dx}, {dy}): {names[called]}"
 
     rows = {
         "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": [
@@ -263,7 +261,7 @@ def _moved(image: Tensor, dx: int, dy: int, regime: RegimeName, frame: Frame) ->
     return shift(image.unsqueeze(0), dx, dy, regime, frame)[0]
 
 
-def _pixels(image: Tensor) -> NDArray[np.uint8]:
+def pixels(image: Tensor) -> NDArray[np.uint8]:
     """An image `(C, H, W)` as matplotlib shows it: `(H, W)`, or `(H, W, 3)`."""
-    pixels: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
-    return pixels
+    shown: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
+    return shown

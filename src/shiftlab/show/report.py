@@ -178,6 +178,20 @@ def _half(one: Number) -> float:
     return ((one["high"] or 0.0) - (one["low"] or 0.0)) / 2
 
 
+def in_brief(summary: Summary) -> str:
+    """The answer in the first regime, as short as it can be."""
+    figures = _means(summary, summary["models"][0]["regime"])
+    best, *others = _ranked(figures, "right5")
+    moved = (
+        f"Moved 5 pixels to the right, {best} still classifies {_percent(figures[best]['right5'])} of the images right"
+    )
+    least = min(figures[model]["clean"] or 0.0 for model in figures)
+    if not others:
+        return f"{moved}; unmoved, {_percent(least)}."
+    rest = enumerated(f"{model} {_percent(figures[model]['right5'])}" for model in others)
+    return f"{moved}; {rest}. Unmoved, each of them has at least {_percent(least)}."
+
+
 def answer(summary: Summary) -> list[str]:
     """The question's answer in sentences, made from the numbers: means over seeds, where there are several."""
     sentences = []
@@ -330,12 +344,17 @@ def published(summary: Summary) -> list[dict[str, str]]:
 
 
 def page(
-    summary: Summary, pictures: Mapping[str, bytes], study: Mapping[str, Any], study_pictures: Mapping[str, bytes]
+    summary: Summary,
+    pictures: Mapping[str, bytes],
+    explorer: Mapping[str, Any],
+    study: Mapping[str, Any],
+    study_pictures: Mapping[str, bytes],
 ) -> str:
     """The report as HTML.
 
     Args:
-        pictures: PNG by name, as `comparison.pictures` gives them.
+        pictures: PNG by name, as `pictures.of_comparison` gives them.
+        explorer: what `explorer.parts` gives.
         study: the content of metrics/study.json, of any data.
         study_pictures: of `study_pictures.of_study`, "effects" and "plane" at least.
     """
@@ -344,7 +363,9 @@ def page(
     return template("report.html").render(
         summary=summary,
         rows=every,
+        in_brief=in_brief(summary),
         answer=answer(summary),
+        explorer=explorer,
         regimes={regime: regime_in_words(regime, summary).replace("`", "") for regime in regimes},
         sets=[name for name in every[0].figures if name not in SUMMARY],
         columns=columns(summary),

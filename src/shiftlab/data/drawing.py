@@ -1,0 +1,162 @@
+"""A drawing or a photograph of one, turned into what a model trained on small white figures on black has seen.
+
+LeCun et al. 1998 say how MNIST was made: each digit scaled into a box of 20x20 pixels, put with its centre of mass into
+the middle of 28x28.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+
+from shiftlab.errors import UserError
+
+Grey = NDArray[np.uint8]  # (H, W)
+Frame = tuple[int, int]  # height and width in pixels of what a model sees
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MOST_PIXELS = 60_000_000  # of a picture that is read
+SIDE = 560  # pixels of the longer side on which a picture is worked
+BOX = 20 / 28  # of the frame, that a centred figure's longer side takes
+STROKE = 2.0  # pixels of the frame that a stroke is wide at least; thinner ones vanish
+FAINT = 0.2  # of the darkest ink: below it lies the paper's grain
+SPECK = 0.04  # of the largest stroke's ink: what has less is dirt
+CONTRAST = 40  # of 255, between ink and paper at least
+
+
+def read(path: Path) -> Image.Image:
+    """A picture in a file, upright.
+
+    Raises:
+        UserError: it is no picture, of another format, broken, or too large.
+    """
+    try:
+        with Image.open(path) as opened:
+            if opened.format not in FORMATS:
+                raise UserError(f"this is {opened.format}: save it as PNG or JPEG")
+            if opened.width * opened.height > MOST_PIXELS:
+                raise UserError(
+                    f"this has {opened.width * opened.height / 1e6:.0f} megapixels: make it smaller than "
+                    f"{MOST_PIXELS / 1e6:.0f}"
+                )
+            opened.draft(None, (2 * SIDE, 2 * SIDE))
+            return ImageOps.exif_transpose(opened).copy()
+    except UnidentifiedImageError:
+        raise UserError("this is not a picture: give a PNG or JPEG (of an SVG, save it as PNG)") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"this can't be read as a picture ({error}): save it anew as PNG or JPEG") from None
+
+
+def prepared(picture: Image.Image, frame: Frame, centred: bool) -> dict[str, Grey]:
+    """Each step from a picture to what a model sees, in words; the last is of the size `frame`, raw, white on black.
+
+    Args:
+        centred: as MNIST was; else it stays where it lies.
+
+    Raises:
+        UserError: there is nothing on it.
+    """
+    grey = as_grey(picture)
+    ink = as_ink(grey)
+    if centred:
+        placed, words = in_the_middle(ink, frame), "centred by its mass, in a box of 5/7 of the frame"
+    else:
+        placed, words = padded(ink, frame), "made as wide as the frame, where it lies"
+    bold = thickened(placed, frame)
+    height, width = frame
+    small = np.asarray(Image.fromarray(bold).resize((width, height), Image.Resampling.BOX))
+    return {
+        "as it came, in grey": grey,
+        "ink white, paper black": ink,
+        words: placed,
+        "strokes as thick as those learned from": bold,
+        f"reduced to {width}x{height}: what the models see": small,
+    }
+
+
+def as_grey(picture: Image.Image) -> Grey:
+    """A picture in grey, its longer side `SIDE` pixels at most; see-through parts are paper, whatever the ink."""
+    picture = picture.copy()
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        grey, alpha = (np.asarray(one, dtype=np.float64) for one in (picture.convert("L"), picture.getchannel("A")))
+        weight = alpha.sum()
+        paper = 255.0 if weight == 0 or (grey * alpha).sum() / weight < 128 else 0.0
+        return np.rint(paper + (grey - paper) * alpha / 255).astype(np.uint8)
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, dtype=np.float64)
+        low, high = values.min(), max(values.max(), values.min() + 1)
+        return np.rint(255 * (values - low) / (high - low)).astype(np.uint8)
+    return np.asarray(picture.convert("L"))
+
+
+def as_ink(grey: Grey) -> Grey:
+    """White ink on black: the paper, which the border tells, is taken off, with the shadows that lie on it.
+
+    Raises:
+        UserError: there is no ink.
+    """
+    values = grey.astype(np.float64)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    if np.median(border) > 127:
+        values = 255 - values
+    # The paper is what remains after all that is narrower than a third of the picture is taken away.
+    height, width = grey.shape
+    small = Image.fromarray(values.astype(np.float32)).resize((width // 4 + 1, height // 4 + 1), Image.Resampling.BOX)
+    window = max(3, min(small.size) // 3)
+    opened = ndimage.gaussian_filter(ndimage.grey_opening(np.asarray(small), size=window), window / 3)
+    paper = np.asarray(Image.fromarray(opened).resize((width, height), Image.Resampling.BILINEAR))
+    ink = (values - np.minimum(paper, values)).clip(0)
+    darkest = np.percentile(ink[ink > 0], 99) if (ink > 0).any() else 0.0
+    if darkest < CONTRAST:
+        raise UserError("nothing is drawn here: draw with a stronger line")
+    ink = (ink / darkest).clip(0, 1)
+    ink[ink < FAINT] = 0
+    strokes, count = ndimage.label(ink, np.ones((3, 3)))
+    mass = ndimage.sum_labels(ink, strokes, np.arange(count + 1))
+    return np.rint(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink)).astype(np.uint8)
+
+
+def padded(ink: Grey, frame: Frame) -> Grey:
+    """The ink with paper added along its shorter side, until it has the frame's proportions."""
+    height, width = ink.shape
+    wanted_height = max(height, -(-width * frame[0] // frame[1]))
+    wanted_width = max(width, -(-height * frame[1] // frame[0]))
+    above, left = (wanted_height - height) // 2, (wanted_width - width) // 2
+    found = np.zeros((wanted_height, wanted_width), dtype=np.uint8)
+    found[above : above + height, left : left + width] = ink
+    return found
+
+
+def in_the_middle(ink: Grey, frame: Frame) -> Grey:
+    """The ink alone, its longer side `BOX` of the frame's shorter one, its centre of mass in the middle."""
+    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    shorter = round(max(cut.shape) / BOX)
+    height, width = (round(shorter * side / min(frame)) for side in frame)
+    y, x = ndimage.center_of_mass(cut.astype(np.float64))
+    found = np.zeros((height, width), dtype=np.uint8)
+    top, left = (
+        int(np.clip(round(whole / 2 - middle), 0, whole - part))
+        for whole, middle, part in ((height, y, cut.shape[0]), (width, x, cut.shape[1]))
+    )
+    found[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    return found
+
+
+def thickened(ink: Grey, frame: Frame) -> Grey:
+    """The ink with strokes of `STROKE` pixels of the frame at least."""
+    inside = ndimage.distance_transform_edt(ink > 127)
+    if not inside.any():
+        return ink
+    width = 4 * inside[inside > 0].mean()  # the mean distance from the edge is a quarter of a stroke's width
+    missing = STROKE * ink.shape[0] / frame[0] - width
+    if missing < 1:
+        return ink
+    reach = int(np.ceil(missing / 2))
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    found: Grey = ndimage.grey_dilation(ink, footprint=x * x + y * y <= reach * reach)
+    return found
