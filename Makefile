@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo study test test-slow show sync ui serve verify bench bench-quick screenshots lint lock readme
+.PHONY: help setup run demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint lock readme
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ ui: setup  ## open MLflow's pages at http://127.0.0.1:5000, or with PORT=5002 th
 
 serve: setup  ## answer requests with the best trained LeNet, or with MODEL=resnet the best ResNet
 	@$(BIN)/python scripts/serve.py $(MODEL) $(if $(PORT),--port $(PORT))
+
+play: setup  ## draw, and see what the best trained models call it; at http://127.0.0.1:7860, or with PORT=7861 there
+	@$(BIN)/shiftlab play $(MODELS) $(if $(PORT),--port $(PORT))
+
+notebook: setup  ## run the notebook from top to bottom, and keep it with its outputs
+	@$(BIN)/python scripts/run_notebook.py
 
 verify: setup  ## train and predict again what is cheap, or with MODELS=all everything, and compare every byte
 	@$(BIN)/python scripts/verify.py $(MODELS)

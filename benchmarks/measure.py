@@ -97,7 +97,7 @@ def measure(quick: bool) -> None:
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
     measured = []
-    for line in chain(lines(dataset, size), neighbours(size), peaks, of_audits(quick)):
+    for line in chain(lines(dataset, size), neighbours(size), peaks, of_audits(quick), of_pages(quick)):
         print(f"{line.what}: {line.cells()[3]}", flush=True)
         measured.append(line)
     text = report(measured, wanted.data.name, others, size)
@@ -442,6 +442,14 @@ def of_audits(quick: bool) -> Iterator[Line]:
 
     for what, measured, values, goal in audits.lines(quick):
         yield Line(what, "", measured, values, goal)
+
+
+def of_pages(quick: bool) -> Iterator[Line]:
+    """The lines of what one waits for in a browser, as they are done."""
+    import looking  # seconds to import, for it draws
+
+    for what, values, goal in looking.lines(quick):
+        yield Line(what, "", "", values, goal)
 
 
 def first(examples: Examples, count: int) -> Examples:

@@ -1,4 +1,4 @@
-"""What `make readme` does: write the tables of results, verdicts and speed into README.md, from their files."""
+"""What `make readme` does: write the tables of results, verdicts and speed into README.md, and copy the report."""
 
 import argparse
 import json
@@ -9,14 +9,21 @@ from shiftlab import files
 from shiftlab.errors import UserError, one_sentence
 from shiftlab.show import report, study
 
+PAGES = {name: Path("docs/report", name) for name in ("index.html", "study/index.html")}  # of reports/
 RESULTS, STUDY, SPEED = Path("metrics/comparison.json"), Path("metrics/study.json"), Path("benchmarks/results.md")
 
 
 def main() -> None:
-    """Replace what stands between each pair of markers."""
+    """Replace what stands between each pair of markers, and the copies in docs/report/."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     readme = Path("README.md")
-    files.write(readme, with_tables(readme.read_text(encoding="utf-8"), Path()))
+    text = with_tables(readme.read_text(encoding="utf-8"), Path())
+    for name, copy in PAGES.items():
+        report_file = Path("reports", name)
+        if not report_file.exists():
+            raise UserError(f"no {report_file}: `dvc checkout` brings it back, or `make run` writes it")
+        files.write(copy, report_file.read_bytes())
+    files.write(readme, text)
 
 
 def with_tables(readme: str, root: Path) -> str:

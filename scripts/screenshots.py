@@ -1,4 +1,4 @@
-"""What `make screenshots` does: look at MLflow's pages in a browser, and keep pictures of them for the README.
+"""What `make screenshots` does: look at the report and MLflow's pages in a browser, and keep pictures for the README.
 
 The browser is Chromium, the system's or, after `playwright install chromium`, Playwright's.
 """
@@ -19,18 +19,20 @@ from shiftlab.errors import UserError, one_sentence
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FOLDER = Path("docs")
+FOLDER, REPORT = Path("docs"), Path("reports/index.html")
 WIDTH, HEIGHT = 1500, 900  # pixels
 PATIENCE_MS = 60_000
 
 
 def main() -> None:
-    """Start MLflow's server, look, and save docs/mlflow-*.png."""
+    """Start MLflow's server, look, and save docs/report.png and docs/mlflow-*.png."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=5003, help="for MLflow's server (default: %(default)s)")
     port = parser.parse_args().port
     wanted = params.load()
     names = [f"{model} seed {wanted.seeds[0]}" for model in wanted.models]
+    if not REPORT.exists():
+        raise UserError(f"no {REPORT}: `dvc checkout` brings it back, or `make run` writes it")
     FOLDER.mkdir(exist_ok=True)
     with pages(port) as addresses, browser() as page:
         if f"shiftlab-{wanted.data.name}" not in addresses:
@@ -39,6 +41,9 @@ def main() -> None:
         page.screenshot(path=FOLDER / "mlflow-runs.png")
         compare(page, names)
         page.screenshot(path=FOLDER / "mlflow-comparison.png")
+        page.goto(REPORT.resolve().as_uri())
+        page.locator("[data-answers] svg").last.wait_for()
+        page.screenshot(path=FOLDER / "report.png")
 
 
 @contextmanager
@@ -51,7 +56,7 @@ def pages(port: int) -> Iterator[dict[str, str]]:
             told = []
             for line in server.stdout:
                 told.append(line)
-                if "Application startup complete" in line:
+                if "are ready at" in line:
                     break
             else:
                 raise UserError(told[-1].removeprefix("error: ").strip())

@@ -2,8 +2,13 @@
 
 import argparse
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 
 from shiftlab.errors import UserError, one_sentence
@@ -12,7 +17,7 @@ HOST = "127.0.0.1"
 
 
 def main() -> None:
-    """Become MLflow's server, once it is sure that the port is free."""
+    """Start MLflow's server, if the port is free; say when it answers, and open it in a desktop's browser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=5000, help="to listen on (default: %(default)s)")
     port = parser.parse_args().port
@@ -24,7 +29,7 @@ def main() -> None:
     refuse_taken(port, "make ui PORT=5001")
     from shiftlab.track import store as stores  # seconds to import, so after a look at what can be refused without it
 
-    print(f"MLflow's pages are at http://{HOST}:{port} until Ctrl-C.")
+    print(f"MLflow's pages will be at http://{HOST}:{port}, in some ten seconds:")
     for name, page in stores.pages().items():
         print(f"  {name}: http://{HOST}:{port}/{page}")
     sys.stdout.flush()
@@ -33,8 +38,33 @@ def main() -> None:
     # One worker, for one user, and none of those that MLflow starts for jobs of language models: each takes seconds to
     # start, and 250 MB.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    server = ["mlflow", "ui", "--backend-store-uri", stores.address(), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *server, "--host", HOST, "--port", str(port)])
+    command = ["mlflow", "ui", "--backend-store-uri", stores.address(), "--workers", "1"]
+    server = subprocess.Popen([sys.executable, "-m", *command, "--host", HOST, "--port", str(port)])
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        if answers(f"http://{HOST}:{port}/health", server):
+            print(f"MLflow's pages are ready at http://{HOST}:{port} until Ctrl-C.", flush=True)
+            if on_desktop():
+                webbrowser.open(f"http://{HOST}:{port}")
+        sys.exit(server.wait())
+    except KeyboardInterrupt:  # which the server has heard, too
+        server.wait()
+
+
+def answers(address: str, server: "subprocess.Popen[bytes]") -> bool:
+    """Wait until there is an answer; false where the server ended before."""
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return True
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+def on_desktop() -> bool:
+    """Is somebody in front of this machine, whose browser a page can be opened in?"""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def refuse_taken(port: int, instead: str) -> None:

@@ -23,6 +23,7 @@ def test_three_models_are_compared_in_the_browser(reproduced: Project, monkeypat
             page.get_by_role("columnheader", name=column).first.wait_for()
         assert page.get_by_role("link", name="comparison", exact=True).count() == 1
         run = page.get_by_role("link", name="resnet seed 0", exact=True).first.get_attribute("href")
+        comparison = page.get_by_role("link", name="comparison", exact=True).get_attribute("href")
 
         screenshots.compare(page, NAMES)
         page.get_by_role("tab", name="Parallel Coordinates Plot").wait_for()
@@ -36,3 +37,10 @@ def test_three_models_are_compared_in_the_browser(reproduced: Project, monkeypat
         picture = page.locator("img[src^='blob:'], img[src*='maps.png'], .artifact-view img").first
         picture.wait_for()
         page.wait_for_function("image => image.naturalWidth > 300", arg=picture.element_handle())
+
+        page.goto(f"{address}{comparison}", wait_until="domcontentloaded")  # its description leads to the report
+        page.get_by_role("link", name="the report", exact=True).click()
+        report = page.frame_locator("iframe").first
+        report.locator("#found button").first.wait_for()
+        report.locator("#frame").press("Home")
+        assert report.locator("#place").inner_text().endswith("moved by (0, 0)")

@@ -38,6 +38,13 @@ def test_readme_shows_the_committed_figures(committed: Path) -> None:
     assert text == readme.with_tables(text, committed)
 
 
+def test_copy_of_the_report_is_the_committed_one(committed: Path) -> None:
+    stages = YAML(typ="safe").load(committed / "dvc.lock")["stages"]
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    for name, copy in readme.PAGES.items():
+        assert hashlib.md5((committed / copy).read_bytes()).hexdigest() == outs[f"reports/{name}"]
+
+
 def test_results_are_those_of_the_lock(committed: Path) -> None:
     lock = YAML(typ="safe").load(committed / "dvc.lock")
     params = YAML(typ="safe").load(committed / "params.yaml")

@@ -17,7 +17,15 @@ from shiftlab import params
 from shiftlab.cli import app
 from tests.helpers import ROOT
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/audit.md", "docs/servers.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/audit.md",
+    "docs/report.md",
+    "docs/servers.md",
+]
 
 
 def commands(page: str) -> list[str]:

@@ -230,6 +230,34 @@ def compare(
 
 
 @app.command()
+def play(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="As `shiftlab audit` takes them. [default: the registry's champions]")
+    ] = None,
+    classes: Annotated[Path | None, typer.Option(help="Names of the models' outputs, one on a line.")] = None,
+    size: Annotated[int | None, typer.Option(help="Resize pictures to so many pixels along the shorter side.")] = None,
+    crop: Annotated[str | None, typer.Option(help="The middle that the models see: 224, or HEIGHTxWIDTH.")] = None,
+    channels: Annotated[str | None, typer.Option(help="grey, rgb or bgr.")] = None,
+    white: Annotated[float | None, typer.Option("--range", help="What a white pixel is: 1 or 255.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels.")] = None,
+    std: Annotated[str | None, typer.Option(help="What they are divided by then.")] = None,
+    port: Annotated[int, typer.Option(help="To listen on, on this machine alone.")] = 7860,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Draw, and see what models call it wherever you draw it."""
+    with _mistakes():
+        from shiftlab import processor
+
+        processor.prepare()
+        from shiftlab.auditing import play as playing
+        from shiftlab.auditing import request
+
+        names = request.lines(classes, "the name of an output") if classes else None
+        given = _preprocessing(size, crop, None, channels, None, white, mean, std)
+        playing.serve(models or [], given, names, port, browser)
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.")],
 ) -> None:

@@ -37,6 +37,9 @@ from shiftlab.track.store import connect
 from tests.auditing.models import Plain, trained
 from tests.helpers import GREY
 
+# TorchScript is deprecated, and what people have.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 ASKED = protocol(["zero", "circular"], 2, "all", "all", 0)
 OPTIONS = carried({"mean": [0.1307], "std": [0.3081], "channels": "grey", "frame": (28, 28)})
 EXAMPLE = torch.zeros(2, 1, 28, 28)

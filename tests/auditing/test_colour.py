@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from shiftlab.cli import app
 
+# TorchScript is deprecated, and what people have.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 HEIGHT, WIDTH = 32, 44
 SEEN = f"{HEIGHT - 12}x{WIDTH - 12}"  # what the models see: there is room for crops
 ASKED = ["--mean", "0.45", "--std", "0.225", "--channels", "rgb", "--crop", SEEN, "--radius", "3", "--shifts", "20"]

@@ -49,7 +49,7 @@ def read(path: Path) -> Image.Image:
         raise UserError(f"this can't be read as a picture ({error}): save it anew as PNG or JPEG") from None
 
 
-def prepared(picture: Image.Image, frame: Frame, centred: bool) -> dict[str, Grey]:
+def prepared(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Grey]:
     """Each step from a picture to what a model sees, in words; the last is of the size `frame`, raw, white on black.
 
     Args:
@@ -76,6 +76,18 @@ def prepared(picture: Image.Image, frame: Frame, centred: bool) -> dict[str, Gre
     }
 
 
+def in_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG001
+    """Each step from a picture to what a model of colours sees, `(H, W, 3)`; no figure is looked for on it."""
+    height, width = frame
+    paper = Image.new("RGBA", picture.size, "white")
+    paper.alpha_composite(picture.convert("RGBA"))
+    whole = paper.convert("RGB")
+    return {
+        "as it came": np.asarray(ImageOps.contain(whole, (SIDE, SIDE))),
+        f"its middle, as {width}x{height}: what the models see": np.asarray(ImageOps.fit(whole, (width, height))),
+    }
+
+
 def as_grey(picture: Image.Image) -> Grey:
     """A picture in grey, its longer side `SIDE` pixels at most; see-through parts are paper, whatever the ink."""
     picture = picture.copy()
@@ -85,11 +97,11 @@ def as_grey(picture: Image.Image) -> Grey:
         grey, alpha = (np.asarray(one, dtype=np.float64) for one in (picture.convert("L"), picture.getchannel("A")))
         weight = alpha.sum()
         paper = 255.0 if weight == 0 or (grey * alpha).sum() / weight < 128 else 0.0
-        return np.rint(paper + (grey - paper) * alpha / 255).astype(np.uint8)
+        return _whole(paper + (grey - paper) * alpha / 255)
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float64)
         low, high = values.min(), max(values.max(), values.min() + 1)
-        return np.rint(255 * (values - low) / (high - low)).astype(np.uint8)
+        return _whole(255 * (values - low) / (high - low))
     return np.asarray(picture.convert("L"))
 
 
@@ -117,7 +129,12 @@ def as_ink(grey: Grey) -> Grey:
     ink[ink < FAINT] = 0
     strokes, count = ndimage.label(ink, np.ones((3, 3)))
     mass = ndimage.sum_labels(ink, strokes, np.arange(count + 1))
-    return np.rint(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink)).astype(np.uint8)
+    return _whole(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink))
+
+
+def _whole(values: NDArray[np.floating]) -> Grey:
+    whole: Grey = np.rint(values).astype(np.uint8)
+    return whole
 
 
 def padded(ink: Grey, frame: Frame) -> Grey:

@@ -16,7 +16,7 @@ from shiftlab.measure.shifts import DIRECTIONS
 from shiftlab.params import Augmentation, RegimeName
 from shiftlab.track import registry, runs
 from shiftlab.track.runs import Identity, Run
-from shiftlab.track.store import Store
+from shiftlab.track.store import NOTE, Store
 
 EPOCH = {  # the column of history.csv -> the metric
     "train_loss": "train/loss",
@@ -143,6 +143,8 @@ def log_comparison(
     run = runs.finished(store, "comparison", {"data": data, "report.md5": files.md5(report), **(tags or {})})
     run.log_path(report)
     run.log_path(pictures, "pictures")
+    words = "in which an image can be dragged, models compared, and the answer read"
+    run.log_tags({NOTE: f"All models side by side: [the report]({run.page(report.name)}), {words}."})
 
 
 def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapping[str, str] | None = None) -> None:
@@ -154,6 +156,8 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
     page = files.md5(folder / "index.html")
     run = runs.finished(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
     run.log_path(folder)
+    address = run.page("index.html")
+    run.log_tags({NOTE: f"Where invariance comes from: [the study's page]({address}), with every claim and variant."})
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
     for variant in summary["variants"]:
         moved = Augmentation.model_validate(variant["augmentation"])
@@ -233,6 +237,8 @@ def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[
         "",
         "Limits: images as the training data has them. What lies elsewhere in the frame is often called wrong, as the "
         "table says, and the probabilities do not tell. An image of none of the classes is called one of them too.",
+        "",
+        "The run `comparison` has the report, in which it stands beside the others.",
     ]
     return "\n".join(lines)
 

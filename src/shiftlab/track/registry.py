@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from shiftlab.errors import UserError
 from shiftlab.track.runs import Run
-from shiftlab.track.store import in_store, required
+from shiftlab.track.store import NOTE, in_store, required
 
 
 @in_store
@@ -36,7 +36,7 @@ def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str
 @in_store
 def describe(run: Run, model: str, weights_md5: str, text: str) -> None:
     """Write what a model is and does, in Markdown, to its run and to its versions in the registry."""
-    run.log_tags({"mlflow.note.content": text})
+    run.log_tags({NOTE: text})
     known = f"name = 'shiftlab-{model}' and tags.`weights.md5` = '{weights_md5}'"
     for one in run.client.search_model_versions(known):
         run.client.update_model_version(one.name, one.version, text)
@@ -57,3 +57,21 @@ def champion(model: str) -> str:
         f"no version of {name} has the alias champion in MLflow's registry: train one, as with `dvc exp run -S "
         f"model={model}`, or log what DVC has with `make sync`"
     )
+
+
+def champions() -> list[str]:
+    """The addresses of all of them, by the architectures' names.
+
+    Raises:
+        UserError: there is none, or the store can't be reached or used.
+    """
+    with required() as client:
+        found = [
+            one.name for one in client.search_registered_models("name LIKE 'shiftlab-%'") if "champion" in one.aliases
+        ]
+    if not found:
+        raise UserError(
+            "MLflow's registry has no trained model yet: `make demo` trains some in two minutes, `make sync` logs what "
+            "DVC has; or name a model"
+        )
+    return [f"models:/{name}@champion" for name in sorted(found)]

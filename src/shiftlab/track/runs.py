@@ -47,6 +47,10 @@ class Run:
         """MLflow's own."""
         return self.store.client
 
+    def page(self, artifact: str) -> str:
+        """The end of an artifact's address in MLflow's UI, as a link in a description wants it."""
+        return f"#/experiments/{self.store.experiment}/runs/{self.id}/artifacts/{artifact}"
+
     @in_store
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add numbers of one step to the run, in one request."""

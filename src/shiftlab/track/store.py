@@ -27,6 +27,7 @@ from shiftlab.params import TrackingChoice
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where databases listen unless told otherwise
 PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, Markdown
 ABOUT = (
     "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
     "the runs by the tag `sweep` to see those of one sweep together. Metrics named `zero/...` and `circular/...` are "
@@ -140,7 +141,7 @@ def _open(store: Store, experiment: str, artifacts: str | None, data: str) -> No
         about = {
             # Makes the UI take it for model training instead of generative AI.
             "mlflow.experimentKind": "custom_model_development",
-            "mlflow.note.content": ABOUT.format(data),
+            NOTE: ABOUT.format(data),
             VIEW: json.dumps({"selectedColumns": COLUMNS}),
         }
         known = found.tags if found else {}

@@ -1,0 +1,40 @@
+"""The notebook runs from top to bottom, and its figures are the pipeline's."""
+
+import json
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import run_notebook
+
+from tests.helpers import ROOT
+from tests.project import Project
+
+TEXT = ROOT / "notebooks/translation-invariance.py"
+
+
+def test_committed_notebook_is_its_text_with_outputs() -> None:
+    written, text = nbformat.read(TEXT.with_suffix(".ipynb"), 4), jupytext.read(TEXT)
+    assert [(one.cell_type, one.source) for one in written.cells] == [(one.cell_type, one.source) for one in text.cells]
+    code = [one for one in written.cells if one.cell_type == "code"]
+    assert all(one.execution_count for one in code)
+    solutions = [one for one in code if "solution" in one.metadata.get("tags", [])]
+    assert solutions
+    assert all(one.metadata["jupyter"]["source_hidden"] for one in solutions)
+
+
+@pytest.mark.slow
+def test_notebook_has_the_figures_of_the_pipeline(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    ran = nbformat.reads(run_notebook.executed(TEXT), 4)
+    (cell,) = [one for one in ran.cells if "figures" in one.metadata.get("tags", [])]
+    found = json.loads(cell.outputs[0].text)
+    comparison = json.loads(reproduced.read("metrics/comparison.json"))
+    pipelines = {
+        one["model"]: {on: one["figures"][on]["value"] for on in ("clean", "right5")} for one in comparison["models"]
+    }
+    assert set(found) == {"mlp", "lenet", "resnet", "invariant"}
+    assert {name: pipelines[name] for name in found} == found
