@@ -44,6 +44,7 @@ def executed(path: Path) -> str:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of a loopback that others might listen on
     )
     try:
         client.execute()

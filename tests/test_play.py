@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import screenshots
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -193,6 +194,22 @@ def test_centring_moves_a_drawing_into_the_middle(page: Page, models: dict[str, 
     assert abs((columns[0] + columns[-1]) / 2 - 13.5) < 4
     page.wait_for_timeout(500)
     expect_answers(page, models)
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_accessible_and_fits_a_phone(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.reload()
+    page.get_by_text("select the draw tool to start").wait_for(state="detached")
+    draw(page)
+    page.locator(".maps[aria-busy=false]").first.wait_for()
+    page.get_by_text("How a picture becomes what they see").click()
+    page.locator("#steps img").first.wait_for()
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 @needs_browser

@@ -34,6 +34,9 @@ CHUNK = 120  # shifts that are answered between two looks at the map
 SHOWN = 3  # classes of each model with their probabilities
 STYLE = """
 footer {display: none !important}
+.min_value, .max_value {color: var(--body-text-color) !important} /* gradio's greys are too pale to read */
+button[role=tab].selected {color: var(--primary-700) !important}
+.dark button[role=tab].selected {color: var(--primary-300) !important}
 .maps {display: flex; flex-wrap: wrap; gap: 1rem} .maps figure {margin: 0}
 .maps img, .seen img {image-rendering: pixelated; width: 203px; display: block; background: #888}
 .steps figure {width: 160px} .steps img {width: 100%}
