@@ -69,7 +69,7 @@ else:
 print(dataset.describe(data))
 
 
-def show(images: dict[str, np.ndarray], width: float = 1.6, **how: object) -> None:
+def show(images: dict[str, np.ndarray], width: float = 2.2, **how: object) -> None:
     """Small pictures beside one another."""
     _, axes = plt.subplots(1, len(images), figsize=(width * len(images), width + 0.4), squeeze=False)
     for axis, (title, image) in zip(axes[0], images.items(), strict=True):

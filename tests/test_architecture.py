@@ -83,7 +83,7 @@ def test_one_room_knows_the_package(package: str, rooms: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "module"), [("matplotlib", "plots"), ("altair", "charts"), ("vl_convert", "charts")]
+    ("package", "module"), [("matplotlib", "plots"), ("altair", "charts"), ("vl_convert", "charts"), ("gradio", "play")]
 )
 def test_one_module_knows_the_package(package: str, module: str) -> None:
     assert importers(package) == {f"shiftlab.show.{module}"}
@@ -132,7 +132,7 @@ def test_stages_depend_on_files_that_are_there() -> None:
     assert [path for path in paths if "$" not in path and not (ROOT / path).is_file()] == []
     names = {path.rpartition("/")[2] for path in paths}
     without_effect = {"__init__.py", "params.py", "errors.py", "files.py", "stage.py", "device.py", "checkpoints.py"}
-    of_audits = {"audit.py", "audit.html", "pairing.py", "cli.py"}
+    of_audits = {"audit.py", "audit.html", "pairing.py", "cli.py", "play.py", "drawing.py"}
     of_sources = {"digits.py", "published.py"}  # which conf/data/ names
     apart = ("track", "auditing")
     here = {path.name for name, path in FILES.items() if room(name) not in apart and "architectures" not in name}

@@ -30,7 +30,7 @@ PAGES = [
 
 def commands(page: str) -> list[str]:
     """Every line of every block of code that is a command, without its comment."""
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = [line.partition("  #")[0].partition(" # ")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.split(" ")[0] in ("make", "dvc", "shiftlab", ".venv/bin/python")]
 

@@ -180,7 +180,7 @@ def test_pictures_are_taken_or_refused_in_a_sentence(page: Page, models: dict[st
             page.wait_for_timeout(300)
             expect_answers(page, models)
         page.locator("#upload button[aria-label*=lear], #upload button[aria-label*=emove]").first.click()
-        expect(page.locator("#message")).to_contain_text("Draw a digit")
+        expect(page.locator("#message")).to_contain_text("Draw anywhere")
 
 
 @needs_browser

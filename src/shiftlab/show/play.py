@@ -51,7 +51,7 @@ TAKE_BRUSH = """() => {
     if (brush) { brush.click(); clearInterval(waiting); }
   }, 100);
 }"""
-WELCOME = "Draw a digit anywhere on the square, or give a picture of one."
+WELCOME = "Draw anywhere on the sheet, or give a picture."
 
 
 @dataclass(frozen=True)
