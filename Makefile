@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint lock readme
+.PHONY: help setup run demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint docs hooks dist lock readme
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,8 +71,27 @@ lint: setup  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv-docs/.ready  ## build the documentation as a site, into site/, in an environment of its own
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	@echo "The first page is site/index.html"
+
+.venv-docs/.ready: docs/requirements.lock
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
+hooks: setup  ## have each commit checked as `make lint` does, and DVC keep step with git
+	@$(BIN)/pre-commit install
+
+dist: setup  ## build the package, as a wheel and from source, into dist/
+	@rm -rf build dist
+	@$(UV) build --quiet
+	@rm -rf build
+	@ls dist
+
 lock: setup  ## resolve the requirements anew into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --group docs --output-file docs/requirements.lock
 
 readme: setup  ## write the tables of results and speed into README.md
 	@$(BIN)/python scripts/readme.py
