@@ -56,7 +56,8 @@ def together(
         of_model = tuple(classes or model.classes or numbered(outputs))
         if len(of_model) != outputs:
             raise UserError(f"{name} has {outputs} outputs, and {len(of_model)} names of classes were given")
-        label = name.removeprefix("models:/shiftlab-").removesuffix("@champion")
+        short = name.rpartition("/")[2].removeprefix("shiftlab-").removesuffix("@champion")
+        label = name if short in models else short
         models[label], known[label] = prepared, (of_model, shape)
     (first, (classes_of_first, shape_of_first)), *others = known.items()
     for label, (of_model, shape) in others:

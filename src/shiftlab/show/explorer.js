@@ -356,6 +356,8 @@ function claims() {
   update();
 }
 
-unpacked().then(explore);
+unpacked().then(explore, () => {
+  byId("place").textContent = "This browser can't unpack the stored answers: use a newer one. All figures are below.";
+});
 compare();
 if (content.claims.length) claims();
