@@ -18,7 +18,8 @@ from tests.servers import free_port, running
 from tests.test_pipeline import OFFLINE
 
 # What takes all of a machine, changes the requirements, or is what runs this.
-ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme"}
+ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme", "notebook"}
+ELSEWHERE |= {"docs", "dist", "hooks"}
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -39,7 +40,7 @@ def make(project: Project, *words: str, check: bool = True) -> subprocess.Comple
 
 
 def test_targets_are_known() -> None:
-    assert set(TARGETS) - ELSEWHERE == {"help", "run", "demo", "show", "sync", "ui", "serve", "verify", "study"}
+    assert set(TARGETS) - ELSEWHERE == {"help", "run", "demo", "show", "sync", "ui", "serve", "play", "verify", "study"}
 
 
 def test_targets_that_end_work_in_a_bare_shell(bare: Project) -> None:
@@ -105,7 +106,7 @@ def test_cheap_models_are_verified_unless_others_are_named() -> None:
     assert verify.chosen(["all"], known) == known
 
 
-@pytest.mark.parametrize(("target", "page"), [("ui", ""), ("serve", "/ping")])
+@pytest.mark.parametrize(("target", "page"), [("ui", ""), ("serve", "/ping"), ("play", "")])
 def test_servers_start_in_a_bare_shell(target: str, page: str, bare: Project) -> None:
     port = free_port()
     command = ["make", "--assume-old=.venv/.ready", target, f"PORT={port}"]

@@ -30,9 +30,9 @@ def serve(names: Sequence[str], given: Carried, classes: Sequence[str] | None, p
     Raises:
         UserError: there is no such model, or models do not see images alike; the port is taken.
     """
-    with extra("play"):
-        from shiftlab.show import play
     models, classes, shape = together(names or _champions(), given, classes)
+    with extra("play"):  # seconds to import, so after a look at the models
+        from shiftlab.show import play
     prepare = drawing.prepared if shape[0] == 1 else drawing.in_colour
     table = play.Table(models, classes, shape, partial(prepare, frame=shape[1:]), drawing.read)
     play.serve(table, HOST, port, open_browser)

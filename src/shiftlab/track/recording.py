@@ -16,7 +16,7 @@ from shiftlab.measure.shifts import DIRECTIONS
 from shiftlab.params import Augmentation, RegimeName
 from shiftlab.track import registry, runs
 from shiftlab.track.runs import Identity, Run
-from shiftlab.track.store import NOTE, Store
+from shiftlab.track.store import Store
 
 EPOCH = {  # the column of history.csv -> the metric
     "train_loss": "train/loss",
@@ -144,7 +144,7 @@ def log_comparison(
     run.log_path(report)
     run.log_path(pictures, "pictures")
     words = "in which an image can be dragged, models compared, and the answer read"
-    run.log_tags({NOTE: f"All models side by side: [the report]({run.page(report.name)}), {words}."})
+    run.describe(f"All models side by side: [the report]({{}}), {words}.", report.name)
 
 
 def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapping[str, str] | None = None) -> None:
@@ -156,8 +156,7 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
     page = files.md5(folder / "index.html")
     run = runs.finished(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
     run.log_path(folder)
-    address = run.page("index.html")
-    run.log_tags({NOTE: f"Where invariance comes from: [the study's page]({address}), with every claim and variant."})
+    run.describe("Where invariance comes from: [the study's page]({}), with every claim and variant.", "index.html")
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
     for variant in summary["variants"]:
         moved = Augmentation.model_validate(variant["augmentation"])

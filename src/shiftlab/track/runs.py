@@ -20,7 +20,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from shiftlab.track.history import WORKSPACE
 from shiftlab.track.provenance import dvc_experiment, gone, process, provenance, sweep
-from shiftlab.track.store import Store, in_store
+from shiftlab.track.store import NOTE, Store, in_store
 
 SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
 
@@ -47,10 +47,6 @@ class Run:
         """MLflow's own."""
         return self.store.client
 
-    def page(self, artifact: str) -> str:
-        """The end of an artifact's address in MLflow's UI, as a link in a description wants it."""
-        return f"#/experiments/{self.store.experiment}/runs/{self.id}/artifacts/{artifact}"
-
     @in_store
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add numbers of one step to the run, in one request."""
@@ -67,6 +63,12 @@ class Run:
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run, in one request."""
         self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
+
+    @in_store
+    def describe(self, text: str, artifact: str) -> None:
+        """Set the run's description, Markdown in which `{}` stands for the address of an artifact in MLflow's UI."""
+        address = f"#/experiments/{self.store.experiment}/runs/{self.id}/artifacts/{artifact}"
+        self.log_tags({NOTE: text.format(address)})
 
     @in_store
     def log_path(self, path: Path, folder: str | None = None) -> None:
