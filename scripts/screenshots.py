@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER, REPORT = Path("docs"), Path("reports/index.html")
-WIDTH, HEIGHT = 1500, 900  # pixels
+WIDTH, HEIGHT = 1440, 900  # pixels
 PATIENCE_MS = 60_000
 
 

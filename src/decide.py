@@ -26,7 +26,7 @@ def main() -> None:
     from shiftlab.show import study_pictures
     from shiftlab.study import answers, summary
     from shiftlab.track import recording
-    from shiftlab.track.store import connect
+    from shiftlab.track.store import STUDY, connect
 
     paths = {name: answers.path(name) for name in study.variants}
     predictions.keep_only(paths.values(), answers.FOLDER)
@@ -39,7 +39,7 @@ def main() -> None:
     files.write(FOLDER / "index.html", show.page(decided, drawn))
     files.write(Path("metrics/study.json"), json.dumps(decided, indent=1, allow_nan=False) + "\n")
     print(results)
-    recording.log_study(connect(decided["data"], wanted.tracking), decided, FOLDER)
+    recording.log_study(connect(decided["data"], wanted.tracking, STUDY), decided, FOLDER)
 
 
 if __name__ == "__main__":

@@ -28,17 +28,42 @@ from shiftlab.params import TrackingChoice
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where databases listen unless told otherwise
 PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, Markdown
-ABOUT = (
+# The columns of an experiment's page are a view that somebody shares, as MLflow keeps it; an address can name it.
+VIEW = "mlflow.sharedViewState.shiftlab"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An experiment: what its runs are of, and which of their columns its page shows first."""
+
+    suffix: str  # of its name
+    about: str  # with the data's name left out
+    columns: tuple[str, ...]
+
+
+TRAININGS = Kind(
+    "",
     "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
     "the runs by the tag `sweep` to see those of one sweep together. Metrics named `zero/...` and `circular/...` are "
-    "of the test images, shifted in that regime."
+    "of the test images, shifted in that regime.",
+    (
+        *(
+            f"metrics.`{name}`"
+            for name in ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency")
+        ),
+        *("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
+    ),
 )
-# The columns of the experiment's page, as MLflow keeps a view that somebody shares; an address can name it.
-VIEW = "mlflow.sharedViewState.shiftlab"
-COLUMNS = [
-    *(f"metrics.`{name}`" for name in ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency")),
-    *("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
-]
+# Apart, since a study's runs are a hundred and more.
+STUDY = Kind(
+    "-study",
+    "Where invariance comes from, on {}: a run for each study, which holds its page and verdicts, and below it one for "
+    "every variant and seed. Select those and compare them: parallel coordinates sort them by their components.",
+    (
+        *(f"metrics.`{name}`" for name in ("zero/clean", "zero/right5", "zero/random5", "circular/consistency")),
+        *(f"params.`{name}`" for name in ("downsampling", "padding", "head", "augmentation")),
+    ),
+)
 # What a store may answer with; S3, where artifacts may lie, has errors of its own.
 FAILURES = (
     MlflowException,
@@ -114,8 +139,8 @@ def in_store(
     return call
 
 
-def connect(data: str, choice: TrackingChoice = "required") -> Store:
-    """The store, and the experiment there that collects runs on one data set, created where it is missing.
+def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININGS) -> Store:
+    """The store, and the experiment there that collects runs of a kind on one data set, created where it is missing.
 
     Figures on different data sets don't compare: each has its experiment.
 
@@ -126,23 +151,23 @@ def connect(data: str, choice: TrackingChoice = "required") -> Store:
         UserError: the store is required, and can't be reached or used.
     """
     configured = os.environ.get("MLFLOW_TRACKING_URI")
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}"
+    experiment = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + kind.suffix
     artifacts = None if configured else (root() / "mlartifacts" / experiment).as_uri()
     store = Store(configured or str(root() / "mlflow.db"), choice)
-    _open(store, experiment, artifacts, data)
+    _open(store, experiment, artifacts, data, kind)
     return store
 
 
 @in_store
-def _open(store: Store, experiment: str, artifacts: str | None, data: str) -> None:
+def _open(store: Store, experiment: str, artifacts: str | None, data: str, kind: Kind) -> None:
     with alone():
         client = MlflowClient(address())
         found = client.get_experiment_by_name(experiment)
         about = {
             # Makes the UI take it for model training instead of generative AI.
             "mlflow.experimentKind": "custom_model_development",
-            NOTE: ABOUT.format(data),
-            VIEW: json.dumps({"selectedColumns": COLUMNS}),
+            NOTE: kind.about.format(data),
+            VIEW: json.dumps({"selectedColumns": kind.columns}),
         }
         known = found.tags if found else {}
         store.experiment = found.experiment_id if found else client.create_experiment(experiment, artifacts)

@@ -11,19 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from shiftlab.errors import UserError
 from shiftlab.params import Augmentation, Training, recorded
 from shiftlab.track import history, recording, runs
 from shiftlab.track.history import Cache, MissingError, Revision
-from shiftlab.track.store import Store, connect
+from shiftlab.track.store import STUDY, TRAININGS, Kind, Store, connect
 
 EARLIER = "made by earlier code, which kept less"
 
 
 class Record(Protocol):
-    """Something that a run in the store holds; the run has a tag that tells."""
+    """Something that a run in the store holds, in an experiment of a kind; the run has a tag that tells."""
+
+    kind: ClassVar[Kind]
 
     @property
     def data(self) -> str: ...
@@ -36,6 +38,7 @@ class Record(Protocol):
 class Evaluation:
     """A model's figures in one regime, and with them its training."""
 
+    kind: ClassVar[Kind] = TRAININGS
     revision: Revision
     data: str
     model: str
@@ -87,6 +90,7 @@ class Evaluation:
 class Comparison:
     """A report on several models."""
 
+    kind: ClassVar[Kind] = TRAININGS
     revision: Revision
     data: str
     report: str  # digest
@@ -118,6 +122,7 @@ class Comparison:
 class Study:
     """What a study found."""
 
+    kind: ClassVar[Kind] = STUDY
     revision: Revision
     data: str
     stage: str
@@ -159,12 +164,13 @@ def sync() -> None:
         records[record.tag].append(record)
     cache = functools.cache(Cache.of_repository)  # seconds to open, for those alone who need it
     known, logged, left_out = 0, 0, defaultdict[str, list[str]](list)
-    for data in sorted({same[0].data for same in records.values()}):
-        store = connect(data)
+    experiments = {(same[0].data, same[0].kind) for same in records.values()}
+    for data, kind in sorted(experiments, key=str):
+        store = connect(data, kind=kind)
         runs.end_interrupted(store)
         there = {tag for run in runs.tags(store) for tag in run.items()}
         for tag, same in records.items():
-            if same[0].data != data:
+            if (same[0].data, same[0].kind) != (data, kind):
                 continue
             if tag in there:
                 known += 1
