@@ -113,6 +113,7 @@ def test_comparison_has_a_run_with_the_report(done: Project) -> None:
     client = MlflowClient(f"sqlite:///{done.root / 'mlflow.db'}")
     assert run.info.status == "FINISHED"
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"index.html", "pictures"}
+    assert f"/runs/{run.info.run_id}/artifacts/index.html" in run.data.tags["mlflow.note.content"]
 
 
 def test_prediction_in_another_regime_leaves_the_first_alone(done: Project) -> None:

@@ -84,6 +84,9 @@ def test_study_leaves_its_results_and_the_parameters_as_they_were(mine: Project)
 def test_mlflow_has_the_study_and_below_it_every_training(mine: Project) -> None:
     every = every_run(mine)
     (parent,) = (run for run in every if "study.md5" in run.data.tags)
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"/runs/{parent.info.run_id}/artifacts/index.html" in note
+    assert all(run.info.run_id in note for run in every if "mlflow.parentRunId" in run.data.tags)
     children = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert {run.info.run_name for run in children} == {
         f"{name} seed {seed}" for name in ("max", "blurred") for seed in (0, 1)

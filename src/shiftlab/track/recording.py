@@ -26,6 +26,7 @@ EPOCH = {  # the column of history.csv -> the metric
 }
 AT_RADIUS = {"accuracy": "accuracy at radius", "worst case": "worst case within radius"}  # figure -> the curve
 MOST_CLASSES = 20  # whose names a card tells
+MOST_COMPARED = 180  # runs, whose ids fit into what MLflow takes for a description
 SETS = (
     "clean",
     "right5",
@@ -144,7 +145,7 @@ def log_comparison(
     run.log_path(report)
     run.log_path(pictures, "pictures")
     words = "in which an image can be dragged, models compared, and the answer read"
-    run.describe(f"All models side by side: [the report]({{}}), {words}.", report.name)
+    run.describe(f"All models side by side: [the report]({{page}}), {words}.", report.name)
 
 
 def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapping[str, str] | None = None) -> None:
@@ -156,25 +157,37 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
     page = files.md5(folder / "index.html")
     run = runs.finished(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
     run.log_path(folder)
-    run.describe("Where invariance comes from: [the study's page]({}), with every claim and variant.", "index.html")
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
-    for variant in summary["variants"]:
-        moved = Augmentation.model_validate(variant["augmentation"])
-        chosen = {key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")}
-        for place, seed in enumerate(summary["seeds"]):
-            params = {
-                **chosen,
-                **variant["components"],
-                "augmentation": moved,
-                "canvas": variant["canvas"],
-                "seed": seed,
-            }
-            metrics = {"validation/best accuracy": variant["validation"][place]}
-            for regime, figures in variant["figures"].items():
-                values = {f"{regime}/{name}": one["values"][place] for name, one in figures.items()}
-                metrics |= {name: value for name, value in values.items() if value is not None}
-            metrics |= {"cost/multiply-adds of an image": variant["multiply_adds"]}
-            runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
+    children = [
+        _log_training(run, variant, place, seed)
+        for variant in summary["variants"]
+        for place, seed in enumerate(summary["seeds"])
+    ]
+    there = [child for child in children if child]
+    run.describe(
+        "Where invariance comes from: [the study's page]({page}), with every claim and variant. [Its trainings]"
+        "({comparison}), sorted by their components in parallel coordinates.",
+        "index.html",
+        there[:MOST_COMPARED],
+    )
+
+
+def _log_training(run: Run, variant: Mapping[str, Any], place: int, seed: int) -> str | None:
+    """A variant's training with the seed at a place, as a run below the study's; its id."""
+    chosen = {key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")}
+    params = {
+        **chosen,
+        **variant["components"],
+        "augmentation": Augmentation.model_validate(variant["augmentation"]),
+        "canvas": variant["canvas"],
+        "seed": seed,
+    }
+    metrics = {"validation/best accuracy": variant["validation"][place]}
+    for regime, figures in variant["figures"].items():
+        values = {f"{regime}/{name}": one["values"][place] for name, one in figures.items()}
+        metrics |= {name: value for name, value in values.items() if value is not None}
+    metrics |= {"cost/multiply-adds of an image": variant["multiply_adds"]}
+    return runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
 
 
 def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:

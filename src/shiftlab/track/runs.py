@@ -8,10 +8,11 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 from mlflow import MlflowClient, entities
@@ -65,10 +66,17 @@ class Run:
         self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
 
     @in_store
-    def describe(self, text: str, artifact: str) -> None:
-        """Set the run's description, Markdown in which `{}` stands for the address of an artifact in MLflow's UI."""
-        address = f"#/experiments/{self.store.experiment}/runs/{self.id}/artifacts/{artifact}"
-        self.log_tags({NOTE: text.format(address)})
+    def describe(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
+        """Set the run's description, Markdown.
+
+        Args:
+            text: `{page}` in it stands for the address of an artifact in MLflow's UI, `{comparison}` for that of the
+                page that compares the children, whose ids are given.
+        """
+        experiment = self.store.experiment
+        page = f"#/experiments/{experiment}/runs/{self.id}/artifacts/{artifact}"
+        compared = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
+        self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{compared}")})
 
     @in_store
     def log_path(self, path: Path, folder: str | None = None) -> None:
@@ -199,8 +207,8 @@ def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
 
 
 @in_store
-def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-    """A finished run below another, in three requests: one for each training of a study adds up."""
+def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
+    """A finished run below another, in three requests: one for each training of a study adds up. Its id."""
     client = parent.client
     child = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
     now = get_current_time_millis()
@@ -210,6 +218,8 @@ def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Map
         params=[entities.Param(key, str(value)) for key, value in params.items()],
     )
     client.set_terminated(child.info.run_id, "FINISHED")
+    identifier: str = child.info.run_id
+    return identifier
 
 
 def tags(store: Store) -> list[dict[str, str]]:
