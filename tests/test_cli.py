@@ -159,6 +159,7 @@ def test_two_audits_are_compared() -> None:
     assert shiftlab("compare", "first", "nowhere").exit_code == 2
 
 
+@pytest.mark.slow
 def test_project_of_init_audits_its_model(tmp_path: Path) -> None:
     assert shiftlab("init", "project").exit_code == 0
     workflow = Path("project/.github/workflows/audit.yml").read_text()

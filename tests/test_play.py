@@ -139,6 +139,7 @@ def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Prepared
     expect_answers(page, models)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Prepared]) -> None:
     from shiftlab.measure.regimes import shift
@@ -155,6 +156,7 @@ def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Prepare
         assert "#{:02x}{:02x}{:02x}".format(*cells[dy + 14, dx + 14]) == PALETTE[number]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_pictures_are_taken_or_refused_in_a_sentence(page: Page, models: dict[str, Prepared], tmp_path: Path) -> None:
     text = tmp_path / "text.png"
@@ -183,6 +185,7 @@ def test_pictures_are_taken_or_refused_in_a_sentence(page: Page, models: dict[st
         expect(page.locator("#message")).to_contain_text("Draw anywhere")
 
 
+@pytest.mark.slow
 @needs_browser
 def test_centring_moves_a_drawing_into_the_middle(page: Page, models: dict[str, Prepared]) -> None:
     draw(page)
@@ -196,6 +199,7 @@ def test_centring_moves_a_drawing_into_the_middle(page: Page, models: dict[str, 
     expect_answers(page, models)
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_is_accessible_and_fits_a_phone(page: Page, scheme: str) -> None:
@@ -212,6 +216,7 @@ def test_page_is_accessible_and_fits_a_phone(page: Page, scheme: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 @needs_browser
 def test_two_people_draw_at_once(page: Page, address: str, models: dict[str, Prepared]) -> None:
     other = page.context.new_page()

@@ -135,6 +135,7 @@ def test_dvc_alone_runs_it_and_makes_the_same_bytes(studied: Project, tmp_path: 
         assert project.read(path) == studied.read(path)
 
 
+@pytest.mark.slow
 def test_trainings_that_were_done_wait_for_the_next_attempt(studied: Project, tmp_path: Path) -> None:
     project = tiny(tmp_path / "project")
     project.compose("data=digits", "study=claims")
