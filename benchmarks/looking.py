@@ -1,5 +1,6 @@
 """How long one waits for the report in a browser, and for the map of one's own drawing."""
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
 def in_the_browser(rounds: int) -> tuple[list[float], list[float]]:
     """First paint, and a step of dragging (the median of many), in ms, in every round."""
+    sys.path.append("scripts")
     from screenshots import browser
 
     paints, steps = [], []
