@@ -24,6 +24,10 @@
 # ```
 
 # %%
+from shiftlab import processor
+
+processor.prepare()  # before PyTorch is imported, so that its kernels are the pipeline's
+
 import json
 from pathlib import Path
 
@@ -33,7 +37,7 @@ import torch
 from IPython.display import Image, Markdown, display
 from torch import nn
 
-from shiftlab import params, processor
+from shiftlab import params
 from shiftlab.data import dataset, sources
 from shiftlab.learn import training
 from shiftlab.measure import evaluation, inference, predictions
@@ -43,7 +47,7 @@ from shiftlab.models.fusion import fused
 from shiftlab.show import pictures
 
 processor.use(1)  # one thread: the same bytes on every machine of a kind
-DATA = "digits"  # or "mnist", where `dvc repro download` has brought it; that takes an hour
+DATA = "digits"  # or "mnist", where `dvc repro download` has brought it, and hours are there
 SEED = 0
 
 # %% [markdown]

@@ -37,8 +37,7 @@ def test_notebook_has_the_figures_of_the_pipeline(
 
     for name in found:  # with all of their epochs, which a project for tests has not
         shutil.copy(ROOT / f"conf/model/{name}.yaml", project.root / "conf/model")
-    # Those of the others depend on the last bits, and the notebook's kernels are those of its machine.
-    for name in ("mlp", "lenet"):
+    for name in ("mlp", "lenet", "invariant"):
         project.compose("data=digits", f"model={name}")
         project.dvc("repro")
         (one,) = json.loads(project.read("metrics/comparison.json"))["models"]

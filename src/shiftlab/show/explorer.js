@@ -153,10 +153,10 @@ function explore(answer) {
     byId("place").textContent = `${content.classes[image.class]} moved by (${at.dx}, ${at.dy})`;
     const shift = shiftAt.get(key(at.dx, at.dy));
     models.forEach((_, model) => {
-      const [name, called, sure] = table.rows[model].cells;
+      const [, called, sure] = table.rows[model].cells;
       if (shift === undefined) {
         called.textContent = "not among the shifts that were drawn";
-        sure.textContent = "";
+        called.className = sure.textContent = "";
         return;
       }
       const one = answer(at.regime, model, at.image, shift);
@@ -164,7 +164,6 @@ function explore(answer) {
       called.textContent = `${isRight ? "✓" : "✗"} ${content.classes[one.called]}`;
       called.className = isRight ? "right" : "wrong";
       sure.innerHTML = `<meter min="0" max="100" value="${one.percent}" aria-label="probability"></meter> ${one.percent}%`;
-      name.title = name.textContent;
     });
     maps.forEach((map) => map.show(null, { dx: at.dx, dy: at.dy }));
   }
