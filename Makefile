@@ -4,9 +4,11 @@ PYTHON ?= python3
 MODEL ?= lenet
 BIN := .venv/bin
 UV := $(BIN)/uv
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header
+EXTRAS := onnx pipeline play timm torchmetrics # what `make setup` installs; the others are heavy, and for few
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint docs hooks dist lock readme
+.PHONY: help setup cluster run demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint docs hooks dist lock readme
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,12 @@ setup: .venv/.ready  ## make .venv with the locked requirements and this package
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
 	$(UV) pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+cluster: .venv/.cluster  ## add to .venv what `shiftlab sweep` and `shiftlab tune` need: Ray and Optuna
+
+.venv/.cluster: requirements-cluster.lock .venv/.ready
+	$(UV) pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements-cluster.lock
 	@touch $@
 
 run: setup  ## run the pipeline of params.yaml and show the results
@@ -90,8 +98,9 @@ dist: setup  ## build the package, as a wheel and from source, into dist/
 	@ls dist
 
 lock: setup  ## resolve the requirements anew into requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --all-extras --group dev pyproject.toml --output-file requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --upgrade --group docs --output-file docs/requirements.lock
+	$(LOCK) --upgrade $(EXTRAS:%=--extra %) --group dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --upgrade --extra tune --constraints requirements.lock pyproject.toml --output-file requirements-cluster.lock
+	$(LOCK) --upgrade --group docs --output-file docs/requirements.lock
 
 readme: setup  ## write the tables of results and speed into README.md
 	@$(BIN)/python scripts/readme.py

@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import repository
-from repository import dvc, git
-
-from shiftlab import params
+from shiftlab import params, repository
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.repository import dvc, git
 
 # Two minutes on two cores.
 DEMO = ["data=digits", "models.resnet.epochs=3", "evaluation.radius=4", "evaluation.regimes=[zero]"]

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import repository
-from repository import dvc
-
-from shiftlab import params
+from shiftlab import params, repository
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.repository import compose, dvc
 
 PARAMS = Path("params.yaml")
 
@@ -33,7 +31,7 @@ def main() -> None:
     before = PARAMS.read_bytes()
     try:
         named = any(choice.startswith("study=") for choice in arguments.choices)
-        compose([*([] if named else ["study=claims"]), *arguments.choices])
+        compose([*([] if named else ["study=claims"]), *arguments.choices], PARAMS)
         study = params.load().study
         if not study.name:
             raise UserError(f"{' '.join(arguments.choices)} leaves no study to run: take study=claims")
@@ -44,23 +42,6 @@ def main() -> None:
     finally:
         PARAMS.write_bytes(before)
     print("\nThe page is in reports/study/index.html; `make ui` shows the study and its trainings in MLflow.")
-
-
-def compose(choices: Sequence[str]) -> None:
-    """Write params.yaml as DVC would for an experiment.
-
-    Raises:
-        UserError: there is no such choice.
-    """
-    from dvc.exceptions import DvcException  # seconds to import
-    from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
-
-    try:
-        compose_and_dump(PARAMS, str(Path("conf").resolve()), None, "config", "", list(choices))
-    except (DvcException, HydraException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{' '.join(choices)} can't be chosen ({reason}): `conf/` has what can") from None
 
 
 def run(stages: Sequence[str], jobs: int) -> None:

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-import repository
-
+from shiftlab import repository
 from shiftlab.errors import one_sentence
 from shiftlab.params import Params
 

@@ -2,8 +2,7 @@
 
 import argparse
 
-import repository
-
+from shiftlab import repository
 from shiftlab.errors import one_sentence
 
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import repository
 from ruamel.yaml import YAML
 
-from shiftlab import files, params
+from shiftlab import files, params, repository
 from shiftlab.errors import UserError, one_sentence
 
 CHEAP = ["mlp", "lenet"]

@@ -1,11 +1,18 @@
 """Stage `predict`: what one trained model calls every test image under every shift, in one regime."""
 
+import os
+from typing import cast
+
 from shiftlab import params, processor, stage
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.params import DeviceName
 
 
 def main() -> None:
-    """Read params.yaml, the data and the weights; write predictions/MODEL-SEED/REGIME.safetensors."""
+    """Read params.yaml, the data and the weights; write predictions/MODEL-SEED/REGIME.safetensors.
+
+    Where SHIFTLAB_RAY has Ray's address, its nodes do the work; the answers are the same bytes.
+    """
     arguments = stage.model_seed_and_regime(__doc__)
     name, seed, regime = arguments.model, arguments.seed, arguments.regime
     wanted = params.load()
@@ -50,7 +57,22 @@ def main() -> None:
     parts = PredictionParts(name, {**vars(about), **settings})
     total = inference.count(wanted.evaluation, test.labels.cpu().numpy())
     with stage.progress(total, f"{name} seed {seed}, {regime}") as bar:
-        answers = inference.predict(fused(model, data.shape), test, wanted.evaluation, about, parts, bar.update)
+        if address := os.environ.get("SHIFTLAB_RAY"):
+            from shiftlab.cluster import shards
+
+            question = shards.Question(
+                name,
+                weights_path.read_bytes(),
+                data.test.images.numpy(),
+                data.test.labels.numpy(),
+                about,
+                wanted.evaluation,
+                cast("DeviceName", chosen.type),
+                wanted.threads,
+            )
+            answers = shards.predict(question, address, parts, bar.update)
+        else:
+            answers = inference.predict(fused(model, data.shape), test, wanted.evaluation, about, parts, bar.update)
     predictions.save(answers, predictions.path(name, seed, regime))
     parts.remove()
 

@@ -1,12 +1,14 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from tests.project import Project, new_project
+from tests.servers import KEYS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,3 +68,26 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def done(reproduced: Project, tmp_path: Path) -> Project:
     """A project of the test's own in which `dvc repro` has run and its results are committed."""
     return reproduced.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def s3() -> Iterator[str]:
+    """The address of an S3 with the buckets `mlflow` and `dvc`."""
+    import boto3  # seconds to import, for the few tests that need it
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=KEYS["AWS_DEFAULT_REGION"],
+    )
+    for bucket in ("mlflow", "dvc"):
+        client.create_bucket(Bucket=bucket)
+    yield address
+    server.stop()

@@ -4,14 +4,23 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+import psutil
+
 PATIENCE_S = 600
+KEYS = {  # of moto's S3
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 def free_port() -> int:
@@ -52,3 +61,56 @@ def answers(address: str) -> bool:
     except (URLError, ConnectionError, TimeoutError):
         return False
     return True
+
+
+@dataclass
+class Node:
+    """A Ray node on loopback, with a workspace of its own."""
+
+    head: str  # HOST:PORT of the cluster's
+    folder: Path
+    environment: Mapping[str, str]
+    first: bool = False
+    process: "subprocess.Popen[bytes] | None" = field(default=None)
+
+    def start(self) -> None:
+        host, _, port = self.head.partition(":")
+        place = ["--head", "--port", port, "--include-dashboard=false"] if self.first else ["--address", self.head]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *place, "--block", "--num-cpus=1"]
+        environment = {**self.environment, "SHIFTLAB_WORKSPACE": str(self.folder / "workspace")}
+        log = (self.folder / "ray.log").open("ab")
+        self.process = subprocess.Popen(
+            [*command, "--node-ip-address", host, "--disable-usage-stats"],
+            cwd=self.folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Until it answers, if it is the head."""
+        assert self.process
+        host, _, port = self.head.partition(":")
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=10):
+                return
+            assert self.process.poll() is None, (self.folder / "ray.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def below(self) -> list[psutil.Process]:
+        """Everything that it runs."""
+        assert self.process
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def kill(self) -> None:
+        """As when its machine is switched off: all at once."""
+        assert self.process
+        for one in [*self.below(), psutil.Process(self.process.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait()

@@ -8,14 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
 from mlflow import MlflowClient, pyfunc
-from moto.server import ThreadedMotoServer
 
 from tests.project import Project
-from tests.servers import free_port, running
+from tests.servers import KEYS, free_port, running
 
 
 def postgres_programs() -> Path | None:
@@ -52,29 +50,6 @@ def postgres() -> Iterator[str]:
             yield f"postgresql://shiftlab@127.0.0.1:{port}/postgres"
         finally:
             run("pg_ctl", "stop", "--pgdata", "data", "--mode", "immediate")
-
-
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@pytest.fixture
-def s3() -> Iterator[str]:
-    """The address of an S3 with the buckets `mlflow` and `dvc`."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=address,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        region_name=KEYS["AWS_DEFAULT_REGION"],
-    )
-    for bucket in ("mlflow", "dvc"):
-        client.create_bucket(Bucket=bucket)
-    yield address
-    server.stop()
 
 
 @pytest.mark.slow

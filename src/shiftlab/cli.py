@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,9 @@ def audit(
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Read a pickle, which can run any code.")
     ] = False,
+    ray: Annotated[
+        str | None, typer.Option(help="Have Ray's nodes do the work: HOST:PORT of its head, auto, or local.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: audits/MODEL]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but mistakes.")] = False,
@@ -122,6 +126,7 @@ def audit(
 
         limits = request.lines(thresholds, "FIGURE=SHARE") if thresholds else []
         asked = request.Request(
+            ray=ray,
             model=model,
             data=data,
             out=out or _folder(model),
@@ -255,6 +260,43 @@ def play(
         names = request.lines(classes, "the name of an output") if classes else None
         given = _preprocessing(size, crop, None, channels, None, white, mean, std)
         playing.serve(models or [], given, names, port, browser)
+
+
+@app.command()
+def sweep(
+    target: Annotated[
+        list[str] | None, typer.Argument(help="Stages, as `dvc exp run` takes them. [default: the whole pipeline]")
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option("-S", "--set-param", help="As of `dvc exp run`; lr=0.1,0.2 are an experiment each."),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Choices of an experiment on each line, besides those.")] = None,
+    study: Annotated[bool, typer.Option("--study", help="Run the study's variants, and decide its claims.")] = False,
+    ray: Annotated[
+        str, typer.Option(help="Ray's address, HOST:PORT of its head or auto; local is this machine's cores.")
+    ] = "local",
+    cores: Annotated[int | None, typer.Option(help="How many of this machine's, with local. [default: all]")] = None,
+    name: Annotated[str, typer.Option(help="What the experiments' names begin with.")] = "sweep",
+    status: Annotated[bool, typer.Option("--status", help="Show what runs where, and end.")] = False,
+) -> None:
+    """Run experiments, as many at a time as there is room for, on this machine or on many."""
+    with _mistakes():
+        from shiftlab.experiments import sweep as sweeping
+
+        if status:
+            typer.echo(sweeping.status("auto" if ray == "local" else ray))
+            return
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
+        of_file = sweeping.lines(file) if file else [""]
+        choices = [shlex.join([*(choice or []), *shlex.split(line)]) for line in of_file]
+        asked = sweeping.plan(choices, target or [], name, study)
+        sweeping.carry_out(asked, ray, partial(typer.echo, err=True), cores)
+        if study:
+            sweeping.decide(choice or [])
+        else:
+            typer.echo("`make show` compares the experiments, `make ui` their runs.")
 
 
 @app.command()

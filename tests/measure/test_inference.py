@@ -234,7 +234,7 @@ def test_progress_adds_up_to_all_images() -> None:
     params, test = settings(2, images=12), examples(30)
     seen: list[int] = []
     inference.predict(a_model(), test, params, ABOUT, InMemory(), seen.append)
-    assert sum(seen) == inference.count(params, test.labels.numpy()) == (5 + 9 + 13) * 30 + (25 - 13) * 12
+    assert sum(seen) == inference.count(params, test.labels.numpy()) == (13 + 6 + 4) * 30 + (25 - 13) * 12
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
@@ -296,7 +296,7 @@ def test_finished_parts_are_not_computed_again() -> None:
 
     model = Once()
     predict(settings(2), parts=parts, model=model)
-    assert model.seen == 3  # the unshifted images, which distances are measured from
+    assert model.seen == 0
 
 
 def test_too_few_images_are_a_user_error_before_any_forward_pass() -> None:

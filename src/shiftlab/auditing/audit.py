@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shiftlab import files, processor
 from shiftlab.auditing import asking, checks, presets, thresholds
 from shiftlab.auditing.adapters import Given
+from shiftlab.auditing.asking import Ask
 from shiftlab.auditing.checks import Check
 from shiftlab.auditing.images import Images, of_arrays
 from shiftlab.auditing.model import Model, Prepared, is_random
@@ -296,6 +297,7 @@ def run(
     fail_under: Sequence[str] = (),
     any_accuracy: bool = False,
     preset: str | None = None,
+    ask: Ask | None = None,
     on_checked: Callable[[Check | None, Sequence[str]], object] = lambda *_: None,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Audit:
@@ -304,6 +306,7 @@ def run(
     Args:
         preset: a published protocol, measured besides.
         kept: a folder for what is done, from which a later attempt goes on.
+        ask: has the images answered; None: in this process.
         on_checked: called with the check and what a reader should know, before the long part begins.
 
     Raises:
@@ -332,6 +335,7 @@ def run(
     published = {}
     if chosen:
         published = chosen.measure(presets.Asked(prepared, images, labels, device, asked.seed, on_progress))
+    ask = ask or asking.here(prepared, asked, device, on_progress)
     digest = images.sha256()
     parameters, products = _cost(prepared, looked_at[0])
     answers, figures = {}, {}
@@ -339,7 +343,7 @@ def run(
         about = About(
             images.name, digest, names, model.digest, preprocessing.shape, False, regime, parameters, products
         )
-        answers[regime] = asking.answers(prepared, images, labels, asked, about, device, kept, on_progress)
+        answers[regime] = asking.answers(preprocessing, images, labels, asked, about, kept, ask, on_progress)
         figures[regime] = evaluation.evaluate(answers[regime], asked.radius, asked.phase)
     facts = {
         "name": model.name,

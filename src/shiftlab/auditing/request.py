@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -43,6 +44,7 @@ class Request:
     fail_under: Sequence[str] = ()
     any_accuracy: bool = False
     trust_pickle: bool = False
+    ray: str | None = None
 
 
 def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
@@ -59,8 +61,9 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
     asked = auditing.protocol(
         cast("Sequence[RegimeName]", regimes), request.radius, request.shifts, request.count, request.seed
     )
-    if request.threads:
-        processor.use(request.threads)
+    threads = request.threads or (1 if request.ray else None)  # a node's core for each of many tasks
+    if threads:
+        processor.use(threads)
     chosen = device.pick(cast("DeviceName", request.device))
     every = images.of(request.data, request.root)
     some = every.chosen(request.count, request.seed)
@@ -76,9 +79,18 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
     say(f"{model.name} ({model.kind}) sees: {preprocessing}")
 
     record = _recorder(some.name, request.out)
-    total = (len(asked.regimes) * asking.passes(asked, 1) + (published.passes if published else 0)) * len(some)
+    total = len(asked.regimes) * asking.passes(asked, len(some)) + (published.passes * len(some) if published else 0)
     kept = request.out / auditing.KEPT
-    with stage.progress(total, model.name, hidden=tell is None) as bar:
+    with ExitStack() as open_until_done:
+        bar = open_until_done.enter_context(stage.progress(total, model.name, hidden=tell is None))
+        ask = None
+        if request.ray:
+            from shiftlab.auditing import spreading  # with Ray, which not everybody has
+            from shiftlab.cluster import engine
+
+            open_until_done.enter_context(engine.connected(request.ray))
+            recipe = spreading.recipe(request.model, given, preprocessing, asked, threads or 1)
+            ask = spreading.on_nodes(recipe, bar.update)
 
         def on_checked(check: Check | None, notes: Sequence[str]) -> None:
             bar.clear()
@@ -95,6 +107,7 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
             fail_under=request.fail_under,
             any_accuracy=request.any_accuracy,
             preset=request.protocol,
+            ask=ask,
             on_checked=on_checked,
             on_progress=bar.update,
         )

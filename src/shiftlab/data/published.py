@@ -24,6 +24,7 @@ from tqdm import tqdm
 from shiftlab import files
 from shiftlab.data.dataset import Examples, numbered
 from shiftlab.errors import UserError
+from shiftlab.repository import root
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -94,10 +95,10 @@ def decoded(dataset: type[MNIST], mirrors: Sequence[str]) -> tuple[Examples, Exa
         OSError: it can't be kept in data/published/, where it is not fetched again.
     """
     own = os.environ.get("SHIFTLAB_MIRROR")
-    kept = Path(os.environ.get("DVC_ROOT", ""), "data", "published", dataset.__name__)
+    kept = root() / "data" / "published" / dataset.__name__
     addresses = [*([own] if own else []), *mirrors, *dataset.mirrors]
-    with TemporaryDirectory() as root:
-        raw = Path(root, dataset.__name__, "raw")
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, dataset.__name__, "raw")
         raw.mkdir(parents=True)
         for name, md5 in dataset.resources:
             content = _here(kept, name, md5)
@@ -105,7 +106,7 @@ def decoded(dataset: type[MNIST], mirrors: Sequence[str]) -> tuple[Examples, Exa
                 content = fetch(name, md5, addresses, dataset.__name__)
                 files.write(kept / (name if _packed(content) else Path(name).stem), content)
             (raw / name).with_suffix("").write_bytes(gzip.decompress(content) if _packed(content) else content)
-        parts = [dataset(root, train=train) for train in (True, False)]
+        parts = [dataset(folder, train=train) for train in (True, False)]
     train, test = (Examples(part.data.unsqueeze(1), part.targets) for part in parts)
     return train, test
 

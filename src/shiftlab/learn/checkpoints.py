@@ -7,7 +7,6 @@ checkpoint lies in neither: it lies in the repository's root, under a name made 
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from shiftlab import files, processor
 from shiftlab.learn.training import State
+from shiftlab.repository import root
 
 MEASURING = ("measure/inference", "measure/predictions", "measure/regimes", "measure/shifts")
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -105,7 +105,7 @@ class StudyParts(Parts):
 
 
 def _folder() -> Path:
-    return Path(os.environ.get("DVC_ROOT", ""), "checkpoints")
+    return root() / "checkpoints"
 
 
 def _model(name: str) -> list[str]:

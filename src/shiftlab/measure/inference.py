@@ -1,7 +1,9 @@
 """Forward passes over shifted test sets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +45,135 @@ class Nowhere:
         """Nothing is kept."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of a plan's answers."""
+
+    images: int  # that it classifies
+    compute: Callable[[], Arrays]
+
+
+class Plan:
+    """The answers of `model`, in evaluation mode, in one regime: on the named sets, along lines, on the grid.
+
+    They come in parts, which can be computed in any order and anywhere: the same part is the same bytes.
+
+    Args:
+        test: images at least as large as the frame that `about` tells; the regime `crop` needs them larger.
+        about: what the answers are of; its regime is the one evaluated.
+        of_sets: each image's shift in each named set, where the images are part of a larger test set; none are drawn.
+
+    Raises:
+        UserError: the test set has fewer images than `params` asks for.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        test: Examples,
+        params: Evaluation,
+        about: About,
+        of_sets: Mapping[str, Shifts] | None = None,
+    ) -> None:
+        self._model, self._test, self._about, self._radius = model, test, about, params.radius
+        self._frame = about.shape[1:]
+        self._labels = test.labels.cpu().numpy().astype(answer_type(len(about.classes)))
+        self._chosen = subset(self._labels, params.images, params.seed)
+        self._sets = of_sets or named_sets(len(test), params.seed)
+        self._lines = line_shifts(params.radius)
+        self._everywhere = sample(params.radius, params.shifts, params.seed)
+        self._rows = _rows(self._everywhere, self._lines)
+        self.parts = {**self._parts_on_all(), **self._parts_on_the_grid()}
+
+    def assembled(self, found: Mapping[str, Arrays]) -> Predictions:
+        """The whole, from what all parts have given, by their names."""
+        sets = {}
+        for name, shifts in self._sets.items():
+            answers = found[_name_of_set(name, shifts)]
+            sets[name] = OnSet(shifts, answers["predicted"], answers["confidence"])
+        on_lines = [found[_by(dx, dy)] for dx, dy in self._lines.tolist()]
+        on_fractions = [found[_by(dx, 0)] for dx in FRACTIONS.tolist()]
+        # The grid holds the lines.
+        cells = {
+            (dx, dy): {key: values[self._chosen] for key, values in answers.items()}
+            for (dx, dy), answers in zip(self._lines.tolist(), on_lines, strict=True)
+        }
+        for row, places in self._rows.items():
+            for at, place in enumerate(places):
+                cells[place] = {key: values[at] for key, values in found[_name_of_row(row)].items()}
+        grid = {key: np.stack([cells[dx, dy][key] for dx, dy in self._everywhere.tolist()]) for key in cells[0, 0]}
+        images = self._test.images[self._chosen]
+        return Predictions(
+            self._about,
+            self._labels,
+            sets,
+            self._lines,
+            np.stack([answers["predicted"] for answers in on_lines]),
+            FRACTIONS.astype(np.float32),
+            np.stack([answers["predicted"] for answers in on_fractions]),
+            OnGrid(
+                self._chosen,
+                self._everywhere,
+                grid["predicted"],
+                grid["confidence"].astype(np.float16),
+                grid["euclidean"],
+                grid["cosine"],
+                ink_in_frame(images, self._everywhere, self._about.regime, self._frame),
+            ),
+        )
+
+    @cached_property
+    def _unshifted(self) -> Tensor:
+        return probabilities(self._model, middle(self._test.images, self._frame))
+
+    @cached_property
+    def _surrounded(self) -> Tensor:
+        return surround(self._test.images, self._reach, self._about.regime, self._frame)
+
+    @cached_property
+    def _surrounded_few(self) -> Tensor:
+        return surround(self._test.images[self._chosen], self._radius, self._about.regime, self._frame)
+
+    @property
+    def _reach(self) -> int:
+        return max(self._radius, int(FRACTIONS[-1]) + 1)
+
+    def _parts_on_all(self) -> dict[str, Part]:
+        """Of all images. What shifts them alike has a name that tells by how much, and is there once."""
+
+        def moved_each(shifts: Shifts) -> Tensor:
+            return shift_each(self._test.images, shifts, self._about.regime, self._frame)
+
+        ways: dict[str, Callable[[], Tensor]] = {
+            _name_of_set(name, shifts): partial(moved_each, shifts) for name, shifts in self._sets.items()
+        }
+        ways |= {_by(dx, 0): partial(self._moved_by_fraction, dx) for dx in FRACTIONS.tolist()}
+        ways |= {_by(dx, dy): partial(self._moved, dx, dy) for dx, dy in self._lines.tolist()}
+
+        def on_all(images: Callable[[], Tensor]) -> Arrays:
+            return _answers(probabilities(self._model, images()), self._unshifted)
+
+        return {name: Part(len(self._test), partial(on_all, images)) for name, images in ways.items()}
+
+    def _parts_on_the_grid(self) -> dict[str, Part]:
+        """Of some images, for the rows of the grid without the lines."""
+
+        def on_row(places: Sequence[tuple[int, int]]) -> Arrays:
+            shifted = [partial(window, self._surrounded_few, self._radius, dx, dy) for dx, dy in places]
+            return _on_row(self._model, shifted, self._unshifted[self._chosen])
+
+        return {
+            _name_of_row(row): Part(len(places) * len(self._chosen), partial(on_row, places))
+            for row, places in self._rows.items()
+        }
+
+    def _moved(self, dx: int, dy: int) -> Tensor:
+        return window(self._surrounded, self._reach, dx, dy)
+
+    def _moved_by_fraction(self, dx: float) -> Tensor:
+        return shift_by_fraction(self._surrounded, self._reach, dx)
+
+
 def predict(
     model: nn.Module,
     test: Examples,
@@ -52,83 +183,26 @@ def predict(
     on_progress: Callable[[int], object] = lambda _: None,
     of_sets: Mapping[str, Shifts] | None = None,
 ) -> Predictions:
-    """The answers of `model`, in evaluation mode, in one regime: on the named sets, along lines, on the grid.
+    """All parts of a plan, one after the other, and the whole.
 
     Args:
-        test: images at least as large as the frame that `about` tells; the regime `crop` needs them larger.
-        about: what the answers are of; its regime is the one evaluated.
+        model, test, params, about, of_sets: as of `Plan`.
         parts: what is found here is not computed again.
         on_progress: called with the number of images done since the last call.
-        of_sets: each image's shift in each named set, where the images are part of a larger test set; none are drawn.
 
     Raises:
-        UserError: the test set has fewer images than `params` asks for.
+        UserError: as `Plan`.
     """
-    labels = test.labels.cpu().numpy().astype(answer_type(len(about.classes)))
-    regime, radius, frame = about.regime, params.radius, about.shape[1:]
-    chosen = subset(labels, params.images, params.seed)
-
-    def once(name: str, images: int, compute: Callable[[], Arrays]) -> Arrays:
+    plan = Plan(model, test, params, about, of_sets)
+    found = {}
+    for name, part in plan.parts.items():
         arrays = parts.load(name)
         if arrays is None:
-            arrays = compute()
+            arrays = part.compute()
             parts.save(name, arrays)
-        on_progress(images)
-        return arrays
-
-    reach = max(radius, int(FRACTIONS[-1]) + 1)
-    surrounded = surround(test.images, reach, regime, frame)
-    unshifted = probabilities(model, middle(test.images, frame))
-
-    def on_all(name: str, images: Callable[[], Tensor]) -> Arrays:
-        return once(name, len(test), lambda: _answers(probabilities(model, images()), unshifted))
-
-    # What shifts all images alike has a name that tells by how much, and is computed once however often it is wanted.
-    sets = {}
-    for name, shifts in (of_sets or named_sets(len(test), params.seed)).items():
-        alike = (shifts == shifts[0]).all()
-        moved = partial(shift_each, test.images, shifts, regime, frame)
-        answers = on_all(_by(*shifts[0].tolist()) if alike else name, moved)
-        sets[name] = OnSet(shifts, answers["predicted"], answers["confidence"])
-    lines = line_shifts(radius)
-    on_lines = [on_all(_by(dx, dy), partial(window, surrounded, reach, dx, dy)) for dx, dy in lines.tolist()]
-    on_fractions = [on_all(_by(dx, 0), partial(shift_by_fraction, surrounded, reach, dx)) for dx in FRACTIONS.tolist()]
-
-    # The grid holds the lines, whose answers are there already.
-    images = test.images[chosen]
-    surrounded_few, unshifted_few = surround(images, radius, regime, frame), unshifted[chosen]
-    cells = {
-        (dx, dy): {key: values[chosen] for key, values in answers.items()}
-        for (dx, dy), answers in zip(lines.tolist(), on_lines, strict=True)
-    }
-    everywhere = sample(radius, params.shifts, params.seed)
-    for dy in np.unique(everywhere[:, 1]).tolist():
-        row = everywhere[everywhere[:, 1] == dy].tolist()
-        rest = [(dx, dy) for dx, dy in row if (dx, dy) not in cells]
-        if rest:
-            shifted = [partial(window, surrounded_few, radius, dx, dy) for dx, dy in rest]
-            compute = partial(_on_row, model, shifted, unshifted_few)
-            answers = once(f"row {dy}", len(rest) * len(chosen), compute)
-            cells |= {place: {key: values[at] for key, values in answers.items()} for at, place in enumerate(rest)}
-    on_grid = {key: np.stack([cells[dx, dy][key] for dx, dy in everywhere.tolist()]) for key in cells[0, 0]}
-    return Predictions(
-        about,
-        labels,
-        sets,
-        lines,
-        np.stack([answers["predicted"] for answers in on_lines]),
-        FRACTIONS.astype(np.float32),
-        np.stack([answers["predicted"] for answers in on_fractions]),
-        OnGrid(
-            chosen,
-            everywhere,
-            on_grid["predicted"],
-            on_grid["confidence"].astype(np.float16),
-            on_grid["euclidean"],
-            on_grid["cosine"],
-            ink_in_frame(images, everywhere, regime, frame),
-        ),
-    )
+        found[name] = arrays
+        on_progress(part.images)
+    return plan.assembled(found)
 
 
 def probabilities(model: nn.Module, images: Tensor) -> Tensor:
@@ -159,10 +233,12 @@ def count(params: Evaluation, labels: NDArray[np.integer]) -> int:
         UserError: as `predict`.
     """
     lines = line_shifts(params.radius)
-    everywhere = set(map(tuple, sample(params.radius, params.shifts, params.seed).tolist()))
-    elsewhere = len(everywhere - set(map(tuple, lines.tolist())))
-    on_all = len(NAMED_SETS) + len(lines) + len(FRACTIONS)
-    return on_all * len(labels) + elsewhere * len(subset(labels, params.images, params.seed))
+    sets = named_sets(len(labels), params.seed)
+    on_all = {_name_of_set(name, shifts) for name, shifts in sets.items()}
+    on_all |= {_by(dx, dy) for dx, dy in lines.tolist()} | {_by(dx, 0) for dx in FRACTIONS.tolist()}
+    rows = _rows(sample(params.radius, params.shifts, params.seed), lines)
+    elsewhere = sum(map(len, rows.values()))
+    return len(on_all) * len(labels) + elsewhere * len(subset(labels, params.images, params.seed))
 
 
 def ink_in_frame(images: Tensor, shifts: Shifts, regime: RegimeName, frame: Frame | None = None) -> NDArray[np.int32]:
@@ -175,6 +251,25 @@ def ink_in_frame(images: Tensor, shifts: Shifts, regime: RegimeName, frame: Fram
 
 def _by(dx: float, dy: float) -> str:
     return f"shift {dx:g} {dy:g}"
+
+
+def _name_of_set(name: str, shifts: Shifts) -> str:
+    """Its own, or where all images are shifted alike that of the shift."""
+    return _by(*shifts[0].tolist()) if (shifts == shifts[0]).all() else name
+
+
+def _name_of_row(dy: int) -> str:
+    return f"row {dy}"
+
+
+def _rows(everywhere: Shifts, lines: Shifts) -> dict[int, list[tuple[int, int]]]:
+    """The shifts of a grid that are on no line, row by row."""
+    known = set(map(tuple, lines.tolist()))
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for dx, dy in sorted(map(tuple, everywhere.tolist()), key=itemgetter(1)):
+        if (dx, dy) not in known:
+            rows.setdefault(dy, []).append((dx, dy))
+    return rows
 
 
 def _answers(found: Tensor, unshifted: Tensor) -> Arrays:

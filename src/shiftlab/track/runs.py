@@ -153,6 +153,7 @@ def training(store: Store, identity: Identity, params: Mapping[str, object], tag
             run.end(status, f"{type(error).__name__}: {error}")
             raise
     run.end("FINISHED")
+    _supersede(run)
 
 
 @contextlib.contextmanager
@@ -196,6 +197,7 @@ def restore(store: Store, identity: Identity, params: Mapping[str, object], tags
     """A new run, with the tag `restored`, for results that DVC took from its cache or that the store has lost."""
     run = _create(store, identity, params, {**tags, "restored": "true"})
     run.end("FINISHED")
+    _supersede(run)
     return run
 
 
@@ -203,7 +205,24 @@ def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
     """A new run for what is no training: a comparison of models, a study."""
     run = Run(store, _create_run(store, name, tags) or "")
     run.end("FINISHED")
+    _supersede(run)
     return run
+
+
+@in_store
+def _supersede(run: Run) -> None:
+    """Delete what earlier attempts at a run of a DVC experiment have recorded as finished.
+
+    They had done this stage when they were lost, and its results with them. In the workspace a run is one of many.
+    """
+    one = run.client.get_run(run.id)
+    commit = one.data.tags.get("mlflow.source.git.commit", "")
+    if one.data.tags["dvc.experiment"] == WORKSPACE:
+        return
+    alike = f"tags.`mlflow.source.git.commit` = '{commit}' AND attributes.status = 'FINISHED'"
+    for other in _search(run.store, alike) or []:
+        if other.info.run_name == one.info.run_name and other.info.run_id != run.id:
+            run.client.delete_run(other.info.run_id)
 
 
 @in_store

@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
@@ -24,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shiftlab.errors import UserError
 from shiftlab.params import TrackingChoice
+from shiftlab.repository import root
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where databases listen unless told otherwise
 PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
@@ -201,14 +201,6 @@ def required() -> Iterator[MlflowClient]:
             yield MlflowClient(address())
     except FAILURES as error:
         Store(os.environ.get("MLFLOW_TRACKING_URI", str(root() / "mlflow.db")), "required").fail(error)
-
-
-def root() -> Path:
-    """The repository's.
-
-    DVC runs queued and temporary experiments in a copy that it deletes afterwards; DVC_ROOT names the original.
-    """
-    return Path(os.environ.get("DVC_ROOT", "")).resolve()
 
 
 def address() -> str:

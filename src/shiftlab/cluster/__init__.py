@@ -1,0 +1,1 @@
+"""Many machines: Ray, and what it is asked to do."""

@@ -1,0 +1,232 @@
+"""Ray, which finds room for tasks on one machine or many: the one module that knows it.
+
+A task runs again where its process or its node is lost, as often as that happens; an exception of its own ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shiftlab.errors import UserError, extra
+
+if "ray" not in sys.modules:  # which reads these on import
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # as .dvc/config does DVC's
+    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists():
+        # A head that is started where there is a token asks for it, but who connects to one has to be told to show it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+with extra("cluster"):
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
+PATIENCE_S = 5  # with an address that does not answer
+AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a task is given of its node: other tasks don't get it meanwhile."""
+
+    cpus: int = 1
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A task that waits or runs."""
+
+    name: str
+    state: str  # "waiting" or "running"
+    node: str  # its address; empty where it waits
+    seconds: float  # since it began
+
+
+@contextlib.contextmanager
+def connected(address: str, cpus: int | None = None) -> Iterator[None]:
+    """Have Ray at an address for as long as the block lasts.
+
+    Args:
+        address: HOST:PORT of a cluster's head, "auto" for the one that this machine belongs to, or "local".
+        cpus: how many of this machine's cores a local one gives away; None: all.
+
+    Raises:
+        UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
+    """
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address == HERE:
+        ray.init("local", num_cpus=cpus or os.cpu_count(), include_dashboard=True, **quietly)
+    else:
+        if address != "auto":
+            _knock(address)
+        try:
+            ray.init(address, **quietly)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            raise UserError(f"Ray at {address} can't be used: {_reason(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens there: Ray itself goes on asking for a minute.
+
+    Raises:
+        UserError: nobody does, or it is no address.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except ValueError:
+        raise UserError(f"{address!r} is no address of Ray: give HOST:PORT of its head, auto, or local") from None
+    except OSError as error:
+        raise UserError(
+            f"no Ray answers at {address} ({error.strerror or error}): start its head with `ray start --head "
+            "--port=6379`, or give the address that it has"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Ray's message on one line, without the advice that follows it."""
+    words = " ".join(str(error).split())
+    if "Version mismatch" in words:
+        return f"{words}. Install the same versions on both: those of requirements.lock"
+    return words.split(". ")[0] or type(error).__name__
+
+
+def refuse_room(room: Room) -> None:
+    """Make sure that some node is large enough, now rather than never.
+
+    Raises:
+        UserError: none is.
+    """
+    alive = [node["Resources"] for node in _nodes()]
+    if any(node.get("CPU", 0) >= room.cpus and node.get("GPU", 0) >= room.gpus for node in alive):
+        return
+    most: dict[str, float] = max(alive, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    wanted = f"{room.cpus} cores" + (f" and {room.gpus} GPU" if room.gpus else "")
+    raise UserError(
+        f"no node has {wanted}, which a task asks for; the largest has {most.get('CPU', 0):g} cores and "
+        f"{most.get('GPU', 0):g} GPUs: choose fewer `threads` or `device=cpu`, or add a node"
+    )
+
+
+def cores() -> int:
+    """Of all nodes that are alive."""
+    return int(sum(node["Resources"].get("CPU", 0) for node in _nodes()))
+
+
+def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str, Any]:
+    """Call a function once on each node, without taking its room; answers by the node's address.
+
+    A node that is lost meanwhile is left out: Ray takes one for alive until it has been silent for some seconds.
+
+    Raises:
+        UserError: a call raised it, or a node can't call the function; the sentence names the node. No node is left.
+    """
+    asked = {}
+    for node in _nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(function).options(num_cpus=0, scheduling_strategy=there, max_retries=3)
+        asked[f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"] = task.remote(*arguments)
+    answers = {}
+    for name, one in asked.items():
+        try:
+            answers[name] = ray.get(one)
+        except RayTaskError as error:
+            raise UserError(f"the node {name} can't be used: {_cause(error)}") from None
+        except RayError:
+            continue
+    if not answers:
+        raise UserError("no node of Ray's is alive: start one with `ray start --address HOST:PORT`")
+    return answers
+
+
+def results(
+    function: Callable[..., Any], tasks: Iterable[tuple[str, tuple[object, ...]]], room: Room
+) -> Iterator[tuple[str, Any]]:
+    """Call a function with the arguments of each task, as many at a time as there is room for.
+
+    Args:
+        tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up. What `share`
+            gave stands for what it was given.
+
+    Yields:
+        Name and answer of each task as it ends; in place of an answer the UserError that one raised.
+
+    Raises:
+        RayError: a task raised something else, which is a bug.
+    """
+    remote = ray.remote(function)
+    left = iter(tasks)
+    waiting: dict[Any, str] = {}
+    while True:
+        while len(waiting) < max(1, AHEAD * cores()) and (task := next(left, None)):
+            name, arguments = task
+            asked = remote.options(name=name, num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)
+            waiting[asked.remote(*arguments)] = name
+        if not waiting:
+            return
+        ready, _ = ray.wait(list(waiting), num_returns=1)
+        for one in ready:
+            name = waiting.pop(one)
+            try:
+                answer = ray.get(one)
+            except RayTaskError as error:
+                answer = error.cause
+                if not isinstance(answer, UserError):
+                    raise
+            yield name, answer
+
+
+def share(value: object) -> Any:
+    """Hand a value to all nodes once; what comes back stands for it among a task's arguments."""
+    return ray.put(value)
+
+
+def doing() -> list[Doing]:
+    """What runs and waits on the cluster, as its own books say, which are a second or two behind.
+
+    Raises:
+        UserError: the cluster runs without its dashboard, which keeps the books.
+    """
+    from ray.util.state import list_nodes, list_tasks
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        addresses = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in list_nodes(limit=10_000)}
+        tasks = list_tasks(filters=[("state", "!=", "FINISHED")], limit=10_000, detail=True)
+    except RayStateApiException as error:
+        raise UserError(f"Ray can't say what runs, since its dashboard does not answer ({_reason(error)})") from None
+    found = []
+    for task in tasks:
+        if task.state != "FAILED":
+            running = str(task.state).startswith("RUNNING")
+            since = (time.time() - task.start_time_ms / 1000) if running and task.start_time_ms else 0.0
+            node = addresses.get(task.node_id or "", "") if running else ""
+            found.append(Doing(task.name, "running" if running else "waiting", node, since))
+    return found
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _cause(error: RayTaskError) -> str:
+    """What a task raised, on one line."""
+    cause = error.cause
+    if isinstance(cause, UserError):
+        return str(cause)
+    if isinstance(cause, ImportError) or "ModuleNotFoundError" in str(error):
+        return "its Python lacks this package: install the same version there, with requirements.lock"
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]

@@ -1,0 +1,125 @@
+"""A prediction in its parts, on whatever nodes have room; the whole is the same bytes as one machine's.
+
+What a node imports here is light: PyTorch comes after `processor.prepare`.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiftlab import processor
+from shiftlab.cluster import engine
+from shiftlab.cluster.engine import Room
+from shiftlab.errors import UserError
+from shiftlab.measure.predictions import About, Predictions
+from shiftlab.params import DeviceName, Evaluation
+
+if TYPE_CHECKING:
+    from shiftlab.measure.inference import Arrays, Parts, Plan
+
+
+@dataclass(frozen=True)
+class Question:
+    """What any part of a prediction is computed from."""
+
+    architecture: str
+    weights: bytes  # of the file
+    images: NDArray[np.uint8]  # (N, C, H, W)
+    labels: NDArray[np.int64]  # (N,)
+    about: About
+    wanted: Evaluation
+    device: DeviceName
+    threads: int
+
+
+def predict(
+    question: Question, address: str, parts: Parts, on_progress: Callable[[int], object] = lambda _: None
+) -> Predictions:
+    """As `inference.predict`, of a model of ours.
+
+    Args:
+        address: Ray's, as `engine.connected` takes it.
+        parts: what is found here is not computed again.
+        on_progress: called with the number of images done since the last call.
+
+    Raises:
+        UserError: as `engine.connected` and `inference.Plan`.
+    """
+    plan = _plan(question)
+    found: dict[str, Arrays] = {}
+    for name, part in plan.parts.items():
+        if (arrays := parts.load(name)) is not None:
+            found[name] = arrays
+            on_progress(part.images)
+    room = Room(question.threads, int(question.device == "cuda"))
+    with engine.connected(address):
+        engine.refuse_room(room)
+        shared = engine.share(question)
+        rest = ((name, (shared, question.about.weights_md5, name)) for name in plan.parts if name not in found)
+        for name, answer in engine.results(compute, rest, room):
+            if isinstance(answer, UserError):
+                raise answer
+            parts.save(name, answer)
+            found[name] = answer
+            on_progress(plan.parts[name].images)
+    return plan.assembled(found)
+
+
+def compute(question: Question, key: str, name: str) -> Arrays:
+    """A part of a prediction, on a node.
+
+    Args:
+        key: tells one question from another, so that a process makes ready for one once.
+    """
+    processor.prepare()
+    return _ready(Held(key + question.about.regime, question)).parts[name].compute()
+
+
+@dataclass(frozen=True)
+class Held:
+    """A question that is known by its key."""
+
+    key: str
+    question: Question
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Held) and self.key == other.key
+
+
+@functools.lru_cache(maxsize=1)
+def _ready(held: Held) -> Plan:
+    from shiftlab import device  # with PyTorch
+
+    processor.use(held.question.threads)
+    device.pick(held.question.device)
+    return _plan(held.question)
+
+
+def _plan(question: Question) -> Plan:
+    import torch
+
+    from shiftlab.data.dataset import Examples
+    from shiftlab.measure.inference import Plan
+    from shiftlab.models import weights
+    from shiftlab.models.fusion import fused
+
+    chosen = torch.device(question.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.safetensors")
+        path.write_bytes(question.weights)
+        about = question.about
+        model = weights.load(question.architecture, path, about.shape, len(about.classes)).to(chosen)
+    images = torch.from_numpy(question.images.copy())  # what nodes share can't be written to
+    test = Examples(images, torch.from_numpy(question.labels.copy())).to(chosen)
+    return Plan(fused(model, about.shape), test, question.wanted, about)

@@ -1,0 +1,1 @@
+"""Many experiments: sweeps over choices, wherever there is room."""

@@ -1,0 +1,127 @@
+"""This repository: git and DVC as the scripts and commands call them, and a look at whether they can be."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shiftlab.errors import UserError
+
+# What git has to have of this tree before anything that is cloned can be the same.
+CODE = ["src", "conf", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc/config"]
+
+
+def root() -> Path:
+    """Where what outlives a copy of this repository lies: MLflow's store, checkpoints, downloads.
+
+    DVC runs queued and temporary experiments in a copy that it deletes afterwards; DVC_ROOT names the original. A sweep
+    runs them in clones, and names the place in SHIFTLAB_ROOT.
+    """
+    return Path(os.environ.get("SHIFTLAB_ROOT") or os.environ.get("DVC_ROOT", "")).resolve()
+
+
+def require() -> None:
+    """End where git does not take this folder for a repository, in which DVC keeps results and experiments.
+
+    Raises:
+        UserError: with the two ways out.
+    """
+    try:
+        asked = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError("git is not installed, which DVC keeps results and experiments with: install it") from None
+    if asked.returncode == 0:
+        return
+    if "dubious ownership" in asked.stderr:
+        raise UserError(
+            "git refuses this repository, since another user owns it: make it yours (`sudo chown -R $(id -u) .`), or "
+            'trust it (`git config --global --add safe.directory "$PWD"`)'
+        )
+    raise UserError(
+        "this folder is no git repository with a commit, which DVC keeps results and experiments in, as after a "
+        "download as ZIP: clone the project instead (`git clone ADDRESS`), or make this folder one (`git init && git "
+        "add --all && git commit -m start`)"
+    )
+
+
+def require_clean() -> None:
+    """End where a clone of the commit would not be this tree.
+
+    Raises:
+        UserError: it names what no commit has.
+    """
+    changed = [line[3:] for line in git("status", "--porcelain", "--", *CODE).splitlines()]
+    if changed:
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        raise UserError(f"no commit has {changed[0]}{more} as it is here, and nodes clone a commit: commit or undo it")
+
+
+def dvc(*arguments: str, check: bool = True, capture_output: bool = False) -> None:
+    """Run DVC of this environment; it has said why where it fails."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture_output)
+    if check and done.returncode:
+        sys.exit(done.returncode)
+
+
+def git(*arguments: str) -> str:
+    """The output of a git command."""
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def commit() -> str:
+    """The name of the one that is checked out."""
+    return git("rev-parse", "HEAD").strip()
+
+
+def setting(name: str) -> str:
+    """One of git's own; empty where it is not set."""
+    return subprocess.run(["git", "config", name], capture_output=True, text=True).stdout.strip()
+
+
+def remote_address(name: str) -> str:
+    """The address of one of git's remotes; a folder's is whole."""
+    address = git("remote", "get-url", name).strip()
+    return str(Path(address).absolute()) if Path(address).exists() else address
+
+
+def dvc_remote() -> str:
+    """The name of DVC's default remote; empty where there is none."""
+    asked = [sys.executable, "-m", "dvc", "config", "core.remote"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+
+
+def compose(choices: Sequence[str], path: Path) -> None:
+    """Write params.yaml there as DVC would for an experiment.
+
+    Raises:
+        UserError: there is no such choice.
+    """
+    from dvc.exceptions import DvcException  # seconds to import
+    from dvc.utils.hydra import compose_and_dump
+    from hydra.errors import HydraException
+
+    try:
+        compose_and_dump(path, str(Path("conf").resolve()), None, "config", "", list(choices))
+    except (DvcException, HydraException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{' '.join(choices)} can't be chosen ({reason}): `conf/` has what can") from None
+
+
+def combinations(line: str) -> Iterator[tuple[str, ...]]:
+    """Every combination of the values that a line of choices gives to parameters.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    from dvc.exceptions import DvcException  # seconds to import
+    from dvc.utils.hydra import get_hydra_sweeps
+    from hydra.errors import HydraException
+
+    try:
+        found = get_hydra_sweeps({"params.yaml": shlex.split(line)})
+    except (DvcException, HydraException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{line} can't be chosen ({reason}): `conf/` has what can, as in `model=lenet`") from None
+    return (tuple(one["params.yaml"]) for one in found)

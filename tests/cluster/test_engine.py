@@ -1,0 +1,115 @@
+"""Tasks on Ray's nodes: those of this machine."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from shiftlab.cluster import engine
+from shiftlab.cluster.engine import Room
+from shiftlab.errors import UserError
+from tests.servers import free_port
+
+
+def double(number: int) -> int:
+    if number < 0:
+        raise UserError(f"{number} is below 0")
+    return 2 * number
+
+
+def die_once(folder: str) -> int:
+    """The first attempt ends with its process."""
+    marker = Path(folder, "tried")
+    if not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return os.getpid()
+
+
+def rest(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def fail() -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[None]:
+    with engine.connected("local", 2):
+        yield
+
+
+@pytest.mark.usefixtures("here")
+def test_every_task_has_its_answer_under_its_name() -> None:
+    tasks = [(f"task {number}", (number,)) for number in range(30)]
+    assert dict(engine.results(double, tasks, Room())) == {f"task {number}": 2 * number for number in range(30)}
+
+
+@pytest.mark.usefixtures("here")
+def test_mistake_of_a_user_stands_for_the_answer_and_stops_nothing() -> None:
+    found = dict(engine.results(double, [("wrong", (-1,)), ("right", (1,))], Room()))
+    assert found["right"] == 2
+    assert str(found["wrong"]) == "-1 is below 0"
+
+
+@pytest.mark.usefixtures("here")
+def test_bug_of_a_task_is_raised() -> None:
+    with pytest.raises(ray.exceptions.RayTaskError, match="a bug"):
+        list(engine.results(fail, [("one", ())], Room()))
+
+
+@pytest.mark.usefixtures("here")
+def test_task_whose_process_is_lost_runs_again(tmp_path: Path) -> None:
+    ((_, answer),) = engine.results(die_once, [("one", (str(tmp_path),))], Room())
+    assert answer not in (0, os.getpid())
+
+
+@pytest.mark.usefixtures("here")
+def test_shared_value_stands_for_what_it_was_given() -> None:
+    shared = engine.share(4)
+    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+
+
+@pytest.mark.usefixtures("here")
+def test_every_node_is_asked_and_named_where_it_refuses() -> None:
+    assert list(engine.on_every_node(double, 3).values()) == [6]
+    with pytest.raises(UserError, match=r"the node [\d.]+ \(\w{6}\) can't be used: -3 is below 0"):
+        engine.on_every_node(double, -3)
+
+
+@pytest.mark.usefixtures("here")
+def test_room_that_no_node_has_is_refused() -> None:
+    engine.refuse_room(Room(2))
+    with pytest.raises(UserError, match=r"no node has 3 cores, .* the largest has 2 cores and 0 GPUs"):
+        engine.refuse_room(Room(3))
+    with pytest.raises(UserError, match="no node has 1 cores and 1 GPU"):
+        engine.refuse_room(Room(1, 1))
+
+
+@pytest.mark.usefixtures("here")
+def test_books_tell_what_runs() -> None:
+    remote = ray.remote(rest).options(name="a long one", num_cpus=1)
+    waiting = [remote.remote(600) for _ in range(3)]
+    deadline = time.monotonic() + 600
+    try:
+        while len(doing := [one for one in engine.doing() if one.name == "a long one"]) < 3 or not any(
+            one.state == "running" for one in doing
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        for one in waiting:
+            ray.cancel(one, force=True)
+    assert all(one.node and one.seconds >= 0 for one in doing if one.state == "running")
+
+
+def test_address_without_ray_is_told_at_once() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match=f"no Ray answers at {address}"), engine.connected(address):
+        pass
+    with pytest.raises(UserError, match="'somewhere' is no address of Ray"), engine.connected("somewhere"):
+        pass
