@@ -300,6 +300,38 @@ def sweep(
 
 
 @app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="The architecture that a recipe is looked for.")],
+    choice: Annotated[
+        list[str] | None, typer.Option("-S", "--set-param", help="Of all trials, as of `dvc exp run`: data=fashion.")
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many; those of the same search that has been begun count.")
+    ] = 40,
+    minutes: Annotated[float, typer.Option(min=0, help="After which no trial is begun.")] = 30,
+    faster: Annotated[float, typer.Option(min=1, help="In how many times less training time than now.")] = 1,
+    shifted: Annotated[
+        bool, typer.Option("--shifted", help="Look for accuracy on shifted validation images, too.")
+    ] = False,
+    ray: Annotated[
+        str, typer.Option(help="Ray's address, HOST:PORT of its head or auto; local is this machine's cores.")
+    ] = "local",
+    cores: Annotated[int | None, typer.Option(help="How many of this machine's, with local. [default: all]")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+) -> None:
+    """Look for a better recipe: learning rate, its schedule, batch size, epochs, by validation accuracy alone."""
+    with _mistakes():
+        from shiftlab.experiments import tune as tuning
+
+        asked = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
+        found = tuning.carry_out(asked, ray, partial(typer.echo, err=True), cores)
+        typer.echo(
+            f"\n{found}\n\n{tuning.FOLDER / model} has all trials and their picture; `make ui` shows their runs."
+        )
+        typer.echo(f"`dvc exp apply {found.best[0].experiment}` takes over the best.")
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.")],
 ) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
+
 import ray
 
 from shiftlab.cluster import engine

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
+
 from tests.project import Project
 from tests.servers import Node, free_port
 

@@ -16,6 +16,8 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
+pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
+
 from tests.project import Project
 from tests.servers import KEYS, Node, free_port, running
 

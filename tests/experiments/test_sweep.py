@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
+
 from shiftlab.cluster.engine import Room
 from shiftlab.errors import UserError
 from shiftlab.experiments import sweep

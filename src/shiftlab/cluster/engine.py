@@ -25,11 +25,12 @@ if "ray" not in sys.modules:  # which reads these on import
 
 with extra("cluster"):
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError, TaskCancelledError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 PATIENCE_S = 5  # with an address that does not answer
+LOOK_EVERY_S = 2
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
 
 
@@ -152,17 +153,28 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
     return answers
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Stands for the answer of a task that was ended before it had one."""
+
+
 def results(
-    function: Callable[..., Any], tasks: Iterable[tuple[str, tuple[object, ...]]], room: Room
+    function: Callable[..., Any],
+    tasks: Iterable[tuple[str, tuple[object, ...]]],
+    room: Room,
+    at_once: int | None = None,
+    to_end: Callable[[], Iterable[str]] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Call a function with the arguments of each task, as many at a time as there is room for.
 
     Args:
         tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up. What `share`
             gave stands for what it was given.
+        at_once: how many are handed to Ray at a time; None: some more than there is room for.
+        to_end: asked every few seconds for the names of tasks that are to be ended.
 
     Yields:
-        Name and answer of each task as it ends; in place of an answer the UserError that one raised.
+        Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Ended`.
 
     Raises:
         RayError: a task raised something else, which is a bug.
@@ -171,17 +183,23 @@ def results(
     left = iter(tasks)
     waiting: dict[Any, str] = {}
     while True:
-        while len(waiting) < max(1, AHEAD * cores()) and (task := next(left, None)):
+        while len(waiting) < (at_once or max(1, AHEAD * cores())) and (task := next(left, None)):
             name, arguments = task
             asked = remote.options(name=name, num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)
             waiting[asked.remote(*arguments)] = name
         if not waiting:
             return
-        ready, _ = ray.wait(list(waiting), num_returns=1)
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_EVERY_S if to_end else None)
+        if to_end and not ready:
+            names = set(to_end())
+            for one in [one for one, name in waiting.items() if name in names]:
+                ray.cancel(one)
         for one in ready:
             name = waiting.pop(one)
             try:
                 answer = ray.get(one)
+            except TaskCancelledError:
+                answer = Ended()
             except RayTaskError as error:
                 answer = error.cause
                 if not isinstance(answer, UserError):

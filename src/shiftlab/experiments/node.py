@@ -96,7 +96,10 @@ def run(job: Job, home: Home) -> str:
     Raises:
         UserError: it failed for a reason that will not pass, or servers were away for too long.
     """
-    _apart("run", home, [asdict(job)], PATIENCE_S)
+    try:
+        _apart("run", home, [asdict(job)], PATIENCE_S)
+    finally:
+        shutil.rmtree(_place(job.name, home), ignore_errors=True)  # of an attempt that was ended
     return job.name
 
 
@@ -230,7 +233,7 @@ def _clone(name: str, home: Home) -> Iterator[Path]:
 
     What is worth keeping is not in it: results are in DVC's cache, unfinished work in SHIFTLAB_ROOT.
     """
-    place = workspace(home) / "clones" / name
+    place = _place(name, home)
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_name(f"{name}.lock")):
         shutil.rmtree(place, ignore_errors=True)
@@ -248,6 +251,10 @@ def _clone(name: str, home: Home) -> Iterator[Path]:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _place(name: str, home: Home) -> Path:
+    return workspace(home) / "clones" / name
 
 
 def _cache(home: Home) -> Path:

@@ -49,7 +49,7 @@ def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep
     """
     combinations = [combination for line in choices or [""] for combination in repository.combinations(line)]
     jobs = [job for combination in combinations for job in _jobs(combination, tuple(targets), study)]
-    known = [_composed(job.choices) for job in jobs]
+    known = [composed(job.choices) for job in jobs]
     # A name tells what was chosen, so that a sweep that is asked for again goes on, and another is another.
     asked = "\n".join([repository.commit(), *(shlex.join([*job.choices, *job.targets]) for job in jobs)])
     prefix = f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:6]}"
@@ -94,7 +94,7 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
     with engine.connected(address, cores):
         home = home_of(address)
         engine.refuse_room(sweep.room)
-        _refuse_nodes(engine.on_every_node(node.look, home, "download" if sweep.stored and not home.root else None))
+        refuse_nodes(engine.on_every_node(node.look, home, "download" if sweep.stored and not home.root else None))
         there = {job: one for job, one in sweep.jobs.items() if job not in _finished(home)}
         if len(there) < len(sweep.jobs):
             tell(f"{sweep.name}: {len(sweep.jobs) - len(there)} of {len(sweep.jobs)} are done already")
@@ -115,7 +115,7 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
 def bring_home(names: Sequence[str]) -> None:
     """Fetch experiments, and what DVC holds of them, from where nodes have sent them."""
     for name in names:
-        if not _reference(name):
+        if not reference(name):
             repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), name)
 
 
@@ -160,7 +160,7 @@ def _remote() -> str:
     return "origin" if "origin" in names else names[0]
 
 
-def _refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
+def refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
     """Make sure that all nodes compute and record alike.
 
     Raises:
@@ -182,27 +182,30 @@ def _finished(home: Home) -> set[str]:
     return {line.rpartition("/")[2] for line in listed.splitlines()}
 
 
-def _reference(name: str) -> str:
+def reference(name: str) -> str:
     return repository.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 
 def _jobs(choices: tuple[str, ...], targets: tuple[str, ...], study: bool) -> Iterator[Job]:
     """What one combination of choices stands for: an experiment, or one for each of a study's variants, unnamed."""
     if not study:
-        # As many at a time as there are cores, each with one of them, do more than one with all of them.
-        threads = () if any(choice.startswith("threads=") for choice in choices) else ("threads=1",)
-        yield Job("", (*choices, *threads), targets)
+        yield Job("", settled(choices), targets)
         return
     named = () if any(choice.startswith("study=") for choice in choices) else ("study=claims",)
     everything = (*named, *choices)
-    variants = _composed(everything).study.variants
+    variants = composed(everything).study.variants
     if not variants:
         raise UserError(f"{shlex.join(everything)} leaves no study to run: take study=claims")
     for variant in variants:
         yield Job("", everything, (f"study@{variant}",))
 
 
-def _composed(choices: Sequence[str]) -> Params:
+def settled(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """With a thread each: as many experiments as there are cores do more than one with all of them."""
+    return choices if any(choice.startswith("threads=") for choice in choices) else (*choices, "threads=1")
+
+
+def composed(choices: Sequence[str]) -> Params:
     """The parameters that choices make.
 
     Raises:

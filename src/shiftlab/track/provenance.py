@@ -56,6 +56,8 @@ def provenance() -> dict[str, str]:
         "dvc.stage": os.environ.get("DVC_STAGE", "none"),
         "dvc.experiment": dvc_experiment(),
     }
+    if parent := os.environ.get("SHIFTLAB_PARENT_RUN"):  # a search's
+        tags["mlflow.parentRunId"] = parent
     commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git("rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit

@@ -190,6 +190,16 @@ def _log_training(run: Run, variant: Mapping[str, Any], place: int, seed: int) -
     return runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
 
 
+def log_search(run: Run, words: str, folder: Path) -> None:
+    """Log what a search for a recipe came to, to the run that its trials are below.
+
+    Args:
+        words: the outcome, in Markdown.
+    """
+    run.log_path(folder)
+    run.describe(f"{words}\n\n[Its picture]({{page}}).", "search.png")
+
+
 def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
     """Log an audit as a run of its own, with its report.
 

@@ -241,6 +241,41 @@ def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Map
     return identifier
 
 
+def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
+    """The run of this name that others are below, made where there is none yet."""
+    for found in _search(store, f"attributes.run_name = '{name}'") or []:
+        return Run(store, found.info.run_id)
+    run = Run(store, _create_run(store, name, tags) or "")
+    run.end("FINISHED")
+    return run
+
+
+def metrics(store: Store, experiment: str) -> dict[str, float]:
+    """Those of the run that finished in a DVC experiment; none where there is no such run."""
+    for found in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'FINISHED'") or []:
+        known: dict[str, float] = found.data.metrics
+        return known
+    return {}
+
+
+@in_store
+def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
+    """Of every training that runs now, by its DVC experiment: (epoch, accuracy on validation images)."""
+    return {
+        one.data.tags.get("dvc.experiment", WORKSPACE): [
+            (point.step, point.value)
+            for point in store.client.get_metric_history(one.info.run_id, "validation/accuracy")
+        ]
+        for one in _search(store, "attributes.status = 'RUNNING'") or []
+    }
+
+
+def give_up(store: Store, experiment: str, reason: str) -> None:
+    """End the runs of a DVC experiment that was ended on purpose."""
+    for found in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'") or []:
+        Run(store, found.info.run_id).end("KILLED", reason)
+
+
 def tags(store: Store) -> list[dict[str, str]]:
     """The tags of every run of the experiment."""
     return [one.data.tags for one in _search(store, "") or []]

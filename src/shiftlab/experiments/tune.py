@@ -1,0 +1,353 @@
+"""A search for a recipe: trials are experiments, chosen by Optuna from what earlier ones came to on validation images.
+
+The test set is not looked at. The search is kept in tune.db, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shiftlab import files, repository
+from shiftlab.cluster import engine
+from shiftlab.cluster.engine import Ended, Room
+from shiftlab.errors import UserError, extra
+from shiftlab.experiments import node, sweep
+from shiftlab.experiments.node import Job
+from shiftlab.params import Params
+
+with extra("tune"):
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import Trial, TrialState
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+STORAGE = "sqlite:///tune.db"  # as `optuna-dashboard` takes it, too
+FOLDER = Path("tuning")
+SCHEDULES = ("notebook", "fast")
+RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
+BATCHES = (16, 32, 64, 128, 256, 512)
+STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
+WARM_UP = 25  # % of a trial's epochs, before which it is not given up
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for."""
+
+    model: str
+    choices: tuple[str, ...]  # of all trials, as `dvc exp run -S` takes them
+    trials: int
+    minutes: float  # after which no trial is begun
+    faster: float  # in how many times less training time than with the recipe that the model has
+    shifted: bool  # is accuracy on shifted validation images looked for, too?
+    seed: int  # of what is drawn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training came to."""
+
+    experiment: str
+    schedule: str  # of the learning rate: a choice of `recipe`
+    lr: float
+    batch_size: int
+    epochs: int
+    accuracy: float  # on validation images, of the best epoch
+    shifted: float | None  # on the same, each moved by up to 5 pixels as in PROTOCOL.md's `random5`
+    seconds: float  # of training, beside other trials
+
+    def __str__(self) -> str:
+        return f"{self.schedule}, lr {self.lr:.4g}, batch {self.batch_size}, {self.epochs} epochs"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has come to."""
+
+    name: str
+    now: Recipe  # the one that the model has
+    recipes: list[Recipe]  # of the trials that were not given up
+    given_up: int
+    best: list[Recipe]  # of those as fast as asked for: one; where two things are looked for, those that none beats
+
+    def __str__(self) -> str:
+        """The recipe now and the best, as a table in Markdown."""
+        head = ["experiment", "recipe", "validation", "validation, shifted", "training", "times faster"]
+        rows = [head, ["---"] * len(head)]
+        for one in (self.now, *self.best):
+            shifted = "" if one.shifted is None else f"{one.shifted:.2%}"
+            speed = [f"{one.seconds:.1f} s", f"{self.now.seconds / one.seconds:.1f}"]
+            rows.append([one.experiment, str(one), f"{one.accuracy:.2%}", shifted, *speed])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores: int | None = None) -> Found:
+    """Run trials until there are enough, or no time is left to begin one; log the search as the parent of their runs.
+
+    Args:
+        address: Ray's, or "local".
+        cores: how many of this machine's are used, where it is.
+
+    Raises:
+        UserError: the model or a choice is unknown; no trial met what is asked; as `sweep.carry_out`.
+    """
+    repository.require()
+    repository.require_clean()
+    everything = sweep.settled((f"model={asked.model}", *asked.choices))
+    composed = sweep.composed(everything)
+    if asked.model not in composed.models:
+        raise UserError(f"{shlex.join(everything)} leaves no model {asked.model!r}: don't choose another")
+    room = Room(composed.threads, int(composed.device == "cuda"))
+
+    from shiftlab.track import recording, runs  # seconds to import
+    from shiftlab.track.store import connect
+
+    with engine.connected(address, cores):
+        home = sweep.home_of(address)
+        engine.refuse_room(room)
+        sweep.refuse_nodes(engine.on_every_node(node.look, home, None))
+        trials = Trials(replace(asked, choices=everything), composed)
+        store = connect(composed.data.name)
+        parent = runs.parent(store, trials.name, {"data": composed.data.name, "tune": asked.model})
+        home = replace(home, environment={**home.environment, "SHIFTLAB_PARENT_RUN": parent.id})
+        tasks = ((job.name, (job, home)) for job in trials.jobs())
+        at_once = max(1, engine.cores() // room.cpus)
+        with tqdm(total=asked.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
+            for name, answer in engine.results(
+                node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
+            ):
+                if isinstance(answer, Ended):
+                    runs.give_up(store, name, "given up: worse than most trials were by then")
+                elif not isinstance(answer, UserError) and not home.root:
+                    sweep.bring_home([name])
+                tell(f"{name}: {trials.end(name, answer, runs.metrics(store, name))}")
+                bar.update(trials.ended - bar.n)
+    found = trials.found()
+    folder = FOLDER / asked.model
+    write(found, folder)
+    recording.log_search(parent, str(found), folder)
+    return found
+
+
+class Trials:
+    """The trials of a search, between Optuna, which chooses, and the engine, which runs them."""
+
+    def __init__(self, asked: Search, composed: Params) -> None:
+        self._asked, self._composed = asked, composed
+        what = [repository.commit(), *asked.choices, f"{asked.faster:g} {asked.shifted} {asked.seed}"]
+        self.name = f"tune-{asked.model}-{hashlib.sha256(shlex.join(what).encode()).hexdigest()[:6]}"
+        self._begun = time.monotonic()
+        self._running: dict[str, Trial] = {}
+        self._told: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
+        self._early: list[tuple[Trial, Recipe]] = []  # what has ended before the recipe that the model has
+        self._study = optuna.create_study(
+            storage=STORAGE,
+            study_name=self.name,
+            load_if_exists=True,
+            directions=["maximize"] * (1 + asked.shifted),
+            sampler=optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=asked.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP),
+        )
+
+    @property
+    def ended(self) -> int:
+        """How many have."""
+        return sum(trial.state.is_finished() for trial in self._study.trials) + len(self._early)
+
+    def jobs(self) -> Iterator[Job]:
+        """What is to be run: the recipe that the model has, what an earlier search has left, then new trials."""
+        if "now" not in self._study.user_attrs:
+            yield self._job(f"{self.name}-now", {})
+        for left in self._study.get_trials(states=[TrialState.RUNNING]):
+            yield self._job(self._begin(Trial(self._study, left._trial_id)), left.params)
+        while len(self._study.trials) < self._asked.trials and self._minutes < self._asked.minutes:
+            trial = self._study.ask(self._space)
+            yield self._job(self._begin(trial), trial.params)
+
+    def hopeless(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
+        """The experiments whose trials Optuna gives up.
+
+        Args:
+            curves: of every training that runs, by its experiment: (epoch, accuracy on validation images).
+        """
+        if self._asked.shifted:  # Optuna gives nothing up where two things are looked for
+            return []
+        found = []
+        for name, trial in self._running.items():
+            known = self._told.get(name, 0)
+            for epoch, accuracy in curves.get(name, [])[known:]:
+                trial.report(accuracy, round(100 * epoch / trial.params["epochs"]))
+                self._told[name] = epoch
+            if len(curves.get(name, [])) > known and trial.should_prune():
+                found.append(name)
+        return found
+
+    def end(self, name: str, answer: object, metrics: Mapping[str, float]) -> str:
+        """Take down what came of an experiment; in words.
+
+        Args:
+            answer: the engine's.
+            metrics: what MLflow has of it.
+        """
+        if name == f"{self.name}-now":
+            if isinstance(answer, UserError):
+                raise answer
+            recipe = self._recipe(name, {}, metrics)
+            self._study.set_user_attr("now", asdict(recipe))
+            for trial, early in self._early:
+                self._tell(trial, early)
+            self._early.clear()
+            return f"{recipe.accuracy:.2%} in {recipe.seconds:.1f} s, with the recipe that {self._asked.model} has"
+        trial = self._running.pop(name)
+        if isinstance(answer, Ended):
+            self._study.tell(trial, state=TrialState.PRUNED)
+            return "given up: worse than most trials were by then"
+        if isinstance(answer, UserError):
+            self._study.tell(trial, state=TrialState.FAIL)
+            return str(answer)
+        recipe = self._recipe(name, trial.params, metrics)
+        if "now" in self._study.user_attrs:
+            self._tell(trial, recipe)
+        else:
+            self._early.append((trial, recipe))
+        also = "" if recipe.shifted is None else f", shifted {recipe.shifted:.2%},"
+        return f"{recipe.accuracy:.2%}{also} in {recipe.seconds:.1f} s ({recipe})"
+
+    def found(self) -> Found:
+        """What has been found.
+
+        Raises:
+            UserError: no trial is as fast as asked for.
+        """
+        now = Recipe(**self._study.user_attrs["now"])
+        done = self._study.get_trials(states=[TrialState.COMPLETE])
+        recipes = [Recipe(**trial.user_attrs["recipe"]) for trial in done]
+        fast = [one for one in recipes if one.seconds * self._asked.faster <= now.seconds]
+        if not fast:
+            raise UserError(
+                f"none of {len(recipes)} trials trained in a {self._asked.faster:g}th of the {now.seconds:.0f} s that "
+                f"{self._asked.model} takes now: ask for more trials, or for less with --faster"
+            )
+        given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
+        return Found(self.name, now, recipes, given_up, best_of(fast))
+
+    @property
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._begun) / 60
+
+    @property
+    def _space(self) -> dict[str, BaseDistribution]:
+        epochs = self._composed.models[self._asked.model].epochs
+        # Larger batches take less time, so that a few more epochs may be as fast as asked for.
+        most = max(1, round(2 * epochs / self._asked.faster)) if self._asked.faster > 2 else epochs
+        return {
+            "schedule": CategoricalDistribution(SCHEDULES),
+            "lr": FloatDistribution(*RATES, log=True),
+            "batch_size": CategoricalDistribution(BATCHES),
+            "epochs": IntDistribution(1, most),
+        }
+
+    def _begin(self, trial: Trial) -> str:
+        name = f"{self.name}-{trial.number}"
+        self._running[name] = trial
+        return name
+
+    def _job(self, name: str, params: Mapping[str, object]) -> Job:
+        model, seed = self._asked.model, self._composed.seeds[0]
+        own = [
+            f"recipe={value}" if key == "schedule" else f"models.{model}.{key}={value}" for key, value in params.items()
+        ]
+        return Job(name, (*self._asked.choices, *own), (f"train@{model}-{seed}",))
+
+    def _recipe(self, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> Recipe:
+        now = self._composed.models[self._asked.model]
+        had = {
+            "schedule": str(now.recipe or self._composed.recipe),
+            "lr": now.lr,
+            "batch_size": now.batch_size,
+            "epochs": now.epochs,
+        }
+        shifted = shifted_accuracy(name, self._asked.model) if self._asked.shifted else None
+        measured = {"accuracy": metrics["validation/best accuracy"], "seconds": metrics["train/seconds"]}
+        return Recipe(name, **{**had, **params}, shifted=shifted, **measured)  # type: ignore[arg-type]
+
+    def _tell(self, trial: Trial, recipe: Recipe) -> None:
+        trial.set_user_attr("recipe", asdict(recipe))
+        now = self._study.user_attrs["now"]["seconds"]
+        trial.set_constraint("time", recipe.seconds * self._asked.faster / now - 1)  # at most 0 where it is fast enough
+        values = [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted]
+        self._study.tell(trial, values)
+
+
+def best_of(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The most accurate, of equals the fastest; where shifted images count too, those that no other beats in both."""
+    ordered = sorted(recipes, key=lambda one: (-one.accuracy, one.seconds))
+    if ordered[0].shifted is None:
+        return ordered[:1]
+    front: list[Recipe] = []
+    for one in ordered:
+        if not front or one.shifted > front[-1].shifted:  # type: ignore[operator]
+            front.append(one)
+    return front
+
+
+def shifted_accuracy(experiment: str, model: str) -> float:
+    """That of an experiment's weights, which DVC's cache has, on validation images as `random5` moves them.
+
+    Raises:
+        MissingError: it has not.
+    """
+    from ruamel.yaml import YAML
+
+    from shiftlab.data import dataset
+    from shiftlab.data.dataset import Examples
+    from shiftlab.learn import training
+    from shiftlab.measure.regimes import shift_each
+    from shiftlab.measure.shifts import named_set
+    from shiftlab.models import weights
+    from shiftlab.track.history import Cache
+
+    lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))["stages"]
+    outs = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", [])}
+    (of_model,) = [path for path in outs if path.startswith(f"models/{model}-") and path.endswith(".safetensors")]
+    (of_data,) = [path for path in outs if path.endswith("dataset.safetensors")]
+    cache = Cache.of_repository()
+    with tempfile.TemporaryDirectory() as folder:
+        data = dataset.load(cache.copy(outs[of_data], Path(folder, "data")))
+        network = weights.load(
+            model, cache.copy(outs[of_model], Path(folder, "weights")), data.shape, len(data.classes)
+        )
+    shifts = named_set("random5", len(data.validation), 0)
+    moved = shift_each(data.validation.images, shifts, "zero", data.frame)
+    _, accuracy = training.score(network, Examples(moved, data.validation.labels))
+    return accuracy
+
+
+def write(found: Found, folder: Path) -> None:
+    """Write search.md, recipes.csv and search.png.
+
+    Raises:
+        OSError: as `files.write`.
+    """
+    from shiftlab.show import plots
+
+    header = [field.name for field in fields(Recipe)]
+    files.write(folder / "recipes.csv", files.table(header, map(astuple, (found.now, *found.recipes))))
+    asked = f"{found.name}: {len(found.recipes)} trials, and {found.given_up} given up"
+    files.write(folder / "search.md", f"{asked}. First the recipe that the model has.\n\n{found}\n")
+    points = []
+    for one in (found.now, *found.recipes):
+        what = one.seconds if one.shifted is None else one.shifted
+        mark = "now" if one is found.now else "BEST" if one in found.best else one.experiment.rpartition("-")[2]
+        points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
+    across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
+    drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", asked)
+    files.write(folder / "search.png", drawn)

@@ -1,0 +1,158 @@
+"""The search for a recipe: what it asks for, what it gives up, what it calls the best."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+pytest.importorskip("optuna", reason="needs Optuna, which `make cluster` installs")
+
+from shiftlab import params
+from shiftlab.cluster.engine import Ended
+from shiftlab.errors import UserError
+from shiftlab.experiments import tune
+from shiftlab.experiments.tune import Recipe, Search, Trials
+from tests.helpers import ROOT
+from tests.project import Project
+
+SHIFTLAB = (sys.executable, "-c", "from shiftlab.cli import main; main()")
+ASKED = Search("lenet", ("model=lenet",), trials=12, minutes=60, faster=2, shifted=False, seed=0)
+
+
+def recipe(experiment: str = "one", accuracy: float = 0.9, seconds: float = 1, shifted: float | None = None) -> Recipe:
+    return Recipe(experiment, "fast", 0.01, 64, 2, accuracy, shifted, seconds)
+
+
+def metrics(accuracy: float, seconds: float) -> dict[str, float]:
+    return {"validation/best accuracy": accuracy, "train/seconds": seconds}
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "STORAGE", f"sqlite:///{tmp_path}/tune.db")
+    monkeypatch.chdir(ROOT)
+
+
+def trials(asked: Search = ASKED) -> Trials:
+    return Trials(asked, params.load())
+
+
+@pytest.mark.usefixtures("storage")
+def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None:
+    search = trials()
+    jobs = search.jobs()
+    now, first, second = next(jobs), next(jobs), next(jobs)
+    assert now.name == f"{search.name}-now"
+    assert now.choices == ("model=lenet",)
+    assert now.targets == first.targets == ("train@lenet-0",)
+    chosen = dict(choice.split("=") for choice in first.choices)
+    assert set(chosen) == {"model", "recipe", "models.lenet.lr", "models.lenet.batch_size", "models.lenet.epochs"}
+    assert 1 <= int(chosen["models.lenet.epochs"]) <= params.load().models["lenet"].epochs
+
+    assert "98.00%" in search.end(first.name, first.name, metrics(0.98, 6))  # before what it is held against is known
+    search.end(now.name, now.name, metrics(0.9, 10))
+    search.end(second.name, second.name, metrics(0.95, 5))
+    found = search.found()
+    assert [one.accuracy for one in found.best] == [0.95]  # the other took more than half the time
+    assert found.now.accuracy == 0.9
+    assert len(found.recipes) == 2
+
+
+@pytest.mark.usefixtures("storage")
+def test_search_goes_on_where_it_was_left() -> None:
+    first = trials()
+    jobs = first.jobs()
+    now, done, left = next(jobs), next(jobs), next(jobs)
+    first.end(now.name, now.name, metrics(0.9, 10))
+    first.end(done.name, done.name, metrics(0.98, 2))
+    again = trials()
+    rest = list(again.jobs())
+    assert again.ended == 1
+    assert rest[0] == left
+    assert len(rest) == ASKED.trials - 1
+    assert now not in rest
+    assert done not in rest
+    assert trials(replace(ASKED, seed=1)).ended == 0
+
+
+@pytest.mark.usefixtures("storage")
+def test_training_that_falls_behind_is_given_up() -> None:
+    search = trials()
+    jobs = search.jobs()
+    now = next(jobs)
+    search.end(now.name, now.name, metrics(0.9, 100))
+    for _ in range(tune.STARTUP):
+        job = next(jobs)
+        epochs = int(dict(choice.split("=") for choice in job.choices)["models.lenet.epochs"])
+        assert search.hopeless({job.name: [(epoch, 0.9) for epoch in range(1, epochs + 1)]}) == []
+        search.end(job.name, job.name, metrics(0.9, 10))
+    bad = next(jobs)
+    epochs = int(dict(choice.split("=") for choice in bad.choices)["models.lenet.epochs"])
+    assert search.hopeless({}) == []
+    assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
+    assert "given up" in search.end(bad.name, Ended(), {})
+    assert search.found().given_up == 1
+
+
+@pytest.mark.usefixtures("storage")
+def test_failed_trial_ends_nothing_but_without_the_models_own_recipe_there_is_no_search() -> None:
+    search = trials()
+    jobs = search.jobs()
+    now, first = next(jobs), next(jobs)
+    assert search.end(first.name, UserError("the loss is nan"), {}) == "the loss is nan"
+    with pytest.raises(UserError, match="no data"):
+        search.end(now.name, UserError("no data"), {})
+
+
+@pytest.mark.usefixtures("storage")
+def test_nothing_as_fast_as_asked_for_is_said() -> None:
+    search = trials()
+    jobs = search.jobs()
+    now, first = next(jobs), next(jobs)
+    search.end(now.name, now.name, metrics(0.9, 10))
+    search.end(first.name, first.name, metrics(0.9, 6))
+    with pytest.raises(UserError, match="none of 1 trials trained in a 2th of the 10 s"):
+        search.found()
+
+
+def test_best_is_the_most_accurate_and_of_equals_the_fastest() -> None:
+    ones = [recipe("a", 0.9, 1), recipe("b", 0.95, 3), recipe("c", 0.95, 2)]
+    assert [one.experiment for one in tune.best_of(ones)] == ["c"]
+
+
+def test_best_in_two_things_are_those_that_none_beats() -> None:
+    both = {"a": (0.99, 0.5), "b": (0.98, 0.7), "c": (0.97, 0.6), "d": (0.98, 0.6), "e": (0.9, 0.8)}
+    ones = [recipe(name, accuracy, shifted=shifted) for name, (accuracy, shifted) in both.items()]
+    assert [one.experiment for one in tune.best_of(ones)] == ["a", "b", "e"]
+
+
+@pytest.mark.slow
+def test_trials_are_experiments_and_runs_below_the_search(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"PYTHONPATH": str(project.root / "src")}
+    command = [*SHIFTLAB, "tune", "mlp", "-S", "data=digits", "--shifted", "--cores", "2"]
+    done = project.run(*command, "--trials", "2", environment=here)
+    done = project.run(*command, "--trials", "3", environment=here)
+    assert "3/3" in done.stdout
+    names = project.git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*").split()
+    (search,) = {name.rpartition("-")[0] for name in names}
+    assert sorted(name.rpartition("-")[2] for name in names) == ["0", "1", "2", "now"]
+    folder = project.root / "tuning/mlp"
+    assert {path.name for path in folder.iterdir()} == {"recipes.csv", "search.md", "search.png"}
+    assert (folder / "recipes.csv").read_text().count("\n") == 5
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    (experiment,) = [one for one in client.search_experiments() if one.name == "shiftlab-digits"]
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "tune" in run.data.tags]
+    assert parent.info.run_name.startswith(search)
+    below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(below) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "recipes.csv",
+        "search.md",
+        "search.png",
+    }
