@@ -221,11 +221,13 @@ def doing() -> list[Doing]:
     from ray.util.state import list_nodes, list_tasks
     from ray.util.state.exception import RayStateApiException
 
+    this = ray.get_runtime_context().gcs_address  # or it would ask the cluster that was started here last
     try:
-        addresses = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in list_nodes(limit=10_000)}
-        tasks = list_tasks(filters=[("state", "!=", "FINISHED")], limit=10_000, detail=True)
+        nodes = list_nodes(this, limit=10_000)
+        tasks = list_tasks(this, filters=[("state", "!=", "FINISHED")], limit=10_000, detail=True)
     except RayStateApiException as error:
         raise UserError(f"Ray can't say what runs, since its dashboard does not answer ({_reason(error)})") from None
+    addresses = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in nodes}
     found = []
     for task in tasks:
         if task.state != "FAILED":
