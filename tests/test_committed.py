@@ -33,9 +33,9 @@ def test_params_yaml_is_what_conf_composes(committed: Path, tmp_path: Path) -> N
     assert (committed / "params.yaml").read_text() == (tmp_path / "params.yaml").read_text()
 
 
-def test_readme_shows_the_committed_figures(committed: Path) -> None:
-    text = (committed / "README.md").read_text()
-    assert text == readme.with_tables(text, committed)
+@pytest.mark.parametrize("page", readme.TABLES)
+def test_pages_show_the_committed_figures(committed: Path, page: str) -> None:
+    assert (committed / page).read_text() == readme.with_tables(page, committed)
 
 
 def test_copy_of_the_report_is_the_committed_one(committed: Path) -> None:

@@ -23,8 +23,14 @@ PAGES = [
     "CHANGELOG.md",
     "SECURITY.md",
     "docs/audit.md",
+    "docs/clusters.md",
+    "docs/experiments.md",
+    "docs/extend.md",
+    "docs/mlflow.md",
     "docs/report.md",
     "docs/servers.md",
+    "docs/speed.md",
+    "docs/template.md",
 ]
 
 

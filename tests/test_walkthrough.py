@@ -49,7 +49,7 @@ def started(done: Project) -> Project:
     return done
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/experiments.md", "CONTRIBUTING.md"])
 def test_every_command_works(page: str, started: Project) -> None:
     pictures = started.root.parent / "pictures"
     some_pictures(pictures)
