@@ -32,6 +32,7 @@ from torchvision.transforms import ToTensor
 from shiftlab import files, params, processor
 from shiftlab.data import dataset as data
 from shiftlab.data.dataset import Dataset, Examples, numbered
+from shiftlab.errors import UserError
 from shiftlab.learn import training
 from shiftlab.learn.augmentation import NONE, Augmented
 from shiftlab.measure import inference, regimes, shifts
@@ -97,7 +98,9 @@ def measure(quick: bool) -> None:
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
     measured = []
-    for line in chain(lines(dataset, size), neighbours(size), peaks, of_audits(quick), of_pages(quick)):
+    for line in chain(
+        lines(dataset, size), neighbours(size), peaks, of_audits(quick), of_pages(quick), of_clusters(quick)
+    ):
         print(f"{line.what}: {line.cells()[3]}", flush=True)
         measured.append(line)
     text = report(measured, wanted.data.name, others, size)
@@ -441,6 +444,17 @@ def of_audits(quick: bool) -> Iterator[Line]:
     import audits  # here, since the processes that `memory` measures import this file
 
     for what, measured, values, goal in audits.lines(quick):
+        yield Line(what, "", measured, values, goal)
+
+
+def of_clusters(quick: bool) -> Iterator[Line]:
+    """What Ray costs, where it is installed."""
+    try:
+        import clusters  # with Ray, which not everybody has
+    except UserError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return
+    for what, measured, values, goal in clusters.lines(quick):
         yield Line(what, "", measured, values, goal)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from shiftlab import params, repository
-from shiftlab.errors import UserError, one_sentence
+from shiftlab.errors import NoMirrorError, UserError, one_sentence
 from shiftlab.repository import dvc, git
 
 # Two minutes on two cores.
@@ -33,7 +33,7 @@ def main() -> None:
 
 def run() -> None:
     """`dvc repro`; on the digits where MNIST is neither on disk nor to be had."""
-    from shiftlab.data import dataset, published, sources  # seconds to import
+    from shiftlab.data import dataset, sources  # seconds to import
 
     wanted = params.load().data
     path = dataset.path(wanted.name)
@@ -42,14 +42,15 @@ def run() -> None:
     try:
         if not path.exists():
             sources.acquire(wanted)
-    except published.NoMirrorError as error:
+    except NoMirrorError as error:
         print(error)
         if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]).returncode:
             raise UserError(
                 "the digits would be run instead, but that composes params.yaml anew and would lose your changes to "
                 "it: commit or undo them, or choose yourself with `dvc exp run -S data=digits`"
             ) from None
-        print("\nMNIST can't be had: running the same pipeline on the digits that scikit-learn carries.\n", flush=True)
+        said = f"{wanted.name} can't be had: running the same pipeline on the digits that scikit-learn carries."
+        print(f"\n{said}\n", flush=True)
         dvc("exp", "run", "--set-param", "data=digits")
     else:
         dvc("repro")

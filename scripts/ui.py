@@ -11,7 +11,7 @@ import urllib.request
 import webbrowser
 from pathlib import Path
 
-from shiftlab.errors import UserError, one_sentence
+from shiftlab.errors import UserError, one_sentence, without_password
 
 HOST = "127.0.0.1"
 
@@ -24,7 +24,8 @@ def main() -> None:
     store = os.environ.get("MLFLOW_TRACKING_URI", "")
     if store.startswith("http"):
         raise UserError(
-            f"runs are recorded on {store}: open that, or unset MLFLOW_TRACKING_URI to see those in mlflow.db"
+            f"runs are recorded on {without_password(store)}: open that, or unset MLFLOW_TRACKING_URI to see those in "
+            "mlflow.db"
         )
     refuse_taken(port, "make ui PORT=5001")
     from shiftlab.track import store as stores  # seconds to import, so after a look at what can be refused without it
@@ -38,7 +39,8 @@ def main() -> None:
     # One worker, for one user, and none of those that MLflow starts for jobs of language models: each takes seconds to
     # start, and 250 MB.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    command = ["mlflow", "ui", "--backend-store-uri", stores.address(), "--workers", "1"]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = stores.address()  # arguments are seen by everybody on the machine
+    command = ["mlflow", "ui", "--workers", "1"]
     server = subprocess.Popen([sys.executable, "-m", *command, "--host", HOST, "--port", str(port)])
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:

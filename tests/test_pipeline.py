@@ -325,7 +325,7 @@ class TestMakeRun:
     def test_falls_back_to_the_digits_under_their_own_name(self, done: Project) -> None:
         done.compose("data=mnist")
         output = done.run(sys.executable, "scripts/run.py", environment=OFFLINE).stdout
-        assert "MNIST can't be had" in output
+        assert "mnist can't be had" in output
         assert "SHIFTLAB_MIRROR" in output
         assert "test images of **digits**" in output
         assert "make ui" in output

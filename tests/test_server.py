@@ -96,3 +96,49 @@ def test_pipeline_runs_against_servers_and_a_clone_has_nothing_to_run(
         assert {file.path for file in client.list_artifacts(version.run_id)} == {"evaluation", "model"}
         loaded = pyfunc.load_model("models:/shiftlab-mlp@champion")
         assert np.shape(loaded.predict(np.zeros((3, 28, 28), np.float32))) == (3, 10)
+
+
+SECRETS = {"MLFLOW_TRACKING_PASSWORD": "a-password-of-the-test", "AWS_SECRET_ACCESS_KEY": "a-key-of-the-test"}
+
+
+@pytest.mark.slow
+def test_login_lets_in_who_has_one_and_secrets_are_found_nowhere(project: Project, s3: str, tmp_path: Path) -> None:
+    project.compose("data=digits", "model=mlp")
+    server_files = tmp_path / "server"
+    server_files.mkdir()
+    settings = server_files / "auth.ini"
+    settings.write_text(
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{server_files}/auth.db\n"
+        f"admin_username = admin\nadmin_password = {SECRETS['MLFLOW_TRACKING_PASSWORD']}\n"
+    )
+    address = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{server_files}/mlflow.db", "--host", "127.0.0.1"]
+    command += ["--artifacts-destination", str(server_files / "artifacts"), "--port", address.rpartition(":")[2]]
+    of_server = {"MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the test"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{project.environment['PATH']}"
+    with running(command, tmp_path, {**project.environment, **of_server, "PATH": path}, f"{address}/health"):
+        project.environment |= {"MLFLOW_TRACKING_URI": address, "no_proxy": "*"}
+        refused = project.dvc("repro", "train", check=False)
+        assert f"MLflow's tracking store {address} can't be used" in refused
+        assert "Traceback" not in refused
+        project.environment |= {"MLFLOW_TRACKING_USERNAME": "admin", **KEYS, **SECRETS}
+        said = project.dvc("repro")
+        said += project.run(sys.executable, "scripts/sync.py").stdout
+        project.dvc("remote", "add", "--default", "storage", "s3://dvc/cache")
+        project.dvc("remote", "modify", "storage", "endpointurl", s3)
+        said += project.dvc("push")
+        client = MlflowClient(address.replace("//", f"//admin:{SECRETS['MLFLOW_TRACKING_PASSWORD']}@"))
+        assert client.get_experiment_by_name("shiftlab-digits")
+        # With the password in the address, which then is wrong.
+        wrong = address.replace("//", f"//nobody:{SECRETS['MLFLOW_TRACKING_PASSWORD']}@")
+        said += project.run(
+            sys.executable, "src/train.py", "mlp", "0", check=False, environment={"MLFLOW_TRACKING_URI": wrong}
+        ).stdout
+    settings.unlink()
+    assert "MLflow has 2 results, 0 of them new" in said
+    for secret in SECRETS.values():
+        assert secret not in said
+        holding = [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+        assert holding == []

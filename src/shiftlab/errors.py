@@ -1,6 +1,7 @@
 """What a user's mistake looks like, and how it ends a command: one sentence, exit status 1, no traceback."""
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,15 @@ from contextlib import contextmanager
 
 class UserError(Exception):
     """A mistake a user can put right. The message names it, says what was expected, and what to do."""
+
+
+class NoMirrorError(UserError):
+    """A published file is not on disk, and no mirror has it."""
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown: what stands before an @ in it is a name and perhaps a password."""
+    return re.sub(r"(?<=://)[^/@]*@", "***@", address)
 
 
 @contextmanager

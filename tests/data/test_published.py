@@ -15,8 +15,8 @@ from torchvision.datasets import MNIST, FashionMNIST
 
 from shiftlab.data import published
 from shiftlab.data.dataset import Examples
-from shiftlab.data.published import NoMirrorError, fetch
-from shiftlab.errors import UserError
+from shiftlab.data.published import fetch
+from shiftlab.errors import NoMirrorError, UserError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -53,9 +53,9 @@ def predict(
     Raises:
         UserError: as `engine.connected` and `inference.Plan`.
     """
-    plan = _plan(question)
+    whole = plan(question)
     found: dict[str, Arrays] = {}
-    for name, part in plan.parts.items():
+    for name, part in whole.parts.items():
         if (arrays := parts.load(name)) is not None:
             found[name] = arrays
             on_progress(part.images)
@@ -63,14 +63,14 @@ def predict(
     with engine.connected(address):
         engine.refuse_room(room)
         shared = engine.share(question)
-        rest = ((name, (shared, question.about.weights_md5, name)) for name in plan.parts if name not in found)
+        rest = ((name, (shared, question.about.weights_md5, name)) for name in whole.parts if name not in found)
         for name, answer in engine.results(compute, rest, room):
             if isinstance(answer, UserError):
                 raise answer
             parts.save(name, answer)
             found[name] = answer
-            on_progress(plan.parts[name].images)
-    return plan.assembled(found)
+            on_progress(whole.parts[name].images)
+    return whole.assembled(found)
 
 
 def compute(question: Question, key: str, name: str) -> Arrays:
@@ -103,10 +103,11 @@ def _ready(held: Held) -> Plan:
 
     processor.use(held.question.threads)
     device.pick(held.question.device)
-    return _plan(held.question)
+    return plan(held.question)
 
 
-def _plan(question: Question) -> Plan:
+def plan(question: Question) -> Plan:
+    """The parts of the answer."""
     import torch
 
     from shiftlab.data.dataset import Examples

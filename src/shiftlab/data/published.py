@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from shiftlab import files
 from shiftlab.data.dataset import Examples, numbered
-from shiftlab.errors import UserError
+from shiftlab.errors import NoMirrorError
 from shiftlab.repository import root
 
 if TYPE_CHECKING:
@@ -41,10 +41,6 @@ UNPACKED = {
     "9fb629c4189551a2d022fa330f9573f3": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ec29112dd5afa0611ce80d1b7f02629c": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-
-
-class NoMirrorError(UserError):
-    """No mirror has the file."""
 
 
 class _RefusedError(Exception):

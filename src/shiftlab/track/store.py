@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from shiftlab.errors import UserError
+from shiftlab.errors import UserError, without_password
 from shiftlab.params import TrackingChoice
 from shiftlab.repository import root
 
@@ -99,7 +99,9 @@ class Store:
             UserError: it is required.
         """
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        trouble = f"MLflow's tracking store {self.address} can't be used ({reason})"
+        trouble = f"MLflow's tracking store {self.address} can't be used ({reason})".replace(
+            self.address, without_password(self.address)
+        )
         self.lost = True
         if self.choice == "required":
             raise UserError(

@@ -1,0 +1,49 @@
+"""docs/template.md, carried out on a copy: its files written, its changes applied, its commands typed."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+from tests.project import Project, new_project
+
+BLOCK = re.compile(r'^```(python|sh|diff)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+# Of the tests, those of what the page has changed; the others are run by whoever changes what they are of.
+OF_THE_CHANGE = [f"tests/test_{name}.py" for name in ("architecture", "docs", "params", "committed")]
+OF_THE_CHANGE += [f"tests/{room}" for room in ("data", "measure", "models", "show")]
+
+
+def carry_out(page: str, copy: Project) -> None:
+    """Every step but the first, which makes the copy, and the last."""
+    for kind, title, text in BLOCK.findall(page):
+        if kind == "python":
+            path = copy.root / title
+            assert not path.exists()
+            path.write_text(text)
+        elif kind == "diff":
+            (copy.root.parent / "change.diff").write_text(text)
+            copy.git("apply", str(copy.root.parent / "change.diff"))
+        elif "git clone" not in text and "make run" not in text:
+            copy.run("bash", "-euc", text)
+
+
+@pytest.mark.slow
+def test_every_step_of_the_page_works(tmp_path: Path) -> None:
+    copy = new_project(tmp_path / "project")
+    carry_out((ROOT / "docs/template.md").read_text(encoding="utf-8"), copy)
+    copy.compose("seeds=[0]")
+    assert "Could not find" in copy.dvc("exp", "run", "-S", "data=mnist", check=False)
+    copy.dvc("repro")
+    results = copy.read("reports/results.md").decode()
+    assert "test images of **shapes**" in results
+    assert "right at some shift" in results
+    assert "| wide |" in results
+    (copy.root / "dvc.lock").exists()
+    copy.git("add", "--all")
+    copy.git("commit", "--quiet", "--message", "First results")
+    copy.run(sys.executable, "scripts/readme.py")
+    copy.git("commit", "--quiet", "--all", "--message", "README")
+    done = copy.run(sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *OF_THE_CHANGE)
+    assert " passed" in done.stdout
