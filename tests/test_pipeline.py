@@ -256,7 +256,7 @@ def test_python_without_the_requirements_ends_with_a_sentence(project: Project) 
         ("radius: 2", "radius: 28", "evaluation.radius"),
         ("source: digits", "source: letters", "data.source"),
         ("- zero", "- torus", "evaluation.regimes"),
-        ("images: 50", "images: 0", "evaluation.images"),
+        ("images: 40", "images: 0", "evaluation.images"),
         ("recipe: notebook", "recipe: cookbook", "recipe"),
         ("device: auto", "device: auto\nbatch: 64", "batch"),
     ],
