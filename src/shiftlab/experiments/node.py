@@ -32,6 +32,7 @@ AGAIN = 75  # exit status of what may well succeed later; BSD's EX_TEMPFAIL
 PATIENCE_S = 1800  # with servers that are away
 MUST_MATCH = ("shiftlab", "torch", "numpy", "dvc", "mlflow")  # versions that results, or their records, depend on
 LOST = "tracking store"  # how the sentence begins that a stage ends with where MLflow's server is away
+NO_DATA = "the data is neither there nor in DVC's remote: `dvc push` it from where it is"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _look(home: Home, data: str | None) -> None:
         client.search_experiments(max_results=1)
     with _clone("look", home) as place:
         if data:
-            _do(place, sys.executable, "-m", "dvc", "fetch", "--quiet", data, otherwise=f"{data} can't be had there")
+            _do(place, sys.executable, "-m", "dvc", "fetch", "--quiet", data, otherwise=NO_DATA)
 
 
 def _run(job: Job, home: Home) -> None:
