@@ -60,10 +60,11 @@ def main() -> None:
             bar.set_postfix(epoch=bar.n // images + 1, loss=f"{loss:.4f}", refresh=False)
             bar.update(seen)
 
+        seconds, logged = 0.0, 0  # of training alone, without what is kept and recorded between epochs
         begun = time.perf_counter()
-        logged = 0
         epochs = training.fit(model, data, recipe, settings, chosen, state, show, augmentation)
         for reached in chain([state] if state else [], epochs):
+            seconds += time.perf_counter() - begun
             checkpoint.save(reached)
             header = [field.name for field in fields(training.Epoch)]
             files.write(
@@ -72,10 +73,11 @@ def main() -> None:
             )
             recording.log_epochs(run, map(asdict, reached.history[logged:]))
             logged = len(reached.history)
+            begun = time.perf_counter()
         weights_path = weights.path(name, seed)
         weights.save(reached.best, name, weights_path, settings.components)
         files.write(weights_path.with_suffix(".json"), json.dumps(made_on, indent=2) + "\n")
-        run.log_metrics({"train/seconds": time.perf_counter() - begun})
+        run.log_metrics({"train/seconds": seconds})
         model.eval()
         for count in (1, training.INFERENCE_BATCH):
             batch = data.validation.seen(data.frame).images[:count].to(chosen)

@@ -43,7 +43,15 @@ PARAMETERS: dict[str, Any] = {
     "threads": 2,
     "model": "mlp",
     "models": {
-        "mlp": {"lr": 0.001, "batch_size": 64, "epochs": 10, "components": {}, "recipe": None, "augmentation": None}
+        "mlp": {
+            "lr": 0.001,
+            "batch_size": 64,
+            "epochs": 10,
+            "components": {},
+            "initialisation": None,
+            "recipe": None,
+            "augmentation": None,
+        }
     },
     "seeds": [0, 1],
     "evaluation": {

@@ -136,6 +136,7 @@ class Training(_Strict):
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
     components: dict[str, Any] = {}  # of an architecture that has some to choose
+    initialisation: Literal["xavier"] | None = None  # of the weights (Glorot and Bengio 2010); null: PyTorch's
     recipe: RecipeName | None = None  # its own, instead of that of all models
     augmentation: Augmentation | None = None  # likewise
 
@@ -156,7 +157,7 @@ def recorded(
     recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, settings: Training
 ) -> dict[str, object]:
     """What a training is recorded with: every choice by its name."""
-    own = settings.model_dump(exclude={"components", "recipe", "augmentation"}) | settings.components
+    own = settings.model_dump(exclude={"components", "recipe", "augmentation"}, exclude_none=True) | settings.components
     moved = str(settings.augmentation or augmentation)
     return {"recipe": settings.recipe or recipe, "augmentation": moved, "device": device, "threads": threads, **own}
 

@@ -22,11 +22,13 @@ ASKED = Search("lenet", ("model=lenet",), trials=12, minutes=60, faster=2, shift
 
 
 def recipe(experiment: str = "one", accuracy: float = 0.9, seconds: float = 1, shifted: float | None = None) -> Recipe:
-    return Recipe(experiment, "fast", 0.01, 64, 2, accuracy, shifted, seconds)
+    return Recipe(experiment, "fast", 0.01, 64, 2, None, accuracy, shifted, seconds)
 
 
-def metrics(accuracy: float, seconds: float) -> dict[str, float]:
-    return {"validation/best accuracy": accuracy, "train/seconds": seconds}
+def metrics(accuracy: float, seconds: float) -> list[dict[str, float]]:
+    """Of trainings with three seeds."""
+    every = (accuracy - 0.01, accuracy, accuracy + 0.01), (seconds - 1, seconds, seconds + 1)
+    return [{"validation/best accuracy": one, "train/seconds": other} for one, other in zip(*every, strict=True)]
 
 
 @pytest.fixture
@@ -46,17 +48,17 @@ def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None
     now, first, second = next(jobs), next(jobs), next(jobs)
     assert now.name == f"{search.name}-now"
     assert now.choices == ("model=lenet",)
-    assert now.targets == first.targets == ("train@lenet-0",)
-    chosen = dict(choice.split("=") for choice in first.choices)
-    assert set(chosen) == {"model", "recipe", "models.lenet.lr", "models.lenet.batch_size", "models.lenet.epochs"}
-    assert 1 <= int(chosen["models.lenet.epochs"]) <= params.load().models["lenet"].epochs
+    assert now.targets == first.targets == ("train@lenet-0", "train@lenet-1", "train@lenet-2")
+    chosen = dict(choice.removeprefix("++models.lenet.").split("=") for choice in first.choices)
+    assert set(chosen) == {"model", "recipe", "lr", "batch_size", "epochs", "initialisation"}
+    assert 1 <= int(chosen["epochs"]) <= params.load().models["lenet"].epochs
 
     assert "98.00%" in search.end(first.name, first.name, metrics(0.98, 6))  # before what it is held against is known
     search.end(now.name, now.name, metrics(0.9, 10))
     search.end(second.name, second.name, metrics(0.95, 5))
     found = search.found()
-    assert [one.accuracy for one in found.best] == [0.95]  # the other took more than half the time
-    assert found.now.accuracy == 0.9
+    assert [one.accuracy for one in found.best] == [pytest.approx(0.95)]  # the other took more than half the time
+    assert found.now.accuracy == pytest.approx(0.9)
     assert len(found.recipes) == 2
 
 
@@ -85,14 +87,14 @@ def test_training_that_falls_behind_is_given_up() -> None:
     search.end(now.name, now.name, metrics(0.9, 100))
     for _ in range(tune.STARTUP):
         job = next(jobs)
-        epochs = int(dict(choice.split("=") for choice in job.choices)["models.lenet.epochs"])
+        epochs = int(dict(choice.split("=") for choice in job.choices)["++models.lenet.epochs"])
         assert search.hopeless({job.name: [(epoch, 0.9) for epoch in range(1, epochs + 1)]}) == []
         search.end(job.name, job.name, metrics(0.9, 10))
     bad = next(jobs)
-    epochs = int(dict(choice.split("=") for choice in bad.choices)["models.lenet.epochs"])
+    epochs = int(dict(choice.split("=") for choice in bad.choices)["++models.lenet.epochs"])
     assert search.hopeless({}) == []
     assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
-    assert "given up" in search.end(bad.name, Ended(), {})
+    assert "given up" in search.end(bad.name, Ended(), [])
     assert search.found().given_up == 1
 
 
@@ -101,9 +103,9 @@ def test_failed_trial_ends_nothing_but_without_the_models_own_recipe_there_is_no
     search = trials()
     jobs = search.jobs()
     now, first = next(jobs), next(jobs)
-    assert search.end(first.name, UserError("the loss is nan"), {}) == "the loss is nan"
+    assert search.end(first.name, UserError("the loss is nan"), []) == "the loss is nan"
     with pytest.raises(UserError, match="no data"):
-        search.end(now.name, UserError("no data"), {})
+        search.end(now.name, UserError("no data"), [])
 
 
 @pytest.mark.usefixtures("storage")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
+from statistics import fmean
 
 from tqdm import tqdm
 
@@ -32,6 +33,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 STORAGE = "sqlite:///tune.db"  # as `optuna-dashboard` takes it, too
 FOLDER = Path("tuning")
 SCHEDULES = ("notebook", "fast")
+INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
 BATCHES = (16, 32, 64, 128, 256, 512)
 STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
@@ -60,12 +62,14 @@ class Recipe:
     lr: float
     batch_size: int
     epochs: int
-    accuracy: float  # on validation images, of the best epoch
+    initialisation: str | None  # of the weights; None: PyTorch's
+    accuracy: float  # on validation images, of the best epoch; this and the next two are means over seeds
     shifted: float | None  # on the same, each moved by up to 5 pixels as in PROTOCOL.md's `random5`
     seconds: float  # of training, beside other trials
 
     def __str__(self) -> str:
-        return f"{self.schedule}, lr {self.lr:.4g}, batch {self.batch_size}, {self.epochs} epochs"
+        own = f", {self.initialisation}" if self.initialisation else ""
+        return f"{self.schedule}, lr {self.lr:.4g}, batch {self.batch_size}, {self.epochs} epochs{own}"
 
 
 @dataclass(frozen=True)
@@ -190,12 +194,12 @@ class Trials:
                 found.append(name)
         return found
 
-    def end(self, name: str, answer: object, metrics: Mapping[str, float]) -> str:
+    def end(self, name: str, answer: object, metrics: Sequence[Mapping[str, float]]) -> str:
         """Take down what came of an experiment; in words.
 
         Args:
             answer: the engine's.
-            metrics: what MLflow has of it.
+            metrics: what MLflow has of its trainings, one for each seed.
         """
         if name == f"{self.name}-now":
             if isinstance(answer, UserError):
@@ -250,6 +254,7 @@ class Trials:
         most = max(1, round(2 * epochs / self._asked.faster)) if self._asked.faster > 2 else epochs
         return {
             "schedule": CategoricalDistribution(SCHEDULES),
+            "initialisation": CategoricalDistribution(INITIALISATIONS),
             "lr": FloatDistribution(*RATES, log=True),
             "batch_size": CategoricalDistribution(BATCHES),
             "epochs": IntDistribution(1, most),
@@ -261,23 +266,28 @@ class Trials:
         return name
 
     def _job(self, name: str, params: Mapping[str, object]) -> Job:
-        model, seed = self._asked.model, self._composed.seeds[0]
+        model = self._asked.model
         own = [
-            f"recipe={value}" if key == "schedule" else f"models.{model}.{key}={value}" for key, value in params.items()
+            f"recipe={value}" if key == "schedule" else f"++models.{model}.{key}={value}"
+            for key, value in params.items()
         ]
-        return Job(name, (*self._asked.choices, *own), (f"train@{model}-{seed}",))
+        return Job(name, (*self._asked.choices, *own), tuple(f"train@{model}-{seed}" for seed in self._composed.seeds))
 
-    def _recipe(self, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> Recipe:
+    def _recipe(self, name: str, params: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
         now = self._composed.models[self._asked.model]
         had = {
             "schedule": str(now.recipe or self._composed.recipe),
             "lr": now.lr,
             "batch_size": now.batch_size,
             "epochs": now.epochs,
+            "initialisation": now.initialisation,
         }
+        settings = {key: None if value == "null" else value for key, value in {**had, **params}.items()}
         shifted = shifted_accuracy(name, self._asked.model) if self._asked.shifted else None
-        measured = {"accuracy": metrics["validation/best accuracy"], "seconds": metrics["train/seconds"]}
-        return Recipe(name, **{**had, **params}, shifted=shifted, **measured)  # type: ignore[arg-type]
+        accuracy, seconds = (
+            fmean(one[key] for one in metrics) for key in ("validation/best accuracy", "train/seconds")
+        )
+        return Recipe(name, accuracy=accuracy, shifted=shifted, seconds=seconds, **settings)  # type: ignore[arg-type]
 
     def _tell(self, trial: Trial, recipe: Recipe) -> None:
         trial.set_user_attr("recipe", asdict(recipe))
@@ -300,7 +310,7 @@ def best_of(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 
 def shifted_accuracy(experiment: str, model: str) -> float:
-    """That of an experiment's weights, which DVC's cache has, on validation images as `random5` moves them.
+    """That of an experiment's weights, which DVC's cache has, on validation images as `random5` moves them: the mean.
 
     Raises:
         MissingError: it has not.
@@ -317,18 +327,19 @@ def shifted_accuracy(experiment: str, model: str) -> float:
 
     lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))["stages"]
     outs = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", [])}
-    (of_model,) = [path for path in outs if path.startswith(f"models/{model}-") and path.endswith(".safetensors")]
+    of_model = [path for path in outs if path.startswith(f"models/{model}-") and path.endswith(".safetensors")]
     (of_data,) = [path for path in outs if path.endswith("dataset.safetensors")]
     cache = Cache.of_repository()
+    accuracies = []
     with tempfile.TemporaryDirectory() as folder:
         data = dataset.load(cache.copy(outs[of_data], Path(folder, "data")))
-        network = weights.load(
-            model, cache.copy(outs[of_model], Path(folder, "weights")), data.shape, len(data.classes)
-        )
-    shifts = named_set("random5", len(data.validation), 0)
-    moved = shift_each(data.validation.images, shifts, "zero", data.frame)
-    _, accuracy = training.score(network, Examples(moved, data.validation.labels))
-    return accuracy
+        shifts = named_set("random5", len(data.validation), 0)
+        moved = Examples(shift_each(data.validation.images, shifts, "zero", data.frame), data.validation.labels)
+        for path in of_model:
+            file = cache.copy(outs[path], Path(folder, "weights"))
+            network = weights.load(model, file, data.shape, len(data.classes))
+            accuracies.append(training.score(network, moved)[1])
+    return fmean(accuracies)
 
 
 def write(found: Found, folder: Path) -> None:

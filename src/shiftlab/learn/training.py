@@ -102,6 +102,8 @@ def fit(
     Raises:
         UserError: the model can't learn from such batches; a loss is not finite.
     """
+    if state is None and params.initialisation == "xavier":
+        _xavier(model)
     model.to(device)
     train = Augmented(dataset.train.to(device), dataset.frame, augmentation)
     validation = dataset.validation.seen(dataset.frame).to(device)
@@ -138,6 +140,15 @@ def fit(
             schedule.state_dict() if schedule else {},
             _rng(device),
         )
+
+
+def _xavier(model: nn.Module) -> None:
+    """Draw weights so that signals keep their size (Glorot and Bengio 2010), which sigmoids need to learn at once."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def score(model: nn.Module, examples: Examples) -> tuple[float, float]:

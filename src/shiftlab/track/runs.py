@@ -250,12 +250,10 @@ def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
     return run
 
 
-def metrics(store: Store, experiment: str) -> dict[str, float]:
-    """Those of the run that finished in a DVC experiment; none where there is no such run."""
-    for found in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'FINISHED'") or []:
-        known: dict[str, float] = found.data.metrics
-        return known
-    return {}
+def metrics(store: Store, experiment: str) -> list[dict[str, float]]:
+    """Those of each run that finished in a DVC experiment."""
+    condition = f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'FINISHED'"
+    return [found.data.metrics for found in _search(store, condition) or []]
 
 
 @in_store
