@@ -42,6 +42,8 @@ def test_copy_of_the_report_is_the_committed_one(committed: Path) -> None:
     stages = YAML(typ="safe").load(committed / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     for name, copy in readme.PAGES.items():
+        if name in readme.MADE_ELSEWHERE and f"reports/{name}" not in outs:
+            continue
         assert hashlib.md5((committed / copy).read_bytes()).hexdigest() == outs[f"reports/{name}"]
 
 

@@ -33,14 +33,13 @@ def carry_out(page: str, copy: Project) -> None:
 def test_every_step_of_the_page_works(tmp_path: Path) -> None:
     copy = new_project(tmp_path / "project")
     carry_out((ROOT / "docs/template.md").read_text(encoding="utf-8"), copy)
-    copy.compose("seeds=[0]")
+    copy.compose()
     assert "Could not find" in copy.dvc("exp", "run", "-S", "data=mnist", check=False)
     copy.dvc("repro")
     results = copy.read("reports/results.md").decode()
     assert "test images of **shapes**" in results
     assert "right at some shift" in results
     assert "| wide |" in results
-    (copy.root / "dvc.lock").exists()
     copy.git("add", "--all")
     copy.git("commit", "--quiet", "--message", "First results")
     copy.run(sys.executable, "scripts/readme.py")
