@@ -20,11 +20,11 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     texts = {page: with_tables(page, Path()) for page in TABLES}
     for name, copy in PAGES.items():
-        page = Path("reports", name)
-        if page.exists():
-            files.write(copy, page.read_bytes())
+        made = Path("reports", name)
+        if made.exists():
+            files.write(copy, made.read_bytes())
         elif name not in MADE_ELSEWHERE:
-            raise UserError(f"no {page}: `dvc checkout` brings it back, or `make run` writes it")
+            raise UserError(f"no {made}: `dvc checkout` brings it back, or `make run` writes it")
     for page, text in texts.items():
         files.write(Path(page), text)
 

@@ -77,8 +77,12 @@ class Project:
         return Project(to)
 
 
-def new_project(root: Path) -> Project:
-    """This tree's files in a fresh repository, with settings that take seconds: no results, digits, one epoch."""
+def new_project(root: Path, quick: bool = True) -> Project:
+    """This tree's files in a fresh repository, without results.
+
+    Args:
+        quick: with settings that take seconds: digits, one epoch.
+    """
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -91,6 +95,11 @@ def new_project(root: Path) -> Project:
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, root / file)
     project = Project(root)
+    if not quick:
+        project.git("init", "--quiet")
+        project.git("add", "--all")
+        project.git("commit", "--quiet", "--message", "start")
+        return project
     for path in (root / "conf").glob("model/*.yaml"):
         lines = path.read_text().splitlines()
         path.write_text("\n".join("    epochs: 1" if "epochs:" in line else line for line in lines) + "\n")
