@@ -18,7 +18,10 @@ def main() -> None:
     settings = params.training(wanted, name)
     processor.prepare()
 
-    import torch  # seconds to import, so after a look at what can be refused without it
+    # Seconds to import, so after a look at what can be refused without it. An optimizer would import the second as it is
+    # made, at the expense of the training's time.
+    import torch
+    import torch._dynamo
 
     from shiftlab import device, files
     from shiftlab.data import dataset

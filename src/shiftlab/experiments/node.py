@@ -7,6 +7,7 @@ started as soon as they do, however they end: an orphan would go on writing into
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -239,7 +240,8 @@ def _clone(name: str, home: Home) -> Iterator[Path]:
     with FileLock(place.with_name(f"{name}.lock")):
         shutil.rmtree(place, ignore_errors=True)
         away = f"{home.repository} can't be cloned"
-        _do(place.parent, "git", "clone", "--quiet", "--no-checkout", home.repository, str(place), otherwise=away)
+        clone = ["git", "clone", "--quiet", "--no-checkout", "--reference-if-able", str(_mirror(home))]
+        _do(place.parent, *clone, home.repository, str(place), otherwise=away)
         try:
             _git(place, "checkout", "--quiet", "--detach", home.commit)
         except subprocess.CalledProcessError:
@@ -252,6 +254,22 @@ def _clone(name: str, home: Home) -> Iterator[Path]:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _mirror(home: Home) -> Path:
+    """What a node keeps of the repository, so that a thousand experiments there don't fetch all of it each."""
+    if home.root:
+        return Path(home.root)
+    name = hashlib.sha256(home.repository.encode()).hexdigest()[:12]
+    mirror = workspace(home) / f"{name}.git"
+    with FileLock(mirror.with_suffix(".lock")):
+        if not mirror.exists():
+            part = mirror.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            bare = ("git", "clone", "--quiet", "--bare", home.repository, str(part))
+            _do(mirror.parent, *bare, otherwise=f"{home.repository} can't be cloned")
+            part.rename(mirror)
+    return mirror
 
 
 def _place(name: str, home: Home) -> Path:
