@@ -18,8 +18,8 @@ def main() -> None:
     settings = params.training(wanted, name)
     processor.prepare()
 
-    # Seconds to import, so after a look at what can be refused without it. An optimizer would import the second as it is
-    # made, at the expense of the training's time.
+    # Seconds to import, so after a look at what can be refused without it. The second would be imported as an optimizer
+    # is made, at the expense of the training's time.
     import torch
     import torch._dynamo
 
