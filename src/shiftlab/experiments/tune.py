@@ -157,9 +157,11 @@ class Trials:
             study_name=self.name,
             load_if_exists=True,
             directions=["maximize"] * (1 + asked.shifted),
-            sampler=optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=asked.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP),
         )
+        # A search that goes on is not to draw what it has drawn before.
+        drawn = asked.seed * 10_000 + len(self._study.trials)
+        self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
 
     @property
     def ended(self) -> int:
@@ -214,9 +216,9 @@ class Trials:
         if isinstance(answer, Ended):
             self._study.tell(trial, state=TrialState.PRUNED)
             return "given up: worse than most trials were by then"
-        if isinstance(answer, UserError):
+        if isinstance(answer, UserError) or not metrics:
             self._study.tell(trial, state=TrialState.FAIL)
-            return str(answer)
+            return str(answer) if isinstance(answer, UserError) else "MLflow has no training of it"
         recipe = self._recipe(name, trial.params, metrics)
         if "now" in self._study.user_attrs:
             self._tell(trial, recipe)
