@@ -20,7 +20,7 @@ from shiftlab.params import Evaluation
 
 GREY, CLASSES = (1, 28, 28), 10
 NAME = "resnet"
-IMAGES, SMALL = 300, 60
+IMAGES, SMALL = 150, 60
 TASKS, FEW = 2_000, 200
 
 
@@ -81,7 +81,7 @@ def empty(count: int) -> float:
 
 def lines(quick: bool) -> Iterator[tuple[str, str, list[float], str]]:
     """What, in words; the absolute figures; values by round; the goal."""
-    rounds = 2 if quick else 5
+    rounds = 2 if quick else 3
     asked = question(SMALL if quick else IMAGES)
     one, two, alone = [], [], []
     for _ in range(rounds):

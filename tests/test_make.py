@@ -19,7 +19,7 @@ from tests.test_pipeline import OFFLINE
 
 # What takes all of a machine, changes the requirements, or is what runs this.
 ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme", "notebook"}
-ELSEWHERE |= {"docs", "dist", "hooks"}
+ELSEWHERE |= {"cluster", "docs", "dist", "hooks"}
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 

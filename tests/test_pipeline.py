@@ -48,12 +48,12 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     comparison = json.loads(done.read("metrics/comparison.json"))
     assert comparison["data"] == "digits"
     assert comparison["images"] == 359
-    assert comparison["grid_images"] == 50
+    assert comparison["grid_images"] == 40
     assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet", "invariant"]
     assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * 4
     for model in ("mlp", "lenet", "resnet", "invariant"):
         about = json.loads(done.read(f"reports/{model}-0/zero/about.json"))
-        assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 50, 2)
+        assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 40, 2)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
         assert (done.root / f"reports/{model}-0/zero/confusion-right5.png").exists()
         assert done.read(f"plots/{model}-0/confusion/zero-clean.csv").count(b"\n") == 360
