@@ -166,7 +166,8 @@ class Trials:
     @property
     def ended(self) -> int:
         """How many have."""
-        return sum(trial.state.is_finished() for trial in self._study.trials) + len(self._early)
+        finished: int = sum(trial.state.is_finished() for trial in self._study.trials)
+        return finished + len(self._early)
 
     def jobs(self) -> Iterator[Job]:
         """What is to be run: the recipe that the model has, what an earlier search has left, then new trials."""
