@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     if address == HERE:
         ray.init("local", num_cpus=cpus or os.cpu_count(), include_dashboard=True, **quietly)
     else:
+        last = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")  # where Ray notes what "auto" stands for
         if address != "auto":
             _knock(address)
+        elif "RAY_ADDRESS" not in os.environ and last.exists():
+            _knock(last.read_text(encoding="utf-8").strip())
         try:
             ray.init(address, **quietly)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
@@ -120,6 +124,12 @@ def refuse_room(room: Room) -> None:
         f"no node has {wanted}, which a task asks for; the largest has {most.get('CPU', 0):g} cores and "
         f"{most.get('GPU', 0):g} GPUs: choose fewer `threads` or `device=cpu`, or add a node"
     )
+
+
+def address() -> str:
+    """That of the cluster which is connected, for other processes."""
+    found: str = ray.get_runtime_context().gcs_address
+    return found
 
 
 def cores() -> int:
@@ -221,7 +231,7 @@ def doing() -> list[Doing]:
     from ray.util.state import list_nodes, list_tasks
     from ray.util.state.exception import RayStateApiException
 
-    this = ray.get_runtime_context().gcs_address  # or it would ask the cluster that was started here last
+    this = address()  # or it would ask the cluster that was started here last
     try:
         nodes = list_nodes(this, limit=10_000)
         tasks = list_tasks(this, filters=[("state", "!=", "FINISHED")], limit=10_000, detail=True)

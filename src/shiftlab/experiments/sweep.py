@@ -93,6 +93,8 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
     repository.require_clean()
     with engine.connected(address, cores):
         home = home_of(address)
+        if address == HERE:
+            tell(f"`shiftlab sweep --ray {engine.address()} --status` shows what runs where")
         engine.refuse_room(sweep.room)
         refuse_nodes(engine.on_every_node(node.look, home, "download" if sweep.stored and not home.root else None))
         there = {job: one for job, one in sweep.jobs.items() if job not in _finished(home)}
