@@ -37,7 +37,7 @@ def question(count: int) -> shards.Question:
         weights.save(model.state_dict(), NAME, path)
         digest, content = files.md5(path), path.read_bytes()
     images = torch.randint(0, 256, (count, *GREY), dtype=torch.uint8).numpy()
-    about = About("benchmark", "", numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
+    about = About("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
     values = {"radius": 5, "regimes": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
     labels = torch.arange(count).remainder(CLASSES).numpy()
     return shards.Question(NAME, content, images, labels, about, Evaluation.model_validate(values), "cpu", 1)
@@ -62,9 +62,9 @@ def there(asked: shards.Question, workers: int) -> float:
         # Workers that have started, and made ready: once in a prediction, however long it is.
         few = engine.share(question(1))
         names = list(shards.plan(question(1)).parts)[: 4 * workers]
-        list(engine.results(shards.compute, [(name, (few, "few", name)) for name in names], Room()))
+        list(engine.results(shards.compute, [(name, (few, name)) for name in names], Room()))
         begun = time.perf_counter()
-        tasks = [(name, (shared, asked.about.weights_md5, name)) for name in plan.parts]
+        tasks = [(name, (shared, name)) for name in plan.parts]
         found = dict(engine.results(shards.compute, tasks, Room()))
         plan.assembled(found)
         return time.perf_counter() - begun

@@ -30,6 +30,8 @@ ELSEWHERE = {
     "make study CHOICES=data=digits": "tests/test_study_pipeline.py; it takes minutes",
     "dvc exp run -S study=claims": "tests/test_study_pipeline.py; it takes hours",
     "make test-slow": "this runs beside it",
+    "make setup && .venv/bin/uv pip install --python .venv/bin/python --torch-backend cpu --reinstall-package torch "
+    "--reinstall-package torchvision torch torchvision": "it needs another index of packages",
     "make cluster": "what tests of sweeps and searches need",
     "make play": "tests/test_play.py; it does not end by itself",
     "make notebook": "tests/test_notebook.py",

@@ -64,7 +64,7 @@ def answer(
     protocol: Evaluation,
     about: About,
     chunk: Chunk,
-    device: torch.device | None = None,
+    device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Predictions:
     """What a model calls the images of a chunk. Without labels, what it calls an unshifted image stands for its label.
@@ -73,7 +73,7 @@ def answer(
         UserError: the model fails.
     """
     labels = np.zeros(len(chunk.images), np.int64) if chunk.labels is None else chunk.labels
-    examples = Examples(torch.from_numpy(chunk.images), torch.from_numpy(labels)).to(device or torch.device("cpu"))
+    examples = Examples(torch.from_numpy(chunk.images), torch.from_numpy(labels)).to(device)
     found = inference.predict(prepared, examples, protocol, about, inference.Nowhere(), on_progress, chunk.of_sets)
     if chunk.labels is None:
         found = replace(found, labels=found.sets["clean"].predicted.astype(answer_type(len(about.classes))))
@@ -113,9 +113,8 @@ def answers(
 
     def missing() -> Iterator[Chunk]:
         begin = next((number for number in range(len(images)) if number not in done), 0)
-        already = frozenset(done)
         for number, raw in enumerate(images.batches(preprocessing, margin, size, first=begin * size), start=begin):
-            if number not in already:
+            if number not in done:
                 place = slice(number * size, number * size + len(raw))
                 given = None if labels is None else labels[place].astype(np.int64)
                 of_sets = {name: shifts[place] for name, shifts in everything.items()}

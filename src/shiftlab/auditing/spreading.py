@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shiftlab import processor
 from shiftlab.cluster import engine
@@ -76,15 +76,15 @@ def on_nodes(asked: Recipe, on_progress: Callable[[int], object]) -> Ask:
 def answer_chunk(asked: bytes, chunk: bytes) -> bytes:
     """A chunk's answers, on a node: its number and they, packed."""
     processor.prepare()
-    prepared, protocol = _prepared(asked)
+    prepared, known = _prepared(asked)
     from shiftlab.auditing import asking
 
     about, images = pickle.loads(chunk)
-    return pickle.dumps((images.number, asking.answer(prepared, protocol, about, images)))
+    return pickle.dumps((images.number, asking.answer(prepared, known.protocol, about, images, known.given.device)))
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(asked: bytes) -> tuple[Prepared, Any]:
+def _prepared(asked: bytes) -> tuple[Prepared, Recipe]:
     from shiftlab.auditing import adapters
     from shiftlab.auditing.model import Prepared
 
@@ -100,4 +100,4 @@ def _prepared(asked: bytes) -> tuple[Prepared, Any]:
                 what = f"{place}{what.removeprefix(name)}"
         weights = places.get(str(one.given.weights), one.given.weights)
         model = adapters.load(what, replace(one.given, weights=weights))
-    return Prepared(replace(model, name=one.model), one.preprocessing).eval(), one.protocol
+    return Prepared(replace(model, name=one.model), one.preprocessing).eval(), one

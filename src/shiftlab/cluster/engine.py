@@ -31,7 +31,7 @@ with extra("cluster"):
 
 HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 PATIENCE_S = 5  # with an address that does not answer
-LOOK_EVERY_S = 2
+LOOK_EVERY_S = 2  # for tasks that are to be ended
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
 
 
@@ -64,7 +64,7 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     Raises:
         UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
     """
-    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == HERE:
         ray.init("local", num_cpus=cpus or os.cpu_count(), include_dashboard=True, **quietly)
     else:

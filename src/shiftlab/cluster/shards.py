@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from shiftlab.measure.inference import Arrays, Parts, Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Question:
-    """What any part of a prediction is computed from."""
+    """What any part of a prediction is computed from. Tasks unpack it anew: what it is of tells whether two are one."""
 
     architecture: str
     weights: bytes  # of the file
@@ -38,6 +38,16 @@ class Question:
     wanted: Evaluation
     device: DeviceName
     threads: int
+
+    @property
+    def _known_by(self) -> tuple[object, ...]:
+        return self.about, str(self.wanted), self.device, self.threads  # with the digests of data and weights
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Question) and self._known_by == other._known_by
+
+    def __hash__(self) -> int:
+        return hash(self._known_by)
 
 
 def predict(
@@ -63,7 +73,7 @@ def predict(
     with engine.connected(address):
         engine.refuse_room(room)
         shared = engine.share(question)
-        rest = ((name, (shared, question.about.weights_md5, name)) for name in whole.parts if name not in found)
+        rest = ((name, (shared, name)) for name in whole.parts if name not in found)
         for name, answer in engine.results(compute, rest, room):
             if isinstance(answer, UserError):
                 raise answer
@@ -73,37 +83,20 @@ def predict(
     return whole.assembled(found)
 
 
-def compute(question: Question, key: str, name: str) -> Arrays:
-    """A part of a prediction, on a node.
-
-    Args:
-        key: tells one question from another, so that a process makes ready for one once.
-    """
+def compute(question: Question, name: str) -> Arrays:
+    """A part of a prediction, by its name in the plan, on a node."""
     processor.prepare()
-    return _ready(Held(key + question.about.regime, question)).parts[name].compute()
-
-
-@dataclass(frozen=True)
-class Held:
-    """A question that is known by its key."""
-
-    key: str
-    question: Question
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Held) and self.key == other.key
+    return _ready(question).parts[name].compute()
 
 
 @functools.lru_cache(maxsize=1)
-def _ready(held: Held) -> Plan:
+def _ready(question: Question) -> Plan:
+    """Made ready once for each process."""
     from shiftlab import device  # with PyTorch
 
-    processor.use(held.question.threads)
-    device.pick(held.question.device)
-    return plan(held.question)
+    processor.use(question.threads)
+    device.pick(question.device)
+    return plan(question)
 
 
 def plan(question: Question) -> Plan:

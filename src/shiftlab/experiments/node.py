@@ -32,7 +32,7 @@ from shiftlab.errors import UserError, one_sentence
 AGAIN = 75  # exit status of what may well succeed later; BSD's EX_TEMPFAIL
 PATIENCE_S = 1800  # with servers that are away
 MUST_MATCH = ("shiftlab", "torch", "numpy", "dvc", "mlflow")  # versions that results, or their records, depend on
-LOST = "tracking store"  # how the sentence begins that a stage ends with where MLflow's server is away
+LOST = "MLflow's tracking store"  # what a stage's last sentence names where the server is away
 NO_DATA = "the data is neither there nor in DVC's remote: `dvc push` it from where it is"
 
 
@@ -81,7 +81,7 @@ def look(home: Home, data: str | None) -> dict[str, str]:
     """See on a node whether experiments can be run there; its versions.
 
     Args:
-        data: an output that DVC's remote has to have, if the node does not.
+        data: a stage whose outputs DVC's remote has to have, if the node does not; None: any will do.
 
     Raises:
         UserError: no commit, data or MLflow can be had there.

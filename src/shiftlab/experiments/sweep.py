@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -10,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
@@ -89,14 +89,9 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
     Raises:
         UserError: the tree has changes that no commit has; a node can't run them; some have failed.
     """
-    repository.require()
-    repository.require_clean()
-    with engine.connected(address, cores):
-        home = home_of(address)
+    with ready(address, sweep.room, cores, sweep.stored) as home:
         if address == HERE:
             tell(f"`shiftlab sweep --ray {engine.address()} --status` shows what runs where")
-        engine.refuse_room(sweep.room)
-        refuse_nodes(engine.on_every_node(node.look, home, "download" if sweep.stored and not home.root else None))
         there = {job: one for job, one in sweep.jobs.items() if job not in _finished(home)}
         if len(there) < len(sweep.jobs):
             tell(f"{sweep.name}: {len(sweep.jobs) - len(there)} of {len(sweep.jobs)} are done already")
@@ -114,11 +109,31 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
         raise UserError(f"{len(failed)} of {len(sweep.jobs)} experiments failed, the first so: {failed[0]}")
 
 
+@contextlib.contextmanager
+def ready(address: str, room: Room, cores: int | None, stored: bool) -> Iterator[Home]:
+    """Ray, for as long as the block lasts, with all that has to be so before work begins looked at.
+
+    Args:
+        stored: do nodes need the committed data?
+
+    Raises:
+        UserError: something is not.
+    """
+    repository.require()
+    repository.require_clean()
+    with engine.connected(address, cores):
+        home = home_of(address)
+        engine.refuse_room(room)
+        data = "download" if stored and not home.root else None
+        _refuse_nodes(engine.on_every_node(node.look, home, data))
+        yield home
+
+
 def bring_home(names: Sequence[str]) -> None:
     """Fetch experiments, and what DVC holds of them, from where nodes have sent them."""
-    for name in names:
-        if not reference(name):
-            repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), name)
+    away = [name for name in names if not reference(name)]
+    if away:
+        repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), *away)
 
 
 def home_of(address: str) -> Home:
@@ -128,9 +143,9 @@ def home_of(address: str) -> Home:
         UserError: nodes elsewhere have no way to.
     """
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    identity = {"NAME": repository.setting("user.name"), "EMAIL": repository.setting("user.email")}
-    for who, (what, value) in product(("AUTHOR", "COMMITTER"), identity.items()):
-        environment[f"GIT_{who}_{what}"] = value or f"shiftlab{'@localhost' if what == 'EMAIL' else ''}"
+    for who in ("AUTHOR", "COMMITTER"):
+        environment[f"GIT_{who}_NAME"] = repository.setting("user.name") or "shiftlab"
+        environment[f"GIT_{who}_EMAIL"] = repository.setting("user.email") or "shiftlab@localhost"
     if address == HERE:
         top = str(Path.cwd())
         return Home(top, repository.commit(), top, environment)
@@ -162,7 +177,7 @@ def _remote() -> str:
     return "origin" if "origin" in names else names[0]
 
 
-def refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
     """Make sure that all nodes compute and record alike.
 
     Raises:
@@ -185,6 +200,7 @@ def _finished(home: Home) -> set[str]:
 
 
 def reference(name: str) -> str:
+    """Git's of an experiment that is at home; empty where it is not."""
     return repository.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 

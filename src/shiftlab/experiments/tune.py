@@ -30,8 +30,9 @@ with extra("tune"):
     from optuna.trial import Trial, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-STORAGE = "sqlite:///tune.db"  # as `optuna-dashboard` takes it, too
+STORAGE = "sqlite:///tune.db"
 FOLDER = Path("tuning")
+GIVEN_UP = "given up: worse than most trials were by then"
 SCHEDULES = ("notebook", "fast")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
@@ -103,21 +104,17 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
     Raises:
         UserError: the model or a choice is unknown; no trial met what is asked; as `sweep.carry_out`.
     """
-    repository.require()
-    repository.require_clean()
     everything = sweep.settled((f"model={asked.model}", *asked.choices))
     composed = sweep.composed(everything)
     if asked.model not in composed.models:
         raise UserError(f"{shlex.join(everything)} leaves no model {asked.model!r}: don't choose another")
     room = Room(composed.threads, int(composed.device == "cuda"))
 
-    from shiftlab.track import recording, runs  # seconds to import
+    from shiftlab.models import weights  # seconds to import
+    from shiftlab.track import recording, runs
     from shiftlab.track.store import connect
 
-    with engine.connected(address, cores):
-        home = sweep.home_of(address)
-        engine.refuse_room(room)
-        sweep.refuse_nodes(engine.on_every_node(node.look, home, None))
+    with sweep.ready(address, room, cores, stored=False) as home:
         trials = Trials(replace(asked, choices=everything), composed)
         store = connect(composed.data.name)
         parent = runs.parent(store, trials.name, {"data": composed.data.name, "tune": asked.model})
@@ -129,10 +126,15 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
                 node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
             ):
                 if isinstance(answer, Ended):
-                    runs.give_up(store, name, "given up: worse than most trials were by then")
+                    runs.give_up(store, name, GIVEN_UP)
                 elif not isinstance(answer, UserError) and not home.root:
                     sweep.bring_home([name])
-                tell(f"{name}: {trials.end(name, answer, runs.metrics(store, name))}")
+                trained = []
+                if not isinstance(answer, Ended | UserError):
+                    outs = outputs(name)
+                    ends = [outs[str(weights.path(asked.model, seed))] for seed in composed.seeds]
+                    trained = [found for found in (runs.metrics(store, digest) for digest in ends) if found]
+                tell(f"{name}: {trials.end(name, answer, trained)}")
                 bar.update(trials.ended - bar.n)
     found = trials.found()
     folder = FOLDER / asked.model
@@ -205,8 +207,8 @@ class Trials:
             metrics: what MLflow has of its trainings, one for each seed.
         """
         if name == f"{self.name}-now":
-            if isinstance(answer, UserError):
-                raise answer
+            if isinstance(answer, UserError) or not metrics:
+                raise answer if isinstance(answer, UserError) else UserError(f"MLflow has no training of {name}")
             recipe = self._recipe(name, {}, metrics)
             self._study.set_user_attr("now", asdict(recipe))
             for trial, early in self._early:
@@ -216,7 +218,7 @@ class Trials:
         trial = self._running.pop(name)
         if isinstance(answer, Ended):
             self._study.tell(trial, state=TrialState.PRUNED)
-            return "given up: worse than most trials were by then"
+            return GIVEN_UP
         if isinstance(answer, UserError) or not metrics:
             self._study.tell(trial, state=TrialState.FAIL)
             return str(answer) if isinstance(answer, UserError) else "MLflow has no training of it"
@@ -286,7 +288,10 @@ class Trials:
             "initialisation": now.initialisation,
         }
         settings = {key: None if value == "null" else value for key, value in {**had, **params}.items()}
-        shifted = shifted_accuracy(name, self._asked.model) if self._asked.shifted else None
+        shifted = None
+        if self._asked.shifted:
+            seeds, data = self._composed.seeds, self._composed.data.name
+            shifted = shifted_accuracy(name, self._asked.model, seeds, data)
         accuracy, seconds = (
             fmean(one[key] for one in metrics) for key in ("validation/best accuracy", "train/seconds")
         )
@@ -312,14 +317,23 @@ def best_of(recipes: Sequence[Recipe]) -> list[Recipe]:
     return front
 
 
-def shifted_accuracy(experiment: str, model: str) -> float:
-    """That of an experiment's weights, which DVC's cache has, on validation images as `random5` moves them: the mean.
-
-    Raises:
-        MissingError: it has not.
-    """
+def outputs(experiment: str) -> dict[str, str]:
+    """The paths of all outputs that an experiment at home has, and their digests (MD5)."""
     from ruamel.yaml import YAML
 
+    lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+
+
+def shifted_accuracy(experiment: str, model: str, seeds: Sequence[int], data: str) -> float:
+    """On validation images as `random5` moves them, 0..1: the mean of an experiment's trainings with these seeds.
+
+    Args:
+        data: name of the data set.
+
+    Raises:
+        MissingError: DVC's cache lacks weights or data.
+    """
     from shiftlab.data import dataset
     from shiftlab.data.dataset import Examples
     from shiftlab.learn import training
@@ -328,19 +342,16 @@ def shifted_accuracy(experiment: str, model: str) -> float:
     from shiftlab.models import weights
     from shiftlab.track.history import Cache
 
-    lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))["stages"]
-    outs = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", [])}
-    of_model = [path for path in outs if path.startswith(f"models/{model}-") and path.endswith(".safetensors")]
-    (of_data,) = [path for path in outs if path.endswith("dataset.safetensors")]
-    cache = Cache.of_repository()
+    outs, cache = outputs(experiment), Cache.of_repository()
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
-        data = dataset.load(cache.copy(outs[of_data], Path(folder, "data")))
-        shifts = named_set("random5", len(data.validation), 0)
-        moved = Examples(shift_each(data.validation.images, shifts, "zero", data.frame), data.validation.labels)
-        for path in of_model:
-            file = cache.copy(outs[path], Path(folder, "weights"))
-            network = weights.load(model, file, data.shape, len(data.classes))
+        known = dataset.load(cache.copy(outs[str(dataset.path(data))], Path(folder, "data")))
+        validation = known.validation
+        shifts = named_set("random5", len(validation), 0)
+        moved = Examples(shift_each(validation.images, shifts, "zero", known.frame), validation.labels)
+        for seed in seeds:
+            file = cache.copy(outs[str(weights.path(model, seed))], Path(folder, "weights"))
+            network = weights.load(model, file, known.shape, len(known.classes))
             accuracies.append(training.score(network, moved)[1])
     return fmean(accuracies)
 

@@ -219,9 +219,12 @@ def _supersede(run: Run) -> None:
     commit = one.data.tags.get("mlflow.source.git.commit", "")
     if one.data.tags["dvc.experiment"] == WORKSPACE:
         return
-    alike = f"tags.`mlflow.source.git.commit` = '{commit}' AND attributes.status = 'FINISHED'"
+    name = one.info.run_name
+    quote = '"' if "'" in name else "'"  # either may stand in a name
+    alike = f"attributes.run_name = {quote}{name}{quote} AND attributes.status = 'FINISHED'"
     for other in _search(run.store, alike) or []:
-        if other.info.run_name == one.info.run_name and other.info.run_id != run.id:
+        same = other.data.tags.get("mlflow.source.git.commit", "") == commit
+        if same and other.info.run_id != run.id:
             run.client.delete_run(other.info.run_id)
 
 
@@ -245,15 +248,14 @@ def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
     """The run of this name that others are below, made where there is none yet."""
     for found in _search(store, f"attributes.run_name = '{name}'") or []:
         return Run(store, found.info.run_id)
-    run = Run(store, _create_run(store, name, tags) or "")
-    run.end("FINISHED")
-    return run
+    return finished(store, name, tags)
 
 
-def metrics(store: Store, experiment: str) -> list[dict[str, float]]:
-    """Those of each run that finished in a DVC experiment."""
-    condition = f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'FINISHED'"
-    return [found.data.metrics for found in _search(store, condition) or []]
+def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
+    """Those of the latest training that ended with these weights, in whatever experiment; None where there is none."""
+    condition = f"tags.`weights.md5` = '{weights_md5}' AND attributes.status = 'FINISHED'"
+    known = (found.data.metrics for found in _search(store, condition) or [])
+    return next((metrics for metrics in known if "train/seconds" in metrics), None)  # a restored run was no training
 
 
 @in_store

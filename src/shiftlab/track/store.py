@@ -99,9 +99,8 @@ class Store:
             UserError: it is required.
         """
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        trouble = f"MLflow's tracking store {self.address} can't be used ({reason})".replace(
-            self.address, without_password(self.address)
-        )
+        shown = without_password(self.address)
+        trouble = f"MLflow's tracking store {shown} can't be used ({reason.replace(self.address, shown)})"
         self.lost = True
         if self.choice == "required":
             raise UserError(
