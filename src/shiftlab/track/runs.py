@@ -220,10 +220,11 @@ def _supersede(run: Run) -> None:
     if one.data.tags["dvc.experiment"] == WORKSPACE:
         return
     name = one.info.run_name
-    quote = '"' if "'" in name else "'"  # either may stand in a name
-    alike = f"attributes.run_name = {quote}{name}{quote} AND attributes.status = 'FINISHED'"
-    for other in _search(run.store, alike) or []:
-        same = other.data.tags.get("mlflow.source.git.commit", "") == commit
+    quote = next((mark for mark in "'\"" if mark not in name), None)
+    # A name that holds both can't be asked for.
+    alike = f" AND attributes.run_name = {quote}{name}{quote}" if quote else ""
+    for other in _search(run.store, f"attributes.status = 'FINISHED'{alike}") or []:
+        same = (other.info.run_name, other.data.tags.get("mlflow.source.git.commit", "")) == (name, commit)
         if same and other.info.run_id != run.id:
             run.client.delete_run(other.info.run_id)
 
