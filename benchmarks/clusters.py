@@ -58,9 +58,9 @@ def there(asked: shards.Question, workers: int) -> float:
     """Seconds that they take on so many workers with a core each, from the first task to the last."""
     plan = shards.plan(asked)
     with engine.connected(engine.HERE, workers):
-        shared = engine.share(asked)
+        shared = engine.Shared(asked)
         # Workers that have started, and made ready: once in a prediction, however long it is.
-        few = engine.share(question(1))
+        few = engine.Shared(question(1))
         names = list(shards.plan(question(1)).parts)[: 4 * workers]
         list(engine.results(shards.compute, [(name, (few, name)) for name in names], Room()))
         begun = time.perf_counter()

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,14 +40,18 @@ class Project:
         self, *command: str, check: bool = True, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; stdout holds what it printed, errors included."""
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**self.environment, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with tempfile.TemporaryFile("w+") as output:  # a pipe would wait for whatever it has started and left behind
+            done = subprocess.run(
+                command,
+                cwd=self.root,
+                env={**self.environment, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            output.seek(0)
+            done.stdout = output.read()
         assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}"
         return done
 

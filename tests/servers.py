@@ -71,12 +71,13 @@ class Node:
     folder: Path
     environment: Mapping[str, str]
     first: bool = False
+    cores: int = 1
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
         host, _, port = self.head.partition(":")
         place = ["--head", "--port", port, "--include-dashboard=false"] if self.first else ["--address", self.head]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *place, "--block", "--num-cpus=1"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *place, "--block", f"--num-cpus={self.cores}"]
         environment = {**self.environment, "SHIFTLAB_WORKSPACE": str(self.folder / "workspace")}
         log = (self.folder / "ray.log").open("ab")
         self.process = subprocess.Popen(

@@ -1,8 +1,11 @@
 """Tasks on Ray's nodes: those of this machine."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ import ray
 from shiftlab.cluster import engine
 from shiftlab.cluster.engine import Room
 from shiftlab.errors import UserError
-from tests.servers import free_port
+from tests.helpers import ROOT
+from tests.servers import PATIENCE_S, Node, free_port
 
 
 def double(number: int) -> int:
@@ -73,7 +77,7 @@ def test_task_whose_process_is_lost_runs_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_shared_value_stands_for_what_it_was_given() -> None:
-    shared = engine.share(4)
+    shared = engine.Shared(4)
     assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
 
 
@@ -116,3 +120,72 @@ def test_address_without_ray_is_told_at_once() -> None:
         pass
     with pytest.raises(UserError, match="'somewhere' is no address of Ray"), engine.connected("somewhere"):
         pass
+
+
+LOSING = """
+import sys
+import psutil
+from shiftlab.cluster import engine
+from shiftlab.cluster.engine import Room
+from tests.cluster.test_engine import double
+
+address, raylet = sys.argv[1], psutil.Process(int(sys.argv[2]))
+connect, engine.LOST_AFTER_S = engine._connect, 3
+
+def thawing(settings):
+    raylet.resume()
+    connect(settings)
+
+with engine.connected(address):
+    shared = engine.Shared(4)
+    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+    while engine.ray.available_resources().get("CPU") != 1:
+        pass
+    engine._connect = thawing
+    raylet.suspend()  # it takes requests for room, and does not answer
+    tasks = [("one", (shared,)), ("two", (5,))]
+    assert dict(engine.results(double, tasks, Room())) == {"one": 8, "two": 10}
+"""
+
+
+FILLED = """
+from shiftlab.cluster import engine
+from tests.cluster.test_engine import rest
+
+with engine.connected("local", 1):
+    print(dict(engine.results(rest, [("one", (600,))], engine.Room())))
+"""
+
+
+@pytest.mark.slow
+def test_task_for_which_no_node_has_memory_ends_with_a_sentence() -> None:
+    full = {**os.environ, "RAY_memory_usage_threshold": "0.001", "RAY_task_oom_retries": "1", "PYTHONPATH": "src:."}
+    done = subprocess.run([sys.executable, "-c", FILLED], cwd=ROOT, env=full, capture_output=True, text=True)
+    assert "one was ended each time it began, since its node had no memory left" in done.stdout
+
+
+@pytest.mark.slow
+def test_tasks_that_ray_has_lost_are_handed_to_it_anew(tmp_path: Path) -> None:
+    head = f"127.0.0.1:{free_port()}"
+    environment = {
+        **os.environ,
+        "RAY_health_check_period_ms": "3600000",  # or a node that does not answer would soon be taken for dead
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+    }
+    first, second = (
+        Node(head, tmp_path / "first", environment, True, cores=0),
+        Node(head, tmp_path / "second", environment),
+    )
+    with ExitStack() as nodes:
+        for node in (first, second):
+            node.folder.mkdir()
+            nodes.callback(node.kill)
+            node.start()
+            first.wait()
+        while not (raylets := [one.pid for one in second.below() if one.name() == "raylet"]):
+            time.sleep(0.2)
+        command = [sys.executable, "-c", LOSING, head, str(raylets[0])]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr

@@ -55,7 +55,7 @@ def on_nodes(asked: Recipe, on_progress: Callable[[int], object]) -> Ask:
     from shiftlab.auditing import asking
 
     # Packed, so that a node can prepare before it unpacks what needs PyTorch.
-    shared = engine.share(pickle.dumps(asked))
+    shared = engine.Shared(pickle.dumps(asked))
     room = Room(asked.threads, int(asked.given.device.type == "cuda"))
     engine.refuse_room(room)
 

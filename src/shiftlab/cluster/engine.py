@@ -1,11 +1,14 @@
 """Ray, which finds room for tasks on one machine or many: the one module that knows it.
 
 A task runs again where its process or its node is lost, as often as that happens; an exception of its own ends it.
+Ray itself can lose a task: a request for room that was on its way to a node when that died may wait for it for ever
+(ray-project/ray, issue 63405). So whether waiting tasks are taken up is watched here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import sys
@@ -23,15 +26,21 @@ if "ray" not in sys.modules:  # which reads these on import
     if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists():
         # A head that is started where there is a token asks for it, but who connects to one has to be told to show it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Where memory is short, Ray ends tasks and by itself would begin them again for ever.
+    os.environ.setdefault("RAY_task_oom_retries", "5")
 
 with extra("cluster"):
     import ray
-    from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+    from ray._private.state import available_resources_per_node
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 PATIENCE_S = 5  # with an address that does not answer
-LOOK_EVERY_S = 2  # for tasks that are to be ended
+LOOK_EVERY_S = 2  # for tasks that are to be ended, or were lost
+LOST_AFTER_S = 180  # of waiting though there is room; a worker that has to start first takes seconds
+LOST_AT_MOST = 3  # times, before anything comes of it
+ANSWER_S = 1800  # for a node that is asked whether it can be used, which may have to clone and fetch first
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
 
 
@@ -64,23 +73,37 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     Raises:
         UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
     """
-    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    settings: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == HERE:
-        ray.init("local", num_cpus=cpus or os.cpu_count(), include_dashboard=True, **quietly)
+        settings |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": True}
     else:
         last = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")  # where Ray notes what "auto" stands for
         if address != "auto":
             _knock(address)
         elif "RAY_ADDRESS" not in os.environ and last.exists():
             _knock(last.read_text(encoding="utf-8").strip())
-        try:
-            ray.init(address, **quietly)
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            raise UserError(f"Ray at {address} can't be used: {_reason(error)}") from None
+    _connect(settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+_settings: dict[str, Any] = {}  # of the connection
+
+
+def _connect(settings: dict[str, Any]) -> None:
+    """Have Ray, and know how to have it anew.
+
+    Raises:
+        UserError: it can't be used.
+    """
+    global _settings
+    try:
+        ray.init(**settings)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise UserError(f"Ray at {settings['address']} can't be used: {_reason(error)}") from None
+    _settings = dict(settings)  # another object for each connection
 
 
 def _knock(address: str) -> None:
@@ -153,9 +176,13 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
     answers = {}
     for name, one in asked.items():
         try:
-            answers[name] = ray.get(one)
+            answers[name] = ray.get(one, timeout=ANSWER_S)
         except RayTaskError as error:
             raise UserError(f"the node {name} can't be used: {_cause(error)}") from None
+        except GetTimeoutError:
+            raise UserError(
+                f"the node {name} has not answered in {ANSWER_S / 60:.0f} minutes: see what it does"
+            ) from None
         except RayError:
             continue
     if not answers:
@@ -178,8 +205,8 @@ def results(
     """Call a function with the arguments of each task, as many at a time as there is room for.
 
     Args:
-        tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up. What `share`
-            gave stands for what it was given.
+        tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up. A `Shared`
+            stands for its value.
         at_once: how many are handed to Ray at a time; None: some more than there is room for.
         to_end: asked every few seconds for the names of tasks that are to be ended.
 
@@ -187,29 +214,51 @@ def results(
         Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Ended`.
 
     Raises:
+        UserError: tasks wait for ever though there is room.
         RayError: a task raised something else, which is a bug.
     """
     remote = ray.remote(function)
     left = iter(tasks)
-    waiting: dict[Any, str] = {}
+    waiting: dict[Any, tuple[str, tuple[object, ...]]] = {}
+    well, lost = time.monotonic(), 0
     while True:
         while len(waiting) < (at_once or max(1, AHEAD * cores())) and (task := next(left, None)):
             name, arguments = task
             asked = remote.options(name=name, num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)
-            waiting[asked.remote(*arguments)] = name
+            waiting[asked.remote(*(one.reference() if isinstance(one, Shared) else one for one in arguments))] = task
         if not waiting:
             return
-        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_EVERY_S if to_end else None)
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_EVERY_S)
         if to_end and not ready:
             names = set(to_end())
-            for one in [one for one, name in waiting.items() if name in names]:
+            for one in [one for one, (name, _) in waiting.items() if name in names]:
                 ray.cancel(one)
+        if ready:
+            lost = 0
+        if ready or not _overlooked(len(waiting), room):
+            well = time.monotonic()
+        elif time.monotonic() - well > LOST_AFTER_S:
+            lost += 1
+            if lost > LOST_AT_MOST:
+                raise UserError(
+                    f"{len(waiting)} tasks wait though there is room, and Ray does not start them: its logs, in "
+                    "/tmp/ray/session_latest/logs on the nodes, say why"
+                )
+            # With the connection go all of its tasks; a new one begins with clean books.
+            ray.shutdown()
+            _connect(_settings)
+            left, waiting, well = itertools.chain(list(waiting.values()), left), {}, time.monotonic()
         for one in ready:
-            name = waiting.pop(one)
+            name, _ = waiting.pop(one)
             try:
                 answer = ray.get(one)
             except TaskCancelledError:
                 answer = Ended()
+            except OutOfMemoryError:
+                answer = UserError(
+                    f"{name} was ended each time it began, since its node had no memory left: give nodes fewer tasks "
+                    "at a time (`--cores`, or `ray start --num-cpus`), or more memory"
+                )
             except RayTaskError as error:
                 answer = error.cause
                 if not isinstance(answer, UserError):
@@ -217,9 +266,28 @@ def results(
             yield name, answer
 
 
-def share(value: object) -> Any:
-    """Hand a value to all nodes once; what comes back stands for it among a task's arguments."""
-    return ray.put(value)
+def _overlooked(handed: int, room: Room) -> bool:
+    """Is there room for a task, and do so few run, other people's included, that one of those handed to Ray waits?"""
+    total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
+    if handed <= (total - free) / room.cpus:
+        return False
+    nodes = available_resources_per_node().values()
+    return any(node.get("CPU", 0) >= room.cpus and node.get("GPU", 0) >= room.gpus for node in nodes)
+
+
+class Shared:
+    """Stands among a task's arguments for a value that is handed to all nodes once."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        self._connection: object = None
+        self._reference: Any = None
+
+    def reference(self) -> Any:
+        """Ray's, of the connection that there is."""
+        if self._connection is not _settings:
+            self._connection, self._reference = _settings, ray.put(self._value)
+        return self._reference
 
 
 def doing() -> list[Doing]:

@@ -72,7 +72,7 @@ def predict(
     room = Room(question.threads, int(question.device == "cuda"))
     with engine.connected(address):
         engine.refuse_room(room)
-        shared = engine.share(question)
+        shared = engine.Shared(question)
         rest = ((name, (shared, name)) for name in whole.parts if name not in found)
         for name, answer in engine.results(compute, rest, room):
             if isinstance(answer, UserError):

@@ -157,7 +157,7 @@ def _attempt(asked: str) -> None:
 
 def main() -> None:
     """The process of its own: told on a line of its input what to do."""
-    asked = json.loads(sys.stdin.readline())
+    asked = json.loads(sys.stdin.readline())  # which is all that ever comes
     threading.Thread(target=_end_with_the_leash, daemon=True).start()
     home = Home(**asked["home"])
     os.environ.update(home.environment)
@@ -178,7 +178,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _end_with_the_leash() -> None:
-    sys.stdin.read()
+    os.read(sys.stdin.fileno(), 1)  # and not sys.stdin.read(), whose lock Python wants back when it ends
     os.killpg(0, signal.SIGKILL)
 
 
@@ -293,7 +293,8 @@ def _do(place: Path, *command: str, otherwise: str) -> None:
     """
     done = subprocess.run(command, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        silent = "it was killed" if done.returncode < 0 else "it said nothing"
+        said = (done.stderr.strip() or done.stdout.strip() or silent).splitlines()
         raise LaterError(f"{otherwise} ({said[-1]})")
 
 
