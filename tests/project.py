@@ -12,6 +12,7 @@ from pathlib import Path
 from dvc.utils.hydra import compose_and_dump
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_S = 3000  # with a command; the longest take a tenth of it
 # What git keeps of the workspace's own results; the study's are what its report shows whatever else has run.
 OUTPUTS = re.compile(r"dvc\.lock|metrics/(?!study\.json).*|plots/.*|reports/(?!study/).*")
 
@@ -49,6 +50,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                timeout=PATIENCE_S,
             )
             output.seek(0)
             done.stdout = output.read()

@@ -32,15 +32,14 @@ if "ray" not in sys.modules:  # which reads these on import
 with extra("cluster"):
     import ray
     from ray._private.state import available_resources_per_node
-    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
+    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 PATIENCE_S = 5  # with an address that does not answer
-LOOK_EVERY_S = 2  # for tasks that are to be ended, or were lost
+LOOK_EVERY_S = 2  # for tasks that are to be ended or were lost, and nodes that are gone
 LOST_AFTER_S = 180  # of waiting though there is room; a worker that has to start first takes seconds
 LOST_AT_MOST = 3  # times, before anything comes of it
-ANSWER_S = 1800  # for a node that is asked whether it can be used, which may have to clone and fetch first
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
 
 
@@ -172,17 +171,17 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
     for node in _nodes():
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(function).options(num_cpus=0, scheduling_strategy=there, max_retries=3)
-        asked[f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"] = task.remote(*arguments)
+        asked[node["NodeID"]] = (f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})", task.remote(*arguments))
     answers = {}
-    for name, one in asked.items():
+    for node_id, (name, one) in asked.items():
+        lost = False
+        while not lost and not ray.wait([one], timeout=LOOK_EVERY_S)[0]:
+            lost = node_id not in {node["NodeID"] for node in _nodes()}
         try:
-            answers[name] = ray.get(one, timeout=ANSWER_S)
+            if not lost:
+                answers[name] = ray.get(one)
         except RayTaskError as error:
             raise UserError(f"the node {name} can't be used: {_cause(error)}") from None
-        except GetTimeoutError:
-            raise UserError(
-                f"the node {name} has not answered in {ANSWER_S / 60:.0f} minutes: see what it does"
-            ) from None
         except RayError:
             continue
     if not answers:
