@@ -116,6 +116,7 @@ def test_comparison_has_a_run_with_the_report(done: Project) -> None:
     assert f"/runs/{run.info.run_id}/artifacts/index.html" in run.data.tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_prediction_in_another_regime_leaves_the_first_alone(done: Project) -> None:
     before = locked(done, "evaluate@mlp-0")
     output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.regimes=[zero,circular]")
@@ -287,6 +288,7 @@ def test_tracking_server_out_of_reach_stops_the_stage_before_training(done: Proj
     assert done.read("models/mlp-0.safetensors") == before
 
 
+@pytest.mark.slow
 def test_fourth_architecture_is_two_files_and_runs_on_a_canvas_too(done: Project) -> None:
     (done.root / "src/shiftlab/models/architectures/linear.py").write_text(
         "from math import prod\n\nfrom torch import nn\n\nfrom shiftlab.models.classifier import Classifier\n\n\n"

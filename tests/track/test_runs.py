@@ -185,7 +185,8 @@ def test_optional_store_that_fails_later_is_done_without(broken: Store, capsys: 
     assert "make sync" in warning
 
 
-def test_database_that_somebody_holds_is_a_user_error(root: Path, digits: Store) -> None:
+@pytest.mark.slow
+def test_database_that_somebody_holds_is_a_user_error(root: Path, digits: Store) -> None:  # MLflow waits 20 s
     with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UserError, match="locked"):
