@@ -239,13 +239,34 @@ def test_fast_recipe_raises_the_learning_rate_and_lowers_it_again() -> None:
     assert 0 < rates[-1] < 1e-4
 
 
+@pytest.mark.parametrize("recipe", ["fast", "brief"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_fast_recipe_takes_however_few_steps(steps: int) -> None:
-    last = train(recipe="fast", settings=Training(lr=0.01, batch_size=70, epochs=steps))[-1]
+def test_cycle_takes_however_few_steps(recipe: RecipeName, steps: int) -> None:
+    last = train(recipe=recipe, settings=Training(lr=0.01, batch_size=70, epochs=steps))[-1]
     assert len(last.history) == steps
 
 
-def test_recipes_differ_in_the_learning_rate_alone() -> None:
+def test_brief_recipe_forgets_squared_gradients_sooner() -> None:
+    def settings(recipe: RecipeName) -> tuple[float, float]:
+        (group,) = train(recipe=recipe)[-1].optimizer["param_groups"]
+        return group["betas"][1], group["eps"]
+
+    assert settings("brief") == (0.99, 1e-5)
+    assert settings("notebook") == settings("fast") == (0.999, 1e-8)
+
+
+def test_xavier_makes_up_for_the_slope_of_sigmoids() -> None:
+    def spread(activation: nn.Module) -> float:
+        torch.manual_seed(0)
+        layer = nn.Linear(400, 200)
+        training._xavier(nn.Sequential(layer, activation))
+        return float(layer.weight.detach().std())
+
+    assert spread(nn.ReLU()) == pytest.approx((2 / 600) ** 0.5, rel=0.02)
+    assert spread(nn.Sigmoid()) == pytest.approx(4 * (2 / 600) ** 0.5, rel=0.02)
+
+
+def test_fast_and_notebook_differ_in_the_learning_rate_alone() -> None:
     data = dataset(70)
     state = train(recipe="fast", data=data, build=dropping_model)[-1]
 

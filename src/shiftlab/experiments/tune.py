@@ -33,7 +33,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 STORAGE = "sqlite:///tune.db"
 FOLDER = Path("tuning")
 GIVEN_UP = "given up: worse than most trials were by then"
-SCHEDULES = ("notebook", "fast")
+SCHEDULES = ("notebook", "fast", "brief")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
 BATCHES = (16, 32, 64, 128, 256, 512)
@@ -59,7 +59,7 @@ class Recipe:
     """What a training came to."""
 
     experiment: str
-    schedule: str  # of the learning rate: a choice of `recipe`
+    schedule: str  # of the learning rate: one of `training.RECIPES`
     lr: float
     batch_size: int
     epochs: int
@@ -177,7 +177,9 @@ class Trials:
             yield self._job(f"{self.name}-now", {})
         for left in self._study.get_trials(states=[TrialState.RUNNING]):
             yield self._job(self._begin(Trial(self._study, left._trial_id)), left.params)
-        while len(self._study.trials) < self._asked.trials and self._minutes < self._asked.minutes:
+        if not self._study.trials:
+            self._study.enqueue_trial(self._guess)
+        while self._asked_of_optuna < self._asked.trials and self._minutes < self._asked.minutes:
             trial = self._study.ask(self._space)
             yield self._job(self._begin(trial), trial.params)
 
@@ -253,6 +255,22 @@ class Trials:
         return (time.monotonic() - self._begun) / 60
 
     @property
+    def _asked_of_optuna(self) -> int:
+        return sum(trial.state is not TrialState.WAITING for trial in self._study.trials)
+
+    @property
+    def _guess(self) -> dict[str, object]:
+        """What one would try by hand: as few epochs as there is time for, at ten times the rate."""
+        now = self._composed.models[self._asked.model]
+        return {
+            "schedule": "brief",
+            "initialisation": "xavier",
+            "lr": min(10 * now.lr, RATES[1]),
+            "batch_size": min(BATCHES, key=lambda size: abs(size - now.batch_size)),
+            "epochs": max(1, int(now.epochs / self._asked.faster)),
+        }
+
+    @property
     def _space(self) -> dict[str, BaseDistribution]:
         epochs = self._composed.models[self._asked.model].epochs
         # Larger batches take less time, so that a few more epochs may be as fast as asked for.
@@ -272,10 +290,7 @@ class Trials:
 
     def _job(self, name: str, params: Mapping[str, object]) -> Job:
         model = self._asked.model
-        own = [
-            f"recipe={value}" if key == "schedule" else f"++models.{model}.{key}={value}"
-            for key, value in params.items()
-        ]
+        own = [f"++models.{model}.{'recipe' if key == 'schedule' else key}={value}" for key, value in params.items()]
         return Job(name, (*self._asked.choices, *own), tuple(f"train@{model}-{seed}" for seed in self._composed.seeds))
 
     def _recipe(self, name: str, params: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
