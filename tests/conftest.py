@@ -11,6 +11,7 @@ from tests.project import Project, new_project
 from tests.servers import KEYS
 
 
+@pytest.hookimpl(trylast=True)  # of those that are left when the slow ones, or the others, are out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of a finished project last, but for one that makes it at once, while another worker does the rest.
 
