@@ -124,6 +124,7 @@ def test_address_without_ray_is_told_at_once() -> None:
 
 LOSING = """
 import sys
+import time
 import psutil
 from shiftlab.cluster import engine
 from shiftlab.cluster.engine import Room
@@ -140,7 +141,7 @@ with engine.connected(address):
     shared = engine.Shared(4)
     assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
     while engine.ray.available_resources().get("CPU") != 1:
-        pass
+        time.sleep(0.2)
     engine._connect = thawing
     raylet.suspend()  # it takes requests for room, and does not answer
     tasks = [("one", (shared,)), ("two", (5,))]
