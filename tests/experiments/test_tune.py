@@ -1,6 +1,7 @@
 """The search for a recipe: what it asks for, what it gives up, what it calls the best."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def metrics(accuracy: float, seconds: float) -> list[dict[str, float]]:
     """Of trainings with three seeds."""
     every = (accuracy - 0.01, accuracy, accuracy + 0.01), (seconds - 1, seconds, seconds + 1)
     return [{"validation/best accuracy": one, "train/seconds": other} for one, other in zip(*every, strict=True)]
+
+
+def as_beside_others(recipes: Sequence[Recipe]) -> list[float]:
+    return [one.seconds for one in recipes]
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None
     assert "98.00%" in search.end(first.name, first.name, metrics(0.98, 6))  # before what it is held against is known
     search.end(now.name, now.name, metrics(0.9, 10))
     search.end(second.name, second.name, metrics(0.95, 5))
-    found = search.found()
+    found = search.found(as_beside_others)
     assert [one.accuracy for one in found.best] == [pytest.approx(0.95)]  # the other took more than half the time
     assert found.now.accuracy == pytest.approx(0.9)
     assert len(found.recipes) == 2
@@ -99,7 +104,7 @@ def test_training_that_falls_behind_is_given_up() -> None:
     assert search.hopeless({}) == []
     assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
     assert "given up" in search.end(bad.name, Ended(), [])
-    assert search.found().given_up == 1
+    assert search.found(as_beside_others).given_up == 1
 
 
 @pytest.mark.usefixtures("storage")
@@ -120,7 +125,28 @@ def test_nothing_as_fast_as_asked_for_is_said() -> None:
     search.end(now.name, now.name, metrics(0.9, 10))
     search.end(first.name, first.name, metrics(0.9, 6))
     with pytest.raises(UserError, match="none of 1 trials trained in a 2th of the 10 s"):
-        search.found()
+        search.found(as_beside_others)
+
+
+@pytest.mark.usefixtures("storage")
+def test_the_most_accurate_are_timed_alone_and_of_those_that_are_fast_enough_the_best_is_found() -> None:
+    search = trials()
+    jobs = search.jobs()
+    now = next(jobs)
+    search.end(now.name, now.name, metrics(0.9, 10))
+    beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.2, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9, 0.93: 3}
+    for accuracy, seconds in beside.items():
+        search.end((job := next(jobs)).name, job.name, metrics(accuracy, seconds))
+    asked = []
+
+    def alone(recipes: Sequence[Recipe]) -> list[float]:
+        asked.append([round(one.accuracy, 2) for one in recipes])
+        return [{0.9: 9.8, 0.94: 4.8}.get(round(one.accuracy, 2), 5) for one in recipes]
+
+    (best,) = search.found(alone).best
+    # The first is far too slow, and none of the next four is fast enough.
+    assert asked == [[0.9, 0.98, 0.97, 0.96, 0.95], [0.9, 0.94, 0.93]]
+    assert (best.accuracy, best.seconds, best.alone) == pytest.approx((0.94, 4.9, 4.8))
 
 
 def test_best_is_the_most_accurate_and_of_equals_the_fastest() -> None:

@@ -5,6 +5,7 @@ The test set is not looked at. The search is kept in tune.db, and goes on from t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shlex
 import tempfile
@@ -20,7 +21,7 @@ from shiftlab import files, repository
 from shiftlab.cluster import engine
 from shiftlab.cluster.engine import Ended, Room
 from shiftlab.errors import UserError, extra
-from shiftlab.experiments import node, sweep
+from shiftlab.experiments import node, sweep, timing
 from shiftlab.experiments.node import Job
 from shiftlab.params import Params
 
@@ -36,9 +37,11 @@ GIVEN_UP = "given up: worse than most trials were by then"
 SCHEDULES = ("notebook", "fast", "brief")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
-BATCHES = (16, 32, 64, 128, 256, 512)
+BATCHES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
 WARM_UP = 25  # % of a trial's epochs, before which it is not given up
+SLACK = 1.2  # times the seconds asked for, within which a trial may be fast enough: beside others it is timed badly
+FINALISTS = 4  # trials that are timed together in the end
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,17 @@ class Recipe:
     accuracy: float  # on validation images, of the best epoch; this and the next two are means over seeds
     shifted: float | None  # on the same, each moved by up to 5 pixels as in PROTOCOL.md's `random5`
     seconds: float  # of training, beside other trials
+    alone: float | None = None  # seconds without, of those that were timed so
 
     def __str__(self) -> str:
         own = f", {self.initialisation}" if self.initialisation else ""
         return f"{self.schedule}, lr {self.lr:.4g}, batch {self.batch_size}, {self.epochs} epochs{own}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """As `params.Training` calls them."""
+        own = ("lr", "batch_size", "epochs", "initialisation")
+        return {"recipe": self.schedule, **{name: getattr(self, name) for name in own}}
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,10 @@ class Found:
     """What a search has come to."""
 
     name: str
-    now: Recipe  # the one that the model has
+    now: Recipe  # the one that the model has, timed alone
     recipes: list[Recipe]  # of the trials that were not given up
     given_up: int
-    best: list[Recipe]  # of those as fast as asked for: one; where two things are looked for, those that none beats
+    best: list[Recipe]  # of those as fast as asked for, timed alone: one; of two things, those that none beats
 
     def __str__(self) -> str:
         """The recipe now and the best, as a table in Markdown."""
@@ -89,7 +99,9 @@ class Found:
         rows = [head, ["---"] * len(head)]
         for one in (self.now, *self.best):
             shifted = "" if one.shifted is None else f"{one.shifted:.2%}"
-            speed = [f"{one.seconds:.1f} s", f"{self.now.seconds / one.seconds:.1f}"]
+            assert one.alone
+            assert self.now.alone
+            speed = [f"{one.alone:.1f} s", f"{self.now.alone / one.alone:.1f}"]
             rows.append([one.experiment, str(one), f"{one.accuracy:.2%}", shifted, *speed])
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -136,7 +148,8 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
                     trained = [found for found in (runs.metrics(store, digest) for digest in ends) if found]
                 tell(f"{name}: {trials.end(name, answer, trained)}")
                 bar.update(trials.ended - bar.n)
-    found = trials.found()
+        tell("the most accurate are timed, one at a time")
+        found = trials.found(functools.partial(seconds_alone, asked.model, composed, f"{trials.name}-now", room))
     folder = FOLDER / asked.model
     write(found, folder)
     recording.log_search(parent, str(found), folder)
@@ -232,8 +245,11 @@ class Trials:
         also = "" if recipe.shifted is None else f", shifted {recipe.shifted:.2%},"
         return f"{recipe.accuracy:.2%}{also} in {recipe.seconds:.1f} s ({recipe})"
 
-    def found(self) -> Found:
-        """What has been found.
+    def found(self, alone: Callable[[Sequence[Recipe]], Sequence[float]]) -> Found:
+        """What has been found, the most accurate tried first for their speed.
+
+        Args:
+            alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
 
         Raises:
             UserError: no trial is as fast as asked for.
@@ -241,14 +257,20 @@ class Trials:
         now = Recipe(**self._study.user_attrs["now"])
         done = self._study.get_trials(states=[TrialState.COMPLETE])
         recipes = [Recipe(**trial.user_attrs["recipe"]) for trial in done]
-        fast = [one for one in recipes if one.seconds * self._asked.faster <= now.seconds]
-        if not fast:
-            raise UserError(
-                f"none of {len(recipes)} trials trained in a {self._asked.faster:g}th of the {now.seconds:.0f} s that "
-                f"{self._asked.model} takes now: ask for more trials, or for less with --faster"
-            )
-        given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
-        return Found(self.name, now, recipes, given_up, best_of(fast))
+        left = [one for one in recipes if self._excess(one.seconds, now.seconds) <= 0]
+        while left:
+            tried = best_of(left) if self._asked.shifted else most_accurate_first(left)[:FINALISTS]
+            left = [one for one in left if one not in tried]
+            of_now, *others = alone((now, *tried))
+            timed = [replace(one, alone=seconds) for one, seconds in zip(tried, others, strict=True)]
+            fast = [one for one, seconds in zip(timed, others, strict=True) if seconds * self._asked.faster <= of_now]
+            if fast:
+                given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
+                return Found(self.name, replace(now, alone=of_now), recipes, given_up, best_of(fast))
+        raise UserError(
+            f"none of {len(recipes)} trials trained in a {self._asked.faster:g}th of the {now.seconds:.0f} s that "
+            f"{self._asked.model} takes now: ask for more trials, or for less with --faster"
+        )
 
     @property
     def _minutes(self) -> float:
@@ -314,15 +336,23 @@ class Trials:
 
     def _tell(self, trial: Trial, recipe: Recipe) -> None:
         trial.set_user_attr("recipe", asdict(recipe))
-        now = self._study.user_attrs["now"]["seconds"]
-        trial.set_constraint("time", recipe.seconds * self._asked.faster / now - 1)  # at most 0 where it is fast enough
+        trial.set_constraint("time", self._excess(recipe.seconds, self._study.user_attrs["now"]["seconds"]))
         values = [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted]
         self._study.tell(trial, values)
+
+    def _excess(self, seconds: float, now: float) -> float:
+        """At most 0 where a trial, which was timed beside others, may be fast enough."""
+        return seconds * self._asked.faster / (SLACK * now) - 1
+
+
+def most_accurate_first(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Of equals the fastest."""
+    return sorted(recipes, key=lambda one: (-one.accuracy, one.seconds))
 
 
 def best_of(recipes: Sequence[Recipe]) -> list[Recipe]:
     """The most accurate, of equals the fastest; where shifted images count too, those that no other beats in both."""
-    ordered = sorted(recipes, key=lambda one: (-one.accuracy, one.seconds))
+    ordered = most_accurate_first(recipes)
     if ordered[0].shifted is None:
         return ordered[:1]
     front: list[Recipe] = []
@@ -338,6 +368,30 @@ def outputs(experiment: str) -> dict[str, str]:
 
     lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+
+
+def seconds_alone(model: str, composed: Params, experiment: str, room: Room, recipes: Sequence[Recipe]) -> list[float]:
+    """Seconds that each recipe trains for, on a node where nothing else of the search runs.
+
+    Args:
+        experiment: one that has the data, at home.
+
+    Raises:
+        MissingError: DVC's cache lacks the data.
+    """
+    from shiftlab.data import dataset
+    from shiftlab.track.history import Cache
+
+    trainings = [composed.models[model].model_copy(update=one.settings) for one in recipes]
+    with tempfile.TemporaryDirectory() as folder:
+        digest = outputs(experiment)[str(dataset.path(composed.data.name))]
+        data = Cache.of_repository().copy(digest, Path(folder, "data")).read_bytes()
+    task = ("timing", (model, trainings, composed, data))
+    ((_, answer),) = engine.results(timing.in_turn, [task], room)
+    if isinstance(answer, UserError):
+        raise answer
+    seconds: list[float] = answer
+    return seconds
 
 
 def shifted_accuracy(experiment: str, model: str, seeds: Sequence[int], data: str) -> float:
@@ -386,7 +440,8 @@ def write(found: Found, folder: Path) -> None:
     points = []
     for one in (found.now, *found.recipes):
         what = one.seconds if one.shifted is None else one.shifted
-        mark = "now" if one is found.now else "BEST" if one in found.best else one.experiment.rpartition("-")[2]
+        best = one.experiment in {best.experiment for best in found.best}
+        mark = "now" if one is found.now else "BEST" if best else one.experiment.rpartition("-")[2]
         points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
     across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
     drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", asked)
