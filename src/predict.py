@@ -58,11 +58,13 @@ def main() -> None:
     total = inference.count(wanted.evaluation, test.labels.cpu().numpy())
     with stage.progress(total, f"{name} seed {seed}, {regime}") as bar:
         if address := os.environ.get("SHIFTLAB_RAY"):
+            import numpy as np
+
             from shiftlab.cluster import shards
 
             question = shards.Question(
                 name,
-                weights_path.read_bytes(),
+                np.fromfile(weights_path, np.uint8),
                 data.test.images.numpy(),
                 data.test.labels.numpy(),
                 about,

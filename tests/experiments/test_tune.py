@@ -14,7 +14,9 @@ from shiftlab import params
 from shiftlab.cluster.engine import Ended
 from shiftlab.errors import UserError
 from shiftlab.experiments import tune
-from shiftlab.experiments.tune import Recipe, Search, Trials
+from shiftlab.experiments.node import Job
+from shiftlab.experiments.recipes import Recipe, best_of
+from shiftlab.experiments.tune import Search, Trials
 from tests.helpers import ROOT
 from tests.project import Project
 
@@ -23,7 +25,7 @@ ASKED = Search("lenet", ("model=lenet",), trials=12, minutes=60, faster=2, shift
 
 
 def recipe(experiment: str = "one", accuracy: float = 0.9, seconds: float = 1, shifted: float | None = None) -> Recipe:
-    return Recipe(experiment, "fast", 0.01, 64, 2, None, accuracy, shifted, seconds)
+    return Recipe(experiment, "fast", 0.01, 64, 2, None, 1, accuracy, shifted, seconds)
 
 
 def metrics(accuracy: float, seconds: float) -> list[dict[str, float]]:
@@ -32,8 +34,19 @@ def metrics(accuracy: float, seconds: float) -> list[dict[str, float]]:
     return [{"validation/best accuracy": one, "train/seconds": other} for one, other in zip(*every, strict=True)]
 
 
-def as_beside_others(recipes: Sequence[Recipe]) -> list[float]:
-    return [one.seconds for one in recipes]
+def finish(search: Trials, accuracies: Sequence[float]) -> list[Job]:
+    """Run the finalists of a search, which have these accuracies with all seeds; what ran."""
+    jobs = []
+    for job, accuracy in zip(search.finalists(), accuracies, strict=True):
+        search.end(job.name, job.name, metrics(accuracy, 5))
+        jobs.append(job)
+    return jobs
+
+
+def chosen(job: Job) -> dict[str, str]:
+    """What a job sets of its model."""
+    own = [choice for choice in job.choices if choice.startswith("++")]
+    return dict(choice.removeprefix("++models.lenet.").split("=") for choice in own)
 
 
 @pytest.fixture
@@ -50,25 +63,28 @@ def trials(asked: Search = ASKED) -> Trials:
 def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None:
     search = trials()
     jobs = search.jobs()
-    now, first, second = next(jobs), next(jobs), next(jobs)
+    now, first, second, third, fourth = (next(jobs) for _ in range(5))
     assert now.name == f"{search.name}-now"
     assert now.choices == ("model=lenet",)
-    assert now.targets == first.targets == ("train@lenet-0", "train@lenet-1", "train@lenet-2")
-    chosen = dict(choice.removeprefix("++models.lenet.").split("=") for choice in first.choices)
+    assert now.targets == ("train@lenet-0", "train@lenet-1", "train@lenet-2")
+    assert first.targets == fourth.targets == ("train@lenet-0",)
+    guesses = [chosen(job) for job in (first, second, third)]
     # What one would try by hand, in half the 20 epochs.
-    by_hand = {"recipe": "brief", "lr": "0.01", "batch_size": "64", "epochs": "10", "initialisation": "xavier"}
-    assert chosen == {"model": "lenet", **by_hand}
-    drawn = dict(choice.removeprefix("++models.lenet.").split("=") for choice in second.choices)
-    assert set(drawn) == set(chosen)
-    assert 1 <= int(drawn["epochs"]) <= params.load().models["lenet"].epochs
+    by_hand = {"recipe": "brief", "batch_size": "64", "epochs": "10", "initialisation": "xavier"}
+    assert guesses == [{**by_hand, "lr": rate} for rate in ("0.01", "0.03", "0.003")]
+    assert set(chosen(fourth)) == set(guesses[0])
+    assert 1 <= int(chosen(fourth)["epochs"]) <= 12
 
-    assert "98.00%" in search.end(first.name, first.name, metrics(0.98, 6))  # before what it is held against is known
+    assert "98.00%" in search.end(first.name, first.name, metrics(0.98, 7))  # before what it is held against is known
     search.end(now.name, now.name, metrics(0.9, 10))
     search.end(second.name, second.name, metrics(0.95, 5))
-    found = search.found(as_beside_others)
-    assert [one.accuracy for one in found.best] == [pytest.approx(0.95)]  # the other took more than half the time
+    (finalist,) = finish(search, [0.94])  # the first took more than half the time
+    assert finalist.targets == now.targets
+    assert chosen(finalist) == guesses[1]
+    found = search.found(lambda recipes: [10, 4][: len(recipes)])
+    assert [one.accuracy for one in found.best] == [pytest.approx(0.94)]
     assert found.now.accuracy == pytest.approx(0.9)
-    assert len(found.recipes) == 2
+    assert len(found.trials) == 2
 
 
 @pytest.mark.usefixtures("storage")
@@ -104,7 +120,8 @@ def test_training_that_falls_behind_is_given_up() -> None:
     assert search.hopeless({}) == []
     assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
     assert "given up" in search.end(bad.name, Ended(), [])
-    assert search.found(as_beside_others).given_up == 1
+    finish(search, [0.9] * tune.FINALISTS)
+    assert search.found(lambda recipes: [100.0] + [1.0] * (len(recipes) - 1)).given_up == 1
 
 
 @pytest.mark.usefixtures("storage")
@@ -121,58 +138,72 @@ def test_failed_trial_ends_nothing_but_without_the_models_own_recipe_there_is_no
 def test_nothing_as_fast_as_asked_for_is_said() -> None:
     search = trials()
     jobs = search.jobs()
-    now, first = next(jobs), next(jobs)
+    now, first, second = next(jobs), next(jobs), next(jobs)
     search.end(now.name, now.name, metrics(0.9, 10))
-    search.end(first.name, first.name, metrics(0.9, 6))
-    with pytest.raises(UserError, match="none of 1 trials trained in a 2th of the 10 s"):
-        search.found(as_beside_others)
+    search.end(first.name, first.name, metrics(0.9, 7))
+    with pytest.raises(UserError, match="none of 1 trials trained in a 2th of the time"):
+        finish(search, [])
+    search.end(second.name, second.name, metrics(0.9, 6))  # beside others
+    finish(search, [0.9])
+    with pytest.raises(UserError, match="none of 2 trials trained in a 2th of the time"):
+        search.found(lambda _: [9.8, 5])
 
 
 @pytest.mark.usefixtures("storage")
-def test_the_most_accurate_are_timed_alone_and_of_those_that_are_fast_enough_the_best_is_found() -> None:
+def test_the_best_have_to_be_so_with_all_seeds_and_timed_alone() -> None:
     search = trials()
     jobs = search.jobs()
     now = next(jobs)
     search.end(now.name, now.name, metrics(0.9, 10))
-    beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.2, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9, 0.93: 3}
+    beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.9, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9}
+    names = {}
     for accuracy, seconds in beside.items():
-        search.end((job := next(jobs)).name, job.name, metrics(accuracy, seconds))
-    asked = []
-
-    def alone(recipes: Sequence[Recipe]) -> list[float]:
-        asked.append([round(one.accuracy, 2) for one in recipes])
-        return [{0.9: 9.8, 0.94: 4.8}.get(round(one.accuracy, 2), 5) for one in recipes]
-
-    (best,) = search.found(alone).best
-    # The first is far too slow, and none of the next four is fast enough.
-    assert asked == [[0.9, 0.98, 0.97, 0.96, 0.95], [0.9, 0.94, 0.93]]
-    assert (best.accuracy, best.seconds, best.alone) == pytest.approx((0.94, 4.9, 4.8))
+        job = next(jobs)
+        names[accuracy] = job.name
+        search.end(job.name, job.name, metrics(accuracy, seconds))
+    finalists = finish(search, [0.95, 0.97, 0.96, 0.94])
+    assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.97, 0.96, 0.95)]
+    found = search.found(lambda _: [9.8, 4.8, 5, 4.7, 4])
+    (best,) = found.best
+    assert best.accuracy == pytest.approx(0.96)
+    assert (best.alone, best.seeds) == (4.7, 3)
+    assert str(found).endswith("| 4.7 s | 2.1 |")
 
 
 def test_best_is_the_most_accurate_and_of_equals_the_fastest() -> None:
     ones = [recipe("a", 0.9, 1), recipe("b", 0.95, 3), recipe("c", 0.95, 2)]
-    assert [one.experiment for one in tune.best_of(ones)] == ["c"]
+    assert [one.experiment for one in best_of(ones)] == ["c"]
 
 
 def test_best_in_two_things_are_those_that_none_beats() -> None:
     both = {"a": (0.99, 0.5), "b": (0.98, 0.7), "c": (0.97, 0.6), "d": (0.98, 0.6), "e": (0.9, 0.8)}
     ones = [recipe(name, accuracy, shifted=shifted) for name, (accuracy, shifted) in both.items()]
-    assert [one.experiment for one in tune.best_of(ones)] == ["a", "b", "e"]
+    assert [one.experiment for one in best_of(ones)] == ["a", "b", "e"]
 
 
 @pytest.mark.slow
 def test_trials_are_experiments_and_runs_below_the_search(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"PYTHONPATH": str(project.root / "src")}
-    command = [*SHIFTLAB, "tune", "mlp", "-S", "data=digits", "--shifted", "--cores", "2"]
+    command = [*SHIFTLAB, "tune", "mlp", "-S", "data=digits", "-S", "seeds=[0,1]", "--shifted", "--cores", "2"]
     done = project.run(*command, "--trials", "2", environment=here)
     done = project.run(*command, "--trials", "3", environment=here)
     assert "3/3" in done.stdout
     names = project.git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*").split()
-    (search,) = {name.rpartition("-")[0] for name in names}
-    assert sorted(name.rpartition("-")[2] for name in names) == ["0", "1", "2", "now"]
+    (search,) = {"-".join(name.split("-")[:3]) for name in names}
+    own = {name.removeprefix(f"{search}-") for name in names}
+    finalists = {name for name in own if name.endswith("-seeds")}
+    assert own == {"0", "1", "2", "now"} | finalists
+    assert finalists
     folder = project.root / "tuning/mlp"
     assert {path.name for path in folder.iterdir()} == {"recipes.csv", "search.md", "search.png"}
-    assert (folder / "recipes.csv").read_text().count("\n") == 5
+    table = (folder / "recipes.csv").read_text()
+    assert table.startswith("experiment,")
+    assert {line.partition(",")[0].removeprefix(f"{search}-") for line in table.splitlines()[1:]} >= {
+        "0",
+        "1",
+        "2",
+        "now",
+    }
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
@@ -181,7 +212,8 @@ def test_trials_are_experiments_and_runs_below_the_search(project: Project, monk
     (parent,) = [run for run in runs if "tune" in run.data.tags]
     assert parent.info.run_name.startswith(search)
     below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert len(below) == 4
+    # A training that a trial has had already is taken from DVC's cache, and not another run.
+    assert len(below) == 3 + 2 + len(finalists)
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
         "recipes.csv",

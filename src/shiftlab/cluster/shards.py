@@ -31,7 +31,7 @@ class Question:
     """What any part of a prediction is computed from. Tasks unpack it anew: what it is of tells whether two are one."""
 
     architecture: str
-    weights: bytes  # of the file
+    weights: NDArray[np.uint8]  # the bytes of the file, which as an array tasks share rather than copy
     images: NDArray[np.uint8]  # (N, C, H, W)
     labels: NDArray[np.int64]  # (N,)
     about: About
@@ -111,7 +111,7 @@ def plan(question: Question) -> Plan:
     chosen = torch.device(question.device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "weights.safetensors")
-        path.write_bytes(question.weights)
+        path.write_bytes(question.weights.tobytes())
         about = question.about
         model = weights.load(question.architecture, path, about.shape, len(about.classes)).to(chosen)
     images = torch.from_numpy(question.images.copy())  # what nodes share can't be written to

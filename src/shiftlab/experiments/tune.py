@@ -11,19 +11,24 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from shiftlab import files, repository
+from shiftlab import repository
 from shiftlab.cluster import engine
 from shiftlab.cluster.engine import Ended, Room
 from shiftlab.errors import UserError, extra
 from shiftlab.experiments import node, sweep, timing
-from shiftlab.experiments.node import Job
+from shiftlab.experiments.node import Home, Job
+from shiftlab.experiments.recipes import Found, Recipe, best_of, most_accurate_first, write
 from shiftlab.params import Params
+
+if TYPE_CHECKING:
+    from shiftlab.track.store import Store
 
 with extra("tune"):
     import optuna
@@ -41,7 +46,8 @@ BATCHES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
 WARM_UP = 25  # % of a trial's epochs, before which it is not given up
 SLACK = 1.2  # times the seconds asked for, within which a trial may be fast enough: beside others it is timed badly
-FINALISTS = 4  # trials that are timed together in the end
+FINALISTS = 4  # trials that are trained with all seeds and timed in the end
+RISES = (10, 30, 3)  # of the learning rate, that one would try by hand for fewer epochs
 
 
 @dataclass(frozen=True)
@@ -55,55 +61,6 @@ class Search:
     faster: float  # in how many times less training time than with the recipe that the model has
     shifted: bool  # is accuracy on shifted validation images looked for, too?
     seed: int  # of what is drawn
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training came to."""
-
-    experiment: str
-    schedule: str  # of the learning rate: one of `training.RECIPES`
-    lr: float
-    batch_size: int
-    epochs: int
-    initialisation: str | None  # of the weights; None: PyTorch's
-    accuracy: float  # on validation images, of the best epoch; this and the next two are means over seeds
-    shifted: float | None  # on the same, each moved by up to 5 pixels as in PROTOCOL.md's `random5`
-    seconds: float  # of training, beside other trials
-    alone: float | None = None  # seconds without, of those that were timed so
-
-    def __str__(self) -> str:
-        own = f", {self.initialisation}" if self.initialisation else ""
-        return f"{self.schedule}, lr {self.lr:.4g}, batch {self.batch_size}, {self.epochs} epochs{own}"
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """As `params.Training` calls them."""
-        own = ("lr", "batch_size", "epochs", "initialisation")
-        return {"recipe": self.schedule, **{name: getattr(self, name) for name in own}}
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search has come to."""
-
-    name: str
-    now: Recipe  # the one that the model has, timed alone
-    recipes: list[Recipe]  # of the trials that were not given up
-    given_up: int
-    best: list[Recipe]  # of those as fast as asked for, timed alone: one; of two things, those that none beats
-
-    def __str__(self) -> str:
-        """The recipe now and the best, as a table in Markdown."""
-        head = ["experiment", "recipe", "validation", "validation, shifted", "training", "times faster"]
-        rows = [head, ["---"] * len(head)]
-        for one in (self.now, *self.best):
-            shifted = "" if one.shifted is None else f"{one.shifted:.2%}"
-            assert one.alone
-            assert self.now.alone
-            speed = [f"{one.alone:.1f} s", f"{self.now.alone / one.alone:.1f}"]
-            rows.append([one.experiment, str(one), f"{one.accuracy:.2%}", shifted, *speed])
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores: int | None = None) -> Found:
@@ -122,8 +79,7 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
         raise UserError(f"{shlex.join(everything)} leaves no model {asked.model!r}: don't choose another")
     room = Room(composed.threads, int(composed.device == "cuda"))
 
-    from shiftlab.models import weights  # seconds to import
-    from shiftlab.track import recording, runs
+    from shiftlab.track import recording, runs  # seconds to import
     from shiftlab.track.store import connect
 
     with sweep.ready(address, room, cores, stored=False) as home:
@@ -131,29 +87,40 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
         store = connect(composed.data.name)
         parent = runs.parent(store, trials.name, {"data": composed.data.name, "tune": asked.model})
         home = replace(home, environment={**home.environment, "SHIFTLAB_PARENT_RUN": parent.id})
-        tasks = ((job.name, (job, home)) for job in trials.jobs())
-        at_once = max(1, engine.cores() // room.cpus)
         with tqdm(total=asked.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
-            for name, answer in engine.results(
-                node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
-            ):
-                if isinstance(answer, Ended):
-                    runs.give_up(store, name, GIVEN_UP)
-                elif not isinstance(answer, UserError) and not home.root:
-                    sweep.bring_home([name])
-                trained = []
-                if not isinstance(answer, Ended | UserError):
-                    outs = outputs(name)
-                    ends = [outs[str(weights.path(asked.model, seed))] for seed in composed.seeds]
-                    trained = [found for found in (runs.metrics(store, digest) for digest in ends) if found]
-                tell(f"{name}: {trials.end(name, answer, trained)}")
+            for said in run(trials.jobs(), trials, home, room, store):
+                tell(said)
                 bar.update(trials.ended - bar.n)
-        tell("the most accurate are timed, one at a time")
+        tell("the best are trained with all seeds, then timed one at a time")
+        for said in run(trials.finalists(), trials, home, room, store):
+            tell(said)
         found = trials.found(functools.partial(seconds_alone, asked.model, composed, f"{trials.name}-now", room))
     folder = FOLDER / asked.model
     write(found, folder)
     recording.log_search(parent, str(found), folder)
     return found
+
+
+def run(jobs: Iterator[Job], trials: Trials, home: Home, room: Room, store: Store) -> Iterator[str]:
+    """Run experiments as there is room for them; yields what came of each, in words, when the trials know it."""
+    from shiftlab.models import weights
+    from shiftlab.track import runs
+
+    tasks = ((job.name, (job, home)) for job in jobs)
+    at_once = max(1, engine.cores() // room.cpus)
+    for name, answer in engine.results(
+        node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
+    ):
+        if isinstance(answer, Ended):
+            runs.give_up(store, name, GIVEN_UP)
+        elif not isinstance(answer, UserError) and not home.root:
+            sweep.bring_home([name])
+        trained = []
+        if not isinstance(answer, Ended | UserError):
+            outs = outputs(name)
+            ends = [outs[str(weights.path(trials.model, seed))] for seed in trials.seeds_of(name)]
+            trained = [found for found in (runs.metrics(store, digest) for digest in ends) if found]
+        yield f"{name}: {trials.end(name, answer, trained)}"
 
 
 class Trials:
@@ -165,6 +132,8 @@ class Trials:
         self.name = f"tune-{asked.model}-{hashlib.sha256(shlex.join(what).encode()).hexdigest()[:6]}"
         self._begun = time.monotonic()
         self._running: dict[str, Trial] = {}
+        self._finalists: dict[str, Recipe] = {}  # by the experiment with all seeds: what came of the first
+        self._final: list[Recipe] = []  # what has come of those experiments
         self._told: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
         self._early: list[tuple[Trial, Recipe]] = []  # what has ended before the recipe that the model has
         self._study = optuna.create_study(
@@ -179,22 +148,53 @@ class Trials:
         self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
 
     @property
+    def model(self) -> str:
+        """The architecture's name."""
+        return self._asked.model
+
+    @property
     def ended(self) -> int:
         """How many have."""
         finished: int = sum(trial.state.is_finished() for trial in self._study.trials)
         return finished + len(self._early)
 
     def jobs(self) -> Iterator[Job]:
-        """What is to be run: the recipe that the model has, what an earlier search has left, then new trials."""
+        """What is to be run: the recipe that the model has, what an earlier search has left, then new trials.
+
+        A trial is of the first seed alone, so that there can be more of them.
+        """
         if "now" not in self._study.user_attrs:
             yield self._job(f"{self.name}-now", {})
         for left in self._study.get_trials(states=[TrialState.RUNNING]):
             yield self._job(self._begin(Trial(self._study, left._trial_id)), left.params)
         if not self._study.trials:
-            self._study.enqueue_trial(self._guess)
+            for guess in self._guesses:
+                self._study.enqueue_trial(guess)
         while self._asked_of_optuna < self._asked.trials and self._minutes < self._asked.minutes:
             trial = self._study.ask(self._space)
             yield self._job(self._begin(trial), trial.params)
+
+    def finalists(self) -> Iterator[Job]:
+        """What is to be run when all trials have ended: the best of them, with all seeds.
+
+        Raises:
+            UserError: no trial is nearly as fast as asked for.
+        """
+        hopeful = [one for one in self._recipes if self._excess(one.seconds) <= 0]
+        if not hopeful:
+            raise self._too_slow
+        best = best_of(hopeful) if self._asked.shifted else most_accurate_first(hopeful)[:FINALISTS]
+        if len(self._composed.seeds) == 1:  # with which they have been trained
+            self._final = best
+            return
+        self._finalists = {f"{one.experiment}-seeds": one for one in best}
+        for name, one in self._finalists.items():
+            values = {key: value for key, value in one.settings.items() if value is not None}
+            yield self._job(name, values)
+
+    def seeds_of(self, name: str) -> list[int]:
+        """That an experiment's trainings have."""
+        return self._composed.seeds[:1] if name in self._running else self._composed.seeds
 
     def hopeless(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
         """The experiments whose trials Optuna gives up.
@@ -221,55 +221,66 @@ class Trials:
             answer: the engine's.
             metrics: what MLflow has of its trainings, one for each seed.
         """
+        problem = str(answer) if isinstance(answer, UserError) else "" if metrics else "MLflow has no training of it"
         if name == f"{self.name}-now":
-            if isinstance(answer, UserError) or not metrics:
-                raise answer if isinstance(answer, UserError) else UserError(f"MLflow has no training of {name}")
+            if problem:
+                raise UserError(f"{name}: {problem}")
             recipe = self._recipe(name, {}, metrics)
             self._study.set_user_attr("now", asdict(recipe))
             for trial, early in self._early:
                 self._tell(trial, early)
             self._early.clear()
-            return f"{recipe.accuracy:.2%} in {recipe.seconds:.1f} s, with the recipe that {self._asked.model} has"
-        trial = self._running.pop(name)
-        if isinstance(answer, Ended):
-            self._study.tell(trial, state=TrialState.PRUNED)
-            return GIVEN_UP
-        if isinstance(answer, UserError) or not metrics:
-            self._study.tell(trial, state=TrialState.FAIL)
-            return str(answer) if isinstance(answer, UserError) else "MLflow has no training of it"
+            return f"{in_words(recipe)}, which {self.model} has"
+        if name in self._finalists:
+            if problem:
+                return problem
+            self._final.append(recipe := self._recipe(name, self._finalists[name].settings, metrics))
+            return in_words(recipe)
+        trial = self._running[name]
+        if isinstance(answer, Ended) or problem:
+            del self._running[name]
+            self._study.tell(trial, state=TrialState.PRUNED if isinstance(answer, Ended) else TrialState.FAIL)
+            return GIVEN_UP if isinstance(answer, Ended) else problem
         recipe = self._recipe(name, trial.params, metrics)
+        del self._running[name]
         if "now" in self._study.user_attrs:
             self._tell(trial, recipe)
         else:
             self._early.append((trial, recipe))
-        also = "" if recipe.shifted is None else f", shifted {recipe.shifted:.2%},"
-        return f"{recipe.accuracy:.2%}{also} in {recipe.seconds:.1f} s ({recipe})"
+        return in_words(recipe)
 
     def found(self, alone: Callable[[Sequence[Recipe]], Sequence[float]]) -> Found:
-        """What has been found, the most accurate tried first for their speed.
+        """What has been found, when the finalists have ended.
 
         Args:
             alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
 
         Raises:
-            UserError: no trial is as fast as asked for.
+            UserError: no finalist is as fast as asked for.
         """
-        now = Recipe(**self._study.user_attrs["now"])
+        of_now, *others = alone((self._now, *self._final))
+        final = [replace(one, alone=seconds) for one, seconds in zip(self._final, others, strict=True)]
+        fast = [one for one, seconds in zip(final, others, strict=True) if seconds * self._asked.faster <= of_now]
+        if not fast:
+            raise self._too_slow
+        given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
+        return Found(self.name, replace(self._now, alone=of_now), self._recipes, given_up, final, best_of(fast))
+
+    @property
+    def _now(self) -> Recipe:
+        return Recipe(**self._study.user_attrs["now"])
+
+    @property
+    def _recipes(self) -> list[Recipe]:
+        """Of the trials that were not given up."""
         done = self._study.get_trials(states=[TrialState.COMPLETE])
-        recipes = [Recipe(**trial.user_attrs["recipe"]) for trial in done]
-        left = [one for one in recipes if self._excess(one.seconds, now.seconds) <= 0]
-        while left:
-            tried = best_of(left) if self._asked.shifted else most_accurate_first(left)[:FINALISTS]
-            left = [one for one in left if one not in tried]
-            of_now, *others = alone((now, *tried))
-            timed = [replace(one, alone=seconds) for one, seconds in zip(tried, others, strict=True)]
-            fast = [one for one, seconds in zip(timed, others, strict=True) if seconds * self._asked.faster <= of_now]
-            if fast:
-                given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
-                return Found(self.name, replace(now, alone=of_now), recipes, given_up, best_of(fast))
-        raise UserError(
-            f"none of {len(recipes)} trials trained in a {self._asked.faster:g}th of the {now.seconds:.0f} s that "
-            f"{self._asked.model} takes now: ask for more trials, or for less with --faster"
+        return [Recipe(**trial.user_attrs["recipe"]) for trial in done]
+
+    @property
+    def _too_slow(self) -> UserError:
+        return UserError(
+            f"none of {len(self._recipes)} trials trained in a {self._asked.faster:g}th of the time that {self.model} "
+            f"takes now ({self._now.seconds:.0f} s): ask for more trials, or for less with --faster"
         )
 
     @property
@@ -281,24 +292,23 @@ class Trials:
         return sum(trial.state is not TrialState.WAITING for trial in self._study.trials)
 
     @property
-    def _guess(self) -> dict[str, object]:
-        """What one would try by hand: as few epochs as there is time for, at ten times the rate."""
-        now = self._composed.models[self._asked.model]
-        return {
-            "schedule": "brief",
+    def _guesses(self) -> list[dict[str, object]]:
+        """What one would try by hand: as few epochs as there is time for, at some times the rate."""
+        now = self._composed.models[self.model]
+        guess = {
+            "recipe": "brief",
             "initialisation": "xavier",
-            "lr": min(10 * now.lr, RATES[1]),
             "batch_size": min(BATCHES, key=lambda size: abs(size - now.batch_size)),
             "epochs": max(1, int(now.epochs / self._asked.faster)),
         }
+        return [{**guess, "lr": min(rise * now.lr, RATES[1])} for rise in RISES]
 
     @property
     def _space(self) -> dict[str, BaseDistribution]:
-        epochs = self._composed.models[self._asked.model].epochs
-        # Larger batches take less time, so that a few more epochs may be as fast as asked for.
-        most = max(1, round(2 * epochs / self._asked.faster)) if self._asked.faster > 2 else epochs
+        # With large batches, an epoch more than there is time for may take no longer.
+        most = max(1, int(SLACK * self._composed.models[self.model].epochs / self._asked.faster))
         return {
-            "schedule": CategoricalDistribution(SCHEDULES),
+            "recipe": CategoricalDistribution(SCHEDULES),
             "initialisation": CategoricalDistribution(INITIALISATIONS),
             "lr": FloatDistribution(*RATES, log=True),
             "batch_size": CategoricalDistribution(BATCHES),
@@ -310,56 +320,46 @@ class Trials:
         self._running[name] = trial
         return name
 
-    def _job(self, name: str, params: Mapping[str, object]) -> Job:
-        model = self._asked.model
-        own = [f"++models.{model}.{'recipe' if key == 'schedule' else key}={value}" for key, value in params.items()]
-        return Job(name, (*self._asked.choices, *own), tuple(f"train@{model}-{seed}" for seed in self._composed.seeds))
-
-    def _recipe(self, name: str, params: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
-        now = self._composed.models[self._asked.model]
-        had = {
-            "schedule": str(now.recipe or self._composed.recipe),
-            "lr": now.lr,
-            "batch_size": now.batch_size,
-            "epochs": now.epochs,
-            "initialisation": now.initialisation,
-        }
-        settings = {key: None if value == "null" else value for key, value in {**had, **params}.items()}
-        shifted = None
-        if self._asked.shifted:
-            seeds, data = self._composed.seeds, self._composed.data.name
-            shifted = shifted_accuracy(name, self._asked.model, seeds, data)
-        accuracy, seconds = (
-            fmean(one[key] for one in metrics) for key in ("validation/best accuracy", "train/seconds")
+    def _job(self, name: str, settings: Mapping[str, object]) -> Job:
+        own = [f"++models.{self.model}.{key}={value}" for key, value in settings.items()]
+        return Job(
+            name,
+            (*self._asked.choices, *own),
+            tuple(f"train@{self.model}-{seed}" for seed in self.seeds_of(name)),
         )
-        return Recipe(name, accuracy=accuracy, shifted=shifted, seconds=seconds, **settings)  # type: ignore[arg-type]
+
+    def _recipe(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
+        chosen = {key: None if value == "null" else value for key, value in settings.items()}
+        now = self._composed.models[self.model].model_copy(update=chosen)
+        seeds, data = self.seeds_of(name), self._composed.data.name
+        return Recipe(
+            name,
+            schedule=now.recipe or self._composed.recipe,
+            lr=now.lr,
+            batch_size=now.batch_size,
+            epochs=now.epochs,
+            initialisation=now.initialisation,
+            seeds=len(seeds),
+            accuracy=fmean(one["validation/best accuracy"] for one in metrics),
+            shifted=shifted_accuracy(name, self.model, seeds, data) if self._asked.shifted else None,
+            seconds=fmean(one["train/seconds"] for one in metrics),
+        )
 
     def _tell(self, trial: Trial, recipe: Recipe) -> None:
         trial.set_user_attr("recipe", asdict(recipe))
-        trial.set_constraint("time", self._excess(recipe.seconds, self._study.user_attrs["now"]["seconds"]))
+        trial.set_constraint("time", self._excess(recipe.seconds))
         values = [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted]
         self._study.tell(trial, values)
 
-    def _excess(self, seconds: float, now: float) -> float:
+    def _excess(self, seconds: float) -> float:
         """At most 0 where a trial, which was timed beside others, may be fast enough."""
-        return seconds * self._asked.faster / (SLACK * now) - 1
+        return seconds * self._asked.faster / (SLACK * self._now.seconds) - 1
 
 
-def most_accurate_first(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """Of equals the fastest."""
-    return sorted(recipes, key=lambda one: (-one.accuracy, one.seconds))
-
-
-def best_of(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The most accurate, of equals the fastest; where shifted images count too, those that no other beats in both."""
-    ordered = most_accurate_first(recipes)
-    if ordered[0].shifted is None:
-        return ordered[:1]
-    front: list[Recipe] = []
-    for one in ordered:
-        if not front or one.shifted > front[-1].shifted:  # type: ignore[operator]
-            front.append(one)
-    return front
+def in_words(recipe: Recipe) -> str:
+    """What came of it."""
+    shifted = "" if recipe.shifted is None else f", shifted {recipe.shifted:.2%},"
+    return f"{recipe.accuracy:.2%}{shifted} in {recipe.seconds:.1f} s ({recipe})"
 
 
 def outputs(experiment: str) -> dict[str, str]:
@@ -423,26 +423,3 @@ def shifted_accuracy(experiment: str, model: str, seeds: Sequence[int], data: st
             network = weights.load(model, file, known.shape, len(known.classes))
             accuracies.append(training.score(network, moved)[1])
     return fmean(accuracies)
-
-
-def write(found: Found, folder: Path) -> None:
-    """Write search.md, recipes.csv and search.png.
-
-    Raises:
-        OSError: as `files.write`.
-    """
-    from shiftlab.show import plots
-
-    header = [field.name for field in fields(Recipe)]
-    files.write(folder / "recipes.csv", files.table(header, map(astuple, (found.now, *found.recipes))))
-    asked = f"{found.name}: {len(found.recipes)} trials, and {found.given_up} given up"
-    files.write(folder / "search.md", f"{asked}. First the recipe that the model has.\n\n{found}\n")
-    points = []
-    for one in (found.now, *found.recipes):
-        what = one.seconds if one.shifted is None else one.shifted
-        best = one.experiment in {best.experiment for best in found.best}
-        mark = "now" if one is found.now else "BEST" if best else one.experiment.rpartition("-")[2]
-        points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
-    across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
-    drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", asked)
-    files.write(folder / "search.png", drawn)
