@@ -309,7 +309,9 @@ def tune(
         int, typer.Option(min=1, help="How many; those of the same search that has been begun count.")
     ] = 40,
     minutes: Annotated[float, typer.Option(min=0, help="After which no trial is begun.")] = 30,
-    faster: Annotated[float, typer.Option(min=1, help="In how many times less training time than now.")] = 1,
+    faster: Annotated[
+        float | None, typer.Option(min=1, help="In how many times less training time than now. [default: any]")
+    ] = None,
     shifted: Annotated[
         bool, typer.Option("--shifted", help="Look for accuracy on shifted validation images, too.")
     ] = False,

@@ -150,6 +150,21 @@ def test_nothing_as_fast_as_asked_for_is_said() -> None:
 
 
 @pytest.mark.usefixtures("storage")
+def test_time_does_not_matter_where_nobody_has_asked_for_it() -> None:
+    search = trials(replace(ASKED, faster=None))
+    jobs = search.jobs()
+    now, first = next(jobs), next(jobs)
+    search.end(now.name, now.name, metrics(0.9, 10))
+    search.end(first.name, UserError("the loss is nan"), [])
+    with pytest.raises(UserError, match="no trial has come to its end"):
+        finish(search, [])
+    slow = next(jobs)
+    search.end(slow.name, slow.name, metrics(0.9, 100))
+    finish(search, [0.95])
+    assert [one.alone for one in search.found(lambda _: [10, 90]).best] == [90]
+
+
+@pytest.mark.usefixtures("storage")
 def test_the_best_have_to_be_so_with_all_seeds_and_timed_alone() -> None:
     search = trials()
     jobs = search.jobs()

@@ -58,7 +58,7 @@ class Search:
     choices: tuple[str, ...]  # of all trials, as `dvc exp run -S` takes them
     trials: int
     minutes: float  # after which no trial is begun
-    faster: float  # in how many times less training time than with the recipe that the model has
+    faster: float | None  # in how many times less training time than with the recipe that the model has; None: any
     shifted: bool  # is accuracy on shifted validation images looked for, too?
     seed: int  # of what is drawn
 
@@ -128,7 +128,7 @@ class Trials:
 
     def __init__(self, asked: Search, composed: Params) -> None:
         self._asked, self._composed = asked, composed
-        what = [repository.commit(), *asked.choices, f"{asked.faster:g} {asked.shifted} {asked.seed}"]
+        what = [repository.commit(), *asked.choices, f"{asked.faster} {asked.shifted} {asked.seed}"]
         self.name = f"tune-{asked.model}-{hashlib.sha256(shlex.join(what).encode()).hexdigest()[:6]}"
         self._begun = time.monotonic()
         self._running: dict[str, Trial] = {}
@@ -178,11 +178,11 @@ class Trials:
         """What is to be run when all trials have ended: the best of them, with all seeds.
 
         Raises:
-            UserError: no trial is nearly as fast as asked for.
+            UserError: no trial is there, or nearly as fast as asked for.
         """
         hopeful = [one for one in self._recipes if self._excess(one.seconds) <= 0]
         if not hopeful:
-            raise self._too_slow
+            raise self._nothing
         best = best_of(hopeful) if self._asked.shifted else most_accurate_first(hopeful)[:FINALISTS]
         if len(self._composed.seeds) == 1:  # with which they have been trained
             self._final = best
@@ -256,13 +256,14 @@ class Trials:
             alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
 
         Raises:
-            UserError: no finalist is as fast as asked for.
+            UserError: no finalist is there, or as fast as asked for.
         """
         of_now, *others = alone((self._now, *self._final))
         final = [replace(one, alone=seconds) for one, seconds in zip(self._final, others, strict=True)]
-        fast = [one for one, seconds in zip(final, others, strict=True) if seconds * self._asked.faster <= of_now]
+        asked = self._asked.faster or 0
+        fast = [one for one, seconds in zip(final, others, strict=True) if seconds * asked <= of_now]
         if not fast:
-            raise self._too_slow
+            raise self._nothing
         given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
         return Found(self.name, replace(self._now, alone=of_now), self._recipes, given_up, final, best_of(fast))
 
@@ -277,7 +278,9 @@ class Trials:
         return [Recipe(**trial.user_attrs["recipe"]) for trial in done]
 
     @property
-    def _too_slow(self) -> UserError:
+    def _nothing(self) -> UserError:
+        if not self._asked.faster:
+            return UserError("no trial has come to its end, for the reasons above")
         return UserError(
             f"none of {len(self._recipes)} trials trained in a {self._asked.faster:g}th of the time that {self.model} "
             f"takes now ({self._now.seconds:.0f} s): ask for more trials, or for less with --faster"
@@ -299,14 +302,15 @@ class Trials:
             "recipe": "brief",
             "initialisation": "xavier",
             "batch_size": min(BATCHES, key=lambda size: abs(size - now.batch_size)),
-            "epochs": max(1, int(now.epochs / self._asked.faster)),
+            "epochs": max(1, int(now.epochs / (self._asked.faster or 1))),
         }
         return [{**guess, "lr": min(rise * now.lr, RATES[1])} for rise in RISES]
 
     @property
     def _space(self) -> dict[str, BaseDistribution]:
+        epochs = self._composed.models[self.model].epochs
         # With large batches, an epoch more than there is time for may take no longer.
-        most = max(1, int(SLACK * self._composed.models[self.model].epochs / self._asked.faster))
+        most = max(1, int(SLACK * epochs / self._asked.faster)) if self._asked.faster else epochs
         return {
             "recipe": CategoricalDistribution(SCHEDULES),
             "initialisation": CategoricalDistribution(INITIALISATIONS),
@@ -353,7 +357,7 @@ class Trials:
 
     def _excess(self, seconds: float) -> float:
         """At most 0 where a trial, which was timed beside others, may be fast enough."""
-        return seconds * self._asked.faster / (SLACK * self._now.seconds) - 1
+        return seconds * (self._asked.faster or 0) / (SLACK * self._now.seconds) - 1
 
 
 def in_words(recipe: Recipe) -> str:
