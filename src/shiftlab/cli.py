@@ -307,7 +307,7 @@ def tune(
     ] = None,
     trials: Annotated[
         int, typer.Option(min=1, help="How many; those of the same search that has been begun count.")
-    ] = 40,
+    ] = 100,
     minutes: Annotated[float, typer.Option(min=0, help="After which no trial is begun.")] = 30,
     faster: Annotated[
         float | None, typer.Option(min=1, help="In how many times less training time than now. [default: any]")

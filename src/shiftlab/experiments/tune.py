@@ -119,7 +119,8 @@ def run(jobs: Iterator[Job], trials: Trials, home: Home, room: Room, store: Stor
         if not isinstance(answer, Ended | UserError):
             outs = outputs(name)
             ends = [outs[str(weights.path(trials.model, seed))] for seed in trials.seeds_of(name)]
-            trained = [found for found in (runs.metrics(store, digest) for digest in ends) if found]
+            of_seeds = [runs.metrics(store, digest) for digest in ends]
+            trained = [one for one in of_seeds if one] if all(of_seeds) else []
         yield f"{name}: {trials.end(name, answer, trained)}"
 
 
@@ -221,7 +222,7 @@ class Trials:
             answer: the engine's.
             metrics: what MLflow has of its trainings, one for each seed.
         """
-        problem = str(answer) if isinstance(answer, UserError) else "" if metrics else "MLflow has no training of it"
+        problem = str(answer) if isinstance(answer, UserError) else "" if metrics else "MLflow lacks its trainings"
         if name == f"{self.name}-now":
             if problem:
                 raise UserError(f"{name}: {problem}")
