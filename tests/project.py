@@ -13,6 +13,7 @@ from dvc.utils.hydra import compose_and_dump
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 3000  # with a command; the longest take ten minutes where a machine is busy
+MODELS = ("mlp", "lenet", "resnet", "invariant")  # of a quick project, whichever this tree compares
 # What git keeps of the workspace's own results; the study's are what its report shows whatever else has run.
 OUTPUTS = re.compile(r"dvc\.lock|metrics/(?!study\.json).*|plots/.*|reports/(?!study/).*")
 
@@ -110,6 +111,8 @@ def new_project(root: Path, quick: bool = True) -> Project:
     for path in (root / "conf").glob("model/*.yaml"):
         lines = path.read_text().splitlines()
         path.write_text("\n".join("    epochs: 1" if "epochs:" in line else line for line in lines) + "\n")
+    every = "".join(f"  - {name}\n" for name in MODELS)
+    (root / "conf/model/all.yaml").write_text(f"# @package _global_\ndefaults:\n{every}  - _self_\nmodel: all\n")
     settings = root / "conf/evaluation/default.yaml"
     text = settings.read_text()
     for old, new in (("radius: 14", "radius: 2"), ("phase: 4", "phase: 2"), ("[zero, circular]", "[zero]")):

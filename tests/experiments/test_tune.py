@@ -1,7 +1,7 @@
 """The search for a recipe: what it asks for, what it gives up, what it calls the best."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,9 @@ from mlflow import MlflowClient
 
 pytest.importorskip("optuna", reason="needs Optuna, which `make cluster` installs")
 
-from shiftlab import params
 from shiftlab.cluster.engine import Ended
 from shiftlab.errors import UserError
-from shiftlab.experiments import tune
+from shiftlab.experiments import sweep, tune
 from shiftlab.experiments.node import Job
 from shiftlab.experiments.recipes import Recipe, best_of
 from shiftlab.experiments.tune import Search, Trials
@@ -21,7 +20,7 @@ from tests.helpers import ROOT
 from tests.project import Project
 
 SHIFTLAB = (sys.executable, "-c", "from shiftlab.cli import main; main()")
-ASKED = Search("lenet", ("model=lenet",), trials=12, minutes=60, faster=2, shifted=False, seed=0)
+ASKED = Search("lenet", ("model=lenet", "seeds=[0,1,2]"), trials=12, minutes=60, faster=2, shifted=False, seed=0)
 
 
 def recipe(experiment: str = "one", accuracy: float = 0.9, seconds: float = 1, shifted: float | None = None) -> Recipe:
@@ -34,10 +33,19 @@ def metrics(accuracy: float, seconds: float) -> list[dict[str, float]]:
     return [{"validation/best accuracy": one, "train/seconds": other} for one, other in zip(*every, strict=True)]
 
 
-def finish(search: Trials, accuracies: Sequence[float]) -> list[Job]:
+def beside_others(recipes: Sequence[Recipe]) -> list[float]:
+    """The same seconds that were taken there."""
+    return [one.seconds for one in recipes]
+
+
+def finish(
+    search: Trials,
+    accuracies: Sequence[float],
+    alone: Callable[[Sequence[Recipe]], Sequence[float]] = beside_others,
+) -> list[Job]:
     """Run the finalists of a search, which have these accuracies with all seeds; what ran."""
     jobs = []
-    for job, accuracy in zip(search.finalists(), accuracies, strict=True):
+    for job, accuracy in zip(search.finalists(alone), accuracies, strict=True):
         search.end(job.name, job.name, metrics(accuracy, 5))
         jobs.append(job)
     return jobs
@@ -56,7 +64,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trials(asked: Search = ASKED) -> Trials:
-    return Trials(asked, params.load())
+    return Trials(asked, sweep.composed(asked.choices))
 
 
 @pytest.mark.usefixtures("storage")
@@ -65,7 +73,7 @@ def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None
     jobs = search.jobs()
     now, first, second, third, fourth = (next(jobs) for _ in range(5))
     assert now.name == f"{search.name}-now"
-    assert now.choices == ("model=lenet",)
+    assert now.choices == ASKED.choices
     assert now.targets == ("train@lenet-0", "train@lenet-1", "train@lenet-2")
     assert first.targets == fourth.targets == ("train@lenet-0",)
     guesses = [chosen(job) for job in (first, second, third)]
@@ -81,7 +89,7 @@ def test_recipe_of_the_model_comes_first_and_limits_the_time_of_others() -> None
     (finalist,) = finish(search, [0.94])  # the first took more than half the time
     assert finalist.targets == now.targets
     assert chosen(finalist) == guesses[1]
-    found = search.found(lambda recipes: [10, 4][: len(recipes)])
+    found = search.found()
     assert [one.accuracy for one in found.best] == [pytest.approx(0.94)]
     assert found.now.accuracy == pytest.approx(0.9)
     assert len(found.trials) == 2
@@ -121,7 +129,7 @@ def test_training_that_falls_behind_is_given_up() -> None:
     assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
     assert "given up" in search.end(bad.name, Ended(), [])
     finish(search, [0.9] * tune.FINALISTS)
-    assert search.found(lambda recipes: [100.0] + [1.0] * (len(recipes) - 1)).given_up == 1
+    assert search.found().given_up == 1
 
 
 @pytest.mark.usefixtures("storage")
@@ -144,9 +152,8 @@ def test_nothing_as_fast_as_asked_for_is_said() -> None:
     with pytest.raises(UserError, match="none of 1 trials trained in a 2th of the time"):
         finish(search, [])
     search.end(second.name, second.name, metrics(0.9, 6))  # beside others
-    finish(search, [0.9])
     with pytest.raises(UserError, match="none of 2 trials trained in a 2th of the time"):
-        search.found(lambda _: [9.8, 5])
+        finish(search, [], lambda _: [9.8, 5])
 
 
 @pytest.mark.usefixtures("storage")
@@ -160,8 +167,8 @@ def test_time_does_not_matter_where_nobody_has_asked_for_it() -> None:
         finish(search, [])
     slow = next(jobs)
     search.end(slow.name, slow.name, metrics(0.9, 100))
-    finish(search, [0.95])
-    assert [one.alone for one in search.found(lambda _: [10, 90]).best] == [90]
+    finish(search, [0.95], lambda _: [10, 90])
+    assert [one.alone for one in search.found().best] == [90]
 
 
 @pytest.mark.usefixtures("storage")
@@ -170,17 +177,26 @@ def test_the_best_have_to_be_so_with_all_seeds_and_timed_alone() -> None:
     jobs = search.jobs()
     now = next(jobs)
     search.end(now.name, now.name, metrics(0.9, 10))
-    beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.9, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9}
+    beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.9, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9, 0.93: 4.8}
     names = {}
     for accuracy, seconds in beside.items():
         job = next(jobs)
         names[accuracy] = job.name
         search.end(job.name, job.name, metrics(accuracy, seconds))
-    finalists = finish(search, [0.95, 0.97, 0.96, 0.94])
-    assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.97, 0.96, 0.95)]
-    found = search.found(lambda _: [9.8, 4.8, 5, 4.7, 4])
+    timed = []
+
+    def alone(recipes: Sequence[Recipe]) -> list[float]:
+        every = [round(one.accuracy, 2) for one in recipes]
+        timed.append(every)
+        return [{0.9: 9.8, 0.97: 5, 0.95: 5}.get(accuracy, 4.7) for accuracy in every]
+
+    finalists = finish(search, [0.95, 0.97, 0.96, 0.94], alone)
+    assert timed == [[0.9, 0.98, 0.97, 0.96, 0.95], [0.9, 0.94, 0.93]]  # the first of all is far too slow
+    assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.96, 0.94, 0.93)]
+    found = search.found()
     (best,) = found.best
-    assert best.accuracy == pytest.approx(0.96)
+    assert best.experiment == f"{names[0.96]}-seeds"
+    assert best.accuracy == pytest.approx(0.97)
     assert (best.alone, best.seeds) == (4.7, 3)
     assert str(found).endswith("| 4.7 s | 2.1 |")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shiftlab.measure import comparison
-from shiftlab.show import explorer, report
+from shiftlab.show import columns, explorer, report
 from shiftlab.show.pictures import of_comparison
 from shiftlab.show.study import answer
 from tests.helpers import examples
@@ -23,7 +23,7 @@ def share(value: float, low: float, high: float) -> dict[str, float]:
 
 
 def entry(model: str, seed: int, regime: str, clean: float, right5: float) -> dict[str, Any]:
-    summary = {name: share(0.5, 0.4, 0.6) for name in report.SUMMARY}
+    summary = {name: share(0.5, 0.4, 0.6) for name in columns.SUMMARY}
     figures = {"clean": share(clean, clean - 0.01, 1.0), "right5": share(right5, 0.0, right5 + 0.01), **summary}
     return {
         "model": model,
@@ -79,7 +79,7 @@ def over_seeds() -> dict[str, Any]:
         for model, clean, right5 in (("mlp", 0.97891, 0.3), ("lenet", 0.98, 0.5))
         for seed in (0, 1, 2)
     ]
-    figures = dict.fromkeys(report.SUMMARY, over(0.5, 0.2))
+    figures = dict.fromkeys(columns.SUMMARY, over(0.5, 0.2))
     summary["over_seeds"] = [
         {
             "model": "mlp",

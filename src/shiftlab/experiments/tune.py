@@ -46,7 +46,7 @@ BATCHES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
 WARM_UP = 25  # % of a trial's epochs, before which it is not given up
 SLACK = 1.2  # times the seconds asked for, within which a trial may be fast enough: beside others it is timed badly
-FINALISTS = 4  # trials that are trained with all seeds and timed in the end
+FINALISTS = 4  # trials that are timed together, and trained with all seeds, in the end
 RISES = (10, 30, 3)  # of the learning rate, that one would try by hand for fewer epochs
 
 
@@ -91,10 +91,13 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
             for said in run(trials.jobs(), trials, home, room, store):
                 tell(said)
                 bar.update(trials.ended - bar.n)
-        tell("the best are trained with all seeds, then timed one at a time")
-        for said in run(trials.finalists(), trials, home, room, store):
+        tell(
+            "the most accurate are timed, one at a time, and of those that are fast enough some trained with all seeds"
+        )
+        alone = functools.partial(seconds_alone, asked.model, composed, f"{trials.name}-now", room)
+        for said in run(trials.finalists(alone), trials, home, room, store):
             tell(said)
-        found = trials.found(functools.partial(seconds_alone, asked.model, composed, f"{trials.name}-now", room))
+    found = trials.found()
     folder = FOLDER / asked.model
     write(found, folder)
     recording.log_search(parent, str(found), folder)
@@ -135,6 +138,7 @@ class Trials:
         self._running: dict[str, Trial] = {}
         self._finalists: dict[str, Recipe] = {}  # by the experiment with all seeds: what came of the first
         self._final: list[Recipe] = []  # what has come of those experiments
+        self._alone = 0.0  # seconds with the recipe that the model has, timed beside nothing
         self._told: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
         self._early: list[tuple[Trial, Recipe]] = []  # what has ended before the recipe that the model has
         self._study = optuna.create_study(
@@ -175,20 +179,30 @@ class Trials:
             trial = self._study.ask(self._space)
             yield self._job(self._begin(trial), trial.params)
 
-    def finalists(self) -> Iterator[Job]:
-        """What is to be run when all trials have ended: the best of them, with all seeds.
+    def finalists(self, alone: Callable[[Sequence[Recipe]], Sequence[float]]) -> Iterator[Job]:
+        """What is to be run when all trials have ended: the best that are fast enough, with all seeds.
+
+        Args:
+            alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
 
         Raises:
-            UserError: no trial is there, or nearly as fast as asked for.
+            UserError: no trial is there, or as fast as asked for.
         """
-        hopeful = [one for one in self._recipes if self._excess(one.seconds) <= 0]
-        if not hopeful:
+        asked, fast = self._asked.faster or 0, list[Recipe]()
+        left = [one for one in most_accurate_first(self._recipes) if self._excess(one.seconds) <= 0]
+        while left and len(fast) < FINALISTS:
+            tried = best_of(left) if self._asked.shifted else left[:FINALISTS]
+            left = [one for one in left if one not in tried]
+            self._alone, *others = alone((self._now, *tried))
+            timed = [replace(one, alone=s, faster=self._alone / s) for one, s in zip(tried, others, strict=True)]
+            fast += [one for one, seconds in zip(timed, others, strict=True) if seconds * asked <= self._alone]
+        if not fast:
             raise self._nothing
-        best = best_of(hopeful) if self._asked.shifted else most_accurate_first(hopeful)[:FINALISTS]
+        chosen = best_of(fast) if self._asked.shifted else fast[:FINALISTS]
         if len(self._composed.seeds) == 1:  # with which they have been trained
-            self._final = best
+            self._final = chosen
             return
-        self._finalists = {f"{one.experiment}-seeds": one for one in best}
+        self._finalists = {f"{one.experiment}-seeds": one for one in chosen}
         for name, one in self._finalists.items():
             values = {key: value for key, value in one.settings.items() if value is not None}
             yield self._job(name, values)
@@ -235,7 +249,9 @@ class Trials:
         if name in self._finalists:
             if problem:
                 return problem
-            self._final.append(recipe := self._recipe(name, self._finalists[name].settings, metrics))
+            first = self._finalists[name]
+            recipe = replace(self._recipe(name, first.settings, metrics), alone=first.alone, faster=first.faster)
+            self._final.append(recipe)
             return in_words(recipe)
         trial = self._running[name]
         if isinstance(answer, Ended) or problem:
@@ -250,23 +266,17 @@ class Trials:
             self._early.append((trial, recipe))
         return in_words(recipe)
 
-    def found(self, alone: Callable[[Sequence[Recipe]], Sequence[float]]) -> Found:
+    def found(self) -> Found:
         """What has been found, when the finalists have ended.
 
-        Args:
-            alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
-
         Raises:
-            UserError: no finalist is there, or as fast as asked for.
+            UserError: no finalist has come to its end.
         """
-        of_now, *others = alone((self._now, *self._final))
-        final = [replace(one, alone=seconds) for one, seconds in zip(self._final, others, strict=True)]
-        asked = self._asked.faster or 0
-        fast = [one for one, seconds in zip(final, others, strict=True) if seconds * asked <= of_now]
-        if not fast:
-            raise self._nothing
+        if not self._final:
+            raise UserError("no finalist has come to its end, for the reasons above")
         given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
-        return Found(self.name, replace(self._now, alone=of_now), self._recipes, given_up, final, best_of(fast))
+        now = replace(self._now, alone=self._alone, faster=1.0)
+        return Found(self.name, now, self._recipes, given_up, self._final, best_of(self._final))
 
     @property
     def _now(self) -> Recipe:

@@ -6,6 +6,7 @@ Everything here takes the audit's summary, the content of figures.json.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shiftlab.show.columns import SUMMARY
 from shiftlab.show.pages import enumerated, inline, probability, template
 
 WORDS = {
@@ -14,17 +15,12 @@ WORDS = {
     "right4": "accuracy, 4 px right",
     "translate3": "accuracy, 3 px along both axes",
     "random5": "accuracy, up to 5 px",
+    **{name: column.words for name, column in SUMMARY.items()},
+    # Of few shifts it need not be all of those.
     "grid": "accuracy over all shifts",
-    "consistency": "consistency",
-    "chance_consistency": "consistency by chance",
-    "corrected_consistency": "corrected consistency",
-    "fidelity": "fidelity",
-    "agreement": "agreement with unshifted",
     "worst_case": "right at every shift measured within 3 px",
-    "euclidean": "sensitivity (L2)",
-    "cosine": "sensitivity (cosine)",
 }
-DISTANCES = ("euclidean", "cosine")
+DISTANCES = [name for name, column in SUMMARY.items() if not column.percent]
 CAPTIONS = {
     "accuracy": "Accuracy against the shift along x, along y and along the diagonal; below, the share of ink (raw "
     "intensity) still in the frame.",

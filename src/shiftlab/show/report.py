@@ -7,27 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from shiftlab.show import study as of_study
+from shiftlab.show.columns import SUMMARY
 from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
 
-
-class Column(NamedTuple):
-    """A figure of the grid, in the tables."""
-
-    words: str
-    percent: bool = True
-
-
-SUMMARY = {
-    "grid": Column("accuracy over the grid"),
-    "consistency": Column("consistency"),
-    "chance_consistency": Column("consistency by chance"),
-    "corrected_consistency": Column("corrected consistency"),
-    "fidelity": Column("fidelity"),
-    "agreement": Column("agreement with unshifted"),
-    "worst_case": Column("worst case within {} px"),
-    "euclidean": Column("sensitivity (L2)", percent=False),
-    "cosine": Column("sensitivity (cosine)", percent=False),
-}
 SIGNIFICANT = 0.05
 NEARLY_ALL = 0.9
 
