@@ -8,6 +8,8 @@ from pathlib import Path
 
 from shiftlab import files
 
+DRAWN = 12  # trials: a picture with all of a hundred can't be read
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -87,13 +89,14 @@ def write(found: Found, folder: Path) -> None:
     every = (found.now, *found.trials, *found.finalists)
     header = [field.name for field in fields(Recipe)]
     files.write(folder / "recipes.csv", files.table(header, map(astuple, every)))
-    asked = f"{found.name}: {len(found.trials)} trials, and {found.given_up} given up"
-    files.write(folder / "search.md", f"{asked}. First the recipe that the model has.\n\n{found}\n")
+    count = f"{found.name}: {len(found.trials)} trials, and {found.given_up} given up"
+    files.write(folder / "search.md", f"{count}. First the recipe that the model has.\n\n{found}\n")
     points = []
-    for one in every:
+    for one in (found.now, *most_accurate_first(found.trials)[:DRAWN], *found.finalists):
         what = one.seconds if one.shifted is None else one.shifted
         mark = "now" if one is found.now else "BEST" if one in found.best else one.experiment.split("-", 3)[-1]
         points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
     across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
-    drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", asked)
+    title = f"{count}\nThe recipe now, the most accurate trials, and the finalists with all seeds"
+    drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", title)
     files.write(folder / "search.png", drawn)

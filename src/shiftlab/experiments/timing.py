@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from shiftlab import processor
@@ -16,13 +15,14 @@ if TYPE_CHECKING:
     from shiftlab.data.dataset import Dataset
     from shiftlab.learn.training import State
 
-ROUNDS = 3  # epochs of each
+ROUNDS = 5  # epochs of each
 
 
 def in_turn(model: str, trainings: Sequence[Training], params: Params, data: bytes) -> list[float]:
-    """Seconds that each training takes: its epochs times the median of a few, an epoch of each in turn.
+    """Seconds that each training takes: its epochs times the shortest of a few, an epoch of each in turn.
 
-    What disturbs the machine for a while so disturbs all of them. It is meant to be called on a node.
+    What disturbs the machine so disturbs all of them, and can only make an epoch longer. It is meant to be called on a
+    node.
 
     Args:
         model: the architecture's name.
@@ -44,7 +44,7 @@ def in_turn(model: str, trainings: Sequence[Training], params: Params, data: byt
                 begun = time.perf_counter()
                 next(epochs)
                 own.append(time.perf_counter() - begun)
-    return [training.epochs * median(own) for training, own in zip(trainings, taken, strict=True)]
+    return [training.epochs * min(own) for training, own in zip(trainings, taken, strict=True)]
 
 
 def _epochs(model: str, settings: Training, params: Params, data: Dataset) -> Iterator[State]:
