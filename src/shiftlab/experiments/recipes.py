@@ -97,6 +97,6 @@ def write(found: Found, folder: Path) -> None:
         mark = "now" if one is found.now else "BEST" if one in found.best else one.experiment.split("-", 3)[-1]
         points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
     across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
-    title = f"{count}\nThe recipe now, the most accurate trials, and the finalists with all seeds"
+    title = f"{count}. The recipe now, the most accurate trials, and the finalists with all seeds"
     drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", title)
     files.write(folder / "search.png", drawn)
