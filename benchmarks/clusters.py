@@ -21,7 +21,7 @@ from shiftlab.params import Evaluation
 
 GREY, CLASSES = (1, 28, 28), 10
 NAME = "resnet"
-IMAGES, SMALL = 2_000, 60
+IMAGES, SMALL = 1_000, 60
 TASKS, FEW = 2_000, 200
 
 
