@@ -27,7 +27,10 @@ def in_turn(model: str, trainings: Sequence[Training], params: Params, data: byt
     Args:
         model: the architecture's name.
         params: for all but what `trainings` say.
-        data: a data set's file.
+        data: the bytes of a data set's file.
+
+    Raises:
+        UserError: the data or the device can't be used; a training fails, as in `training.fit`.
     """
     processor.prepare()
     from shiftlab.data import dataset  # with PyTorch

@@ -16,7 +16,7 @@ WORDS = {
     "translate3": "accuracy, 3 px along both axes",
     "random5": "accuracy, up to 5 px",
     **{name: column.words for name, column in SUMMARY.items()},
-    # Of few shifts it need not be all of those.
+    # Otherwise than in the report, since an audit may measure a sample of the shifts.
     "grid": "accuracy over all shifts",
     "worst_case": "right at every shift measured within 3 px",
 }
