@@ -178,10 +178,11 @@ def test_the_best_have_to_be_so_with_all_seeds_and_timed_alone() -> None:
     now = next(jobs)
     search.end(now.name, now.name, metrics(0.9, 10))
     beside = {0.99: 6.5, 0.98: 5.5, 0.97: 5.9, 0.96: 5.1, 0.95: 5.3, 0.94: 4.9, 0.93: 4.8}
-    names = {}
+    names, choices = {}, {}
     for accuracy, seconds in beside.items():
         job = next(jobs)
         names[accuracy] = job.name
+        choices[f"{job.name}-seeds"] = chosen(job)
         search.end(job.name, job.name, metrics(accuracy, seconds))
     timed = []
 
@@ -193,6 +194,8 @@ def test_the_best_have_to_be_so_with_all_seeds_and_timed_alone() -> None:
     finalists = finish(search, [0.95, 0.97, 0.96, 0.94], alone)
     assert timed == [[0.9, 0.98, 0.97, 0.96, 0.95], [0.9, 0.94, 0.93]]  # the first of all is far too slow
     assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.96, 0.94, 0.93)]
+    assert all(chosen(job) == choices[job.name] for job in finalists)
+    assert "null" in {chosen(job)["initialisation"] for job in finalists}
     found = search.found()
     (best,) = found.best
     assert best.experiment == f"{names[0.96]}-seeds"

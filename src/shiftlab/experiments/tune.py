@@ -204,7 +204,8 @@ class Trials:
             return
         self._finalists = {f"{one.experiment}-seeds": one for one in chosen}
         for name, one in self._finalists.items():
-            values = {key: value for key, value in one.settings.items() if value is not None}
+            # Null is said, too: what the model has may be something else.
+            values = {key: "null" if value is None else value for key, value in one.settings.items()}
             yield self._job(name, values)
 
     def seeds_of(self, name: str) -> list[int]:
