@@ -24,9 +24,7 @@ class Recipe:
     seeds: int  # how many it was trained with; what follows are means over them
     accuracy: float  # on validation images, of the best epoch
     shifted: float | None  # on the same, each moved by up to 5 pixels as in PROTOCOL.md's `random5`
-    seconds: float  # of training, beside other trials
-    alone: float | None = None  # seconds without, of those that were timed so
-    faster: float | None = None  # times than with the recipe that the model has, timed in turn with it
+    seconds: float  # of training, by what an epoch takes with nothing beside it
 
     def __str__(self) -> str:
         own = f", {self.initialisation}" if self.initialisation else ""
@@ -44,10 +42,10 @@ class Found:
     """What a search has come to."""
 
     name: str
-    now: Recipe  # the one that the model has, timed alone
+    now: Recipe  # the one that the model has
     trials: list[Recipe]  # those that were not given up
     given_up: int
-    finalists: list[Recipe]  # the best trials that are as fast as asked for, timed alone, with all seeds
+    finalists: list[Recipe]  # the best trials, with all seeds
     best: list[Recipe]  # of those one; where two things are looked for, those that none beats
 
     def __str__(self) -> str:
@@ -56,7 +54,7 @@ class Found:
         rows = [head, ["---"] * len(head)]
         for one in (self.now, *self.best):
             shifted = "" if one.shifted is None else f"{one.shifted:.2%}"
-            speed = [f"{one.alone:.1f} s", f"{one.faster:.1f}"]
+            speed = [f"{one.seconds:.1f} s", f"{self.now.seconds / one.seconds:.1f}"]
             rows.append([one.experiment, str(one), f"{one.accuracy:.2%}", shifted, *speed])
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

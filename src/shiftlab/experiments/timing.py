@@ -1,32 +1,35 @@
-"""How long trainings take with nothing else of a search beside them, which is what two of them are compared by."""
+"""How long an epoch takes with batches of each size, with nothing else of a search beside it."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiftlab import processor
-from shiftlab.params import Params, Training
+from shiftlab.params import Params
 
 if TYPE_CHECKING:
-    from shiftlab.data.dataset import Dataset
+    from shiftlab.data.dataset import Dataset, Examples
     from shiftlab.learn.training import State
 
-ROUNDS = 5  # epochs of each
+ROUNDS = 7  # epochs of each
+SHARE = 0.1  # of the images, at least a batch of them
 
 
-def in_turn(model: str, trainings: Sequence[Training], params: Params, data: bytes) -> list[float]:
-    """Seconds that each training takes: its epochs times the shortest of a few, an epoch of each in turn.
+def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> list[float]:
+    """Seconds that an epoch takes with batches of each size, from the shortest of a few on some of the images.
 
-    What disturbs the machine so disturbs all of them, and can only make an epoch longer. It is meant to be called on a
-    node.
+    They are timed in turn: what disturbs the machine disturbs all sizes, and can only make an epoch longer. What else a
+    recipe is made of, the learning rate, its schedule and the first weights, takes no time. It is meant to be called on
+    a node.
 
     Args:
         model: the architecture's name.
-        params: for all but what `trainings` say.
+        params: for all but the size.
         data: the bytes of a data set's file.
 
     Raises:
@@ -39,19 +42,31 @@ def in_turn(model: str, trainings: Sequence[Training], params: Params, data: byt
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "dataset.safetensors")
         path.write_bytes(data)
-        known = dataset.load(path)
-        running = [_epochs(model, training, params, known) for training in trainings]
-        taken: list[list[float]] = [[] for _ in trainings]
-        for _ in range(ROUNDS):
-            for epochs, own in zip(running, taken, strict=True):
-                begun = time.perf_counter()
-                next(epochs)
-                own.append(time.perf_counter() - begun)
-    return [training.epochs * min(own) for training, own in zip(trainings, taken, strict=True)]
+        whole = dataset.load(path)
+    parts = [_part(whole, size) for size in sizes]
+    running = [_training(model, size, params, part) for size, part in zip(sizes, parts, strict=True)]
+    taken: list[list[float]] = [[] for _ in sizes]
+    for _ in range(ROUNDS):
+        for training, own in zip(running, taken, strict=True):
+            begun = time.perf_counter()
+            next(training)
+            own.append(time.perf_counter() - begun)
+    return [min(own) * len(whole.train) / len(part.train) for part, own in zip(parts, taken, strict=True)]
 
 
-def _epochs(model: str, settings: Training, params: Params, data: Dataset) -> Iterator[State]:
-    """One after another, of as many trainings as it takes."""
+def _part(data: Dataset, size: int) -> Dataset:
+    """Whole batches, and validation images in proportion."""
+    whole = len(data.train)
+    count = min(whole, max(size, int(SHARE * whole) // size * size))
+    few = max(1, len(data.validation) * count // whole)
+    return replace(data, train=_first(data.train, count), validation=_first(data.validation, few))
+
+
+def _first(examples: Examples, count: int) -> Examples:
+    return replace(examples, images=examples.images[:count], labels=examples.labels[:count])
+
+
+def _training(model: str, size: int, params: Params, data: Dataset) -> Iterator[State]:
     import torch
     import torch._dynamo  # which would else be imported at the expense of the first epoch
 
@@ -59,15 +74,14 @@ def _epochs(model: str, settings: Training, params: Params, data: Dataset) -> It
     from shiftlab.learn import training
     from shiftlab.models import architectures
 
-    chosen = device.pick(params.device)
-    while True:
-        torch.manual_seed(0)
-        network = architectures.build(model, data.shape, len(data.classes), settings.components)
-        yield from training.fit(
-            network,
-            data,
-            settings.recipe or params.recipe,
-            settings,
-            chosen,
-            augmentation=settings.augmentation or params.augmentation,
-        )
+    settings = params.models[model].model_copy(update={"batch_size": size, "epochs": ROUNDS})
+    torch.manual_seed(0)
+    network = architectures.build(model, data.shape, len(data.classes), settings.components)
+    return training.fit(
+        network,
+        data,
+        settings.recipe or params.recipe,
+        settings,
+        device.pick(params.device),
+        augmentation=settings.augmentation or params.augmentation,
+    )

@@ -5,7 +5,6 @@ The test set is not looked at. The search is kept in tune.db, and goes on from t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import shlex
 import tempfile
@@ -25,14 +24,13 @@ from shiftlab.errors import UserError, extra
 from shiftlab.experiments import node, sweep, timing
 from shiftlab.experiments.node import Home, Job
 from shiftlab.experiments.recipes import Found, Recipe, best_of, most_accurate_first, write
-from shiftlab.params import Params
+from shiftlab.params import Params, Training
 
 if TYPE_CHECKING:
     from shiftlab.track.store import Store
 
 with extra("tune"):
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.trial import Trial, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -42,11 +40,10 @@ GIVEN_UP = "given up: worse than most trials were by then"
 SCHEDULES = ("notebook", "fast", "brief")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
-BATCHES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+BATCHES = (16, 32, 48, 64, 96, 128, 256, 512)
 STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
 WARM_UP = 25  # % of a trial's epochs, before which it is not given up
-SLACK = 1.2  # times the seconds asked for, within which a trial may be fast enough: beside others it is timed badly
-FINALISTS = 4  # trials that are timed together, and trained with all seeds, in the end
+FINALISTS = 4  # trials that are trained with all seeds in the end
 RISES = (10, 30, 3)  # of the learning rate, that one would try by hand for fewer epochs
 
 
@@ -71,7 +68,8 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
         cores: how many of this machine's are used, where it is.
 
     Raises:
-        UserError: the model or a choice is unknown; no trial met what is asked; as `sweep.carry_out`.
+        UserError: the model or a choice is unknown; no recipe can be as fast as asked for; no trial has come to its
+            end; as `sweep.carry_out`.
     """
     everything = sweep.settled((f"model={asked.model}", *asked.choices))
     composed = sweep.composed(everything)
@@ -87,15 +85,17 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
         store = connect(composed.data.name)
         parent = runs.parent(store, trials.name, {"data": composed.data.name, "tune": asked.model})
         home = replace(home, environment={**home.environment, "SHIFTLAB_PARENT_RUN": parent.id})
+        if not trials.timed:
+            tell("how long an epoch takes with batches of each size is measured first, with nothing beside it")
+            for said in run(iter([trials.data]), trials, home, room, store):
+                tell(said)
+            tell(trials.limit(epoch_seconds(asked.model, trials.sizes, composed, trials.data.name, room)))
         with tqdm(total=asked.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
             for said in run(trials.jobs(), trials, home, room, store):
                 tell(said)
                 bar.update(trials.ended - bar.n)
-        tell(
-            "the most accurate are timed, one at a time, and of those that are fast enough some trained with all seeds"
-        )
-        alone = functools.partial(seconds_alone, asked.model, composed, f"{trials.name}-now", room)
-        for said in run(trials.finalists(alone), trials, home, room, store):
+        tell("the most accurate are trained with all seeds")
+        for said in run(trials.finalists(), trials, home, room, store):
             tell(said)
     found = trials.found()
     folder = FOLDER / asked.model
@@ -138,9 +138,7 @@ class Trials:
         self._running: dict[str, Trial] = {}
         self._finalists: dict[str, Recipe] = {}  # by the experiment with all seeds: what came of the first
         self._final: list[Recipe] = []  # what has come of those experiments
-        self._alone = 0.0  # seconds with the recipe that the model has, timed beside nothing
         self._told: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
-        self._early: list[tuple[Trial, Recipe]] = []  # what has ended before the recipe that the model has
         self._study = optuna.create_study(
             storage=STORAGE,
             study_name=self.name,
@@ -160,45 +158,69 @@ class Trials:
     @property
     def ended(self) -> int:
         """How many have."""
-        finished: int = sum(trial.state.is_finished() for trial in self._study.trials)
-        return finished + len(self._early)
+        return sum(trial.state.is_finished() for trial in self._study.trials)
+
+    @property
+    def data(self) -> Job:
+        """What brings home the data set that epochs are timed with."""
+        return Job(f"{self.name}-data", self._asked.choices, ("download",))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of batches that are thought of."""
+        return sorted({*BATCHES, self._model.batch_size})
+
+    @property
+    def timed(self) -> bool:
+        """Is it known how long an epoch takes?"""
+        return "seconds" in self._study.user_attrs
+
+    def limit(self, seconds: Sequence[float]) -> str:
+        """Let trials have as many epochs as there is time for; in words.
+
+        Args:
+            seconds: that an epoch takes with batches of each of `sizes`.
+
+        Raises:
+            UserError: no recipe is as fast as asked for.
+        """
+        # A list of pairs: Optuna keeps JSON, which has no numbers as keys.
+        self._study.set_user_attr("seconds", list(zip(self.sizes, seconds, strict=True)))
+        most = self._most
+        taken = ", ".join(f"{own:.1f} s with batches of {size}" for size, own in self._seconds.items())
+        slow = [str(size) for size in self.sizes if size not in most]
+        return f"an epoch takes {taken}" + (f"; there is no time for one with {', '.join(slow)}" if slow else "")
 
     def jobs(self) -> Iterator[Job]:
         """What is to be run: the recipe that the model has, what an earlier search has left, then new trials.
 
         A trial is of the first seed alone, so that there can be more of them.
+
+        Raises:
+            UserError: no recipe is as fast as asked for.
         """
+        guesses = self._guesses
         if "now" not in self._study.user_attrs:
             yield self._job(f"{self.name}-now", {})
         for left in self._study.get_trials(states=[TrialState.RUNNING]):
             yield self._job(self._begin(Trial(self._study, left._trial_id)), left.params)
         if not self._study.trials:
-            for guess in self._guesses:
+            for guess in guesses:
                 self._study.enqueue_trial(guess)
         while self._asked_of_optuna < self._asked.trials and self._minutes < self._asked.minutes:
-            trial = self._study.ask(self._space)
+            trial = self._draw()
             yield self._job(self._begin(trial), trial.params)
 
-    def finalists(self, alone: Callable[[Sequence[Recipe]], Sequence[float]]) -> Iterator[Job]:
-        """What is to be run when all trials have ended: the best that are fast enough, with all seeds.
-
-        Args:
-            alone: gives the seconds that each of some recipes trains for, on a machine that does nothing else.
+    def finalists(self) -> Iterator[Job]:
+        """What is to be run when all trials have ended: the best, with all seeds.
 
         Raises:
-            UserError: no trial is there, or as fast as asked for.
+            UserError: no trial has come to its end.
         """
-        asked, fast = self._asked.faster or 0, list[Recipe]()
-        left = [one for one in most_accurate_first(self._recipes) if self._excess(one.seconds) <= 0]
-        while left and len(fast) < FINALISTS:
-            tried = best_of(left) if self._asked.shifted else left[:FINALISTS]
-            left = [one for one in left if one not in tried]
-            self._alone, *others = alone((self._now, *tried))
-            timed = [replace(one, alone=s, faster=self._alone / s) for one, s in zip(tried, others, strict=True)]
-            fast += [one for one, seconds in zip(timed, others, strict=True) if seconds * asked <= self._alone]
-        if not fast:
-            raise self._nothing
-        chosen = best_of(fast) if self._asked.shifted else fast[:FINALISTS]
+        ended = self._recipes
+        if not ended:
+            raise UserError("no trial has come to its end, for the reasons above")
+        chosen = best_of(ended) if self._asked.shifted else most_accurate_first(ended)[:FINALISTS]
         if len(self._composed.seeds) == 1:  # with which they have been trained
             self._final = chosen
             return
@@ -210,6 +232,8 @@ class Trials:
 
     def seeds_of(self, name: str) -> list[int]:
         """That an experiment's trainings have."""
+        if name == self.data.name:
+            return []
         return self._composed.seeds[:1] if name in self._running else self._composed.seeds
 
     def hopeless(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
@@ -237,21 +261,21 @@ class Trials:
             answer: the engine's.
             metrics: what MLflow has of its trainings, one for each seed.
         """
+        if name == self.data.name:
+            if isinstance(answer, UserError):
+                raise answer
+            return "the data is there"
         problem = str(answer) if isinstance(answer, UserError) else "" if metrics else "MLflow lacks its trainings"
         if name == f"{self.name}-now":
             if problem:
                 raise UserError(f"{name}: {problem}")
             recipe = self._recipe(name, {}, metrics)
             self._study.set_user_attr("now", asdict(recipe))
-            for trial, early in self._early:
-                self._tell(trial, early)
-            self._early.clear()
             return f"{in_words(recipe)}, which {self.model} has"
         if name in self._finalists:
             if problem:
                 return problem
-            first = self._finalists[name]
-            recipe = replace(self._recipe(name, first.settings, metrics), alone=first.alone, faster=first.faster)
+            recipe = self._recipe(name, self._finalists[name].settings, metrics)
             self._final.append(recipe)
             return in_words(recipe)
         trial = self._running[name]
@@ -261,10 +285,8 @@ class Trials:
             return GIVEN_UP if isinstance(answer, Ended) else problem
         recipe = self._recipe(name, trial.params, metrics)
         del self._running[name]
-        if "now" in self._study.user_attrs:
-            self._tell(trial, recipe)
-        else:
-            self._early.append((trial, recipe))
+        trial.set_user_attr("recipe", asdict(recipe))
+        self._study.tell(trial, [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted])
         return in_words(recipe)
 
     def found(self) -> Found:
@@ -276,27 +298,44 @@ class Trials:
         if not self._final:
             raise UserError("no finalist has come to its end, for the reasons above")
         given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
-        now = replace(self._now, alone=self._alone, faster=1.0)
+        now = Recipe(**self._study.user_attrs["now"])
         return Found(self.name, now, self._recipes, given_up, self._final, best_of(self._final))
 
     @property
-    def _now(self) -> Recipe:
-        return Recipe(**self._study.user_attrs["now"])
+    def _model(self) -> Training:
+        """How the model is trained now."""
+        return self._composed.models[self.model]
+
+    @property
+    def _seconds(self) -> dict[int, float]:
+        """That an epoch takes, by the size of its batches."""
+        return {int(size): float(seconds) for size, seconds in self._study.user_attrs["seconds"]}
+
+    @property
+    def _most(self) -> dict[int, int]:
+        """Epochs that there is time for, by the size of batches, of the sizes with which it is enough for one.
+
+        Raises:
+            UserError: there is none.
+        """
+        now, faster, seconds = self._model, self._asked.faster, self._seconds
+        if faster is None:
+            return dict.fromkeys(seconds, now.epochs)
+        whole = now.epochs * seconds[now.batch_size]
+        # Rounded first: a tenth of the epochs, with the same batches, is to be a tenth of the time.
+        fit = {size: int(round(whole / faster / own, 9)) for size, own in seconds.items()}
+        if not any(fit.values()):
+            raise UserError(
+                f"an epoch of {self.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of the "
+                f"{whole:.2g} s that it trains for now is less: ask for less with --faster"
+            )
+        return {size: min(now.epochs, epochs) for size, epochs in fit.items() if epochs}
 
     @property
     def _recipes(self) -> list[Recipe]:
         """Of the trials that were not given up."""
         done = self._study.get_trials(states=[TrialState.COMPLETE])
         return [Recipe(**trial.user_attrs["recipe"]) for trial in done]
-
-    @property
-    def _nothing(self) -> UserError:
-        if not self._asked.faster:
-            return UserError("no trial has come to its end, for the reasons above")
-        return UserError(
-            f"none of {len(self._recipes)} trials trained in a {self._asked.faster:g}th of the time that {self.model} "
-            f"takes now ({self._now.seconds:.0f} s): ask for more trials, or for less with --faster"
-        )
 
     @property
     def _minutes(self) -> float:
@@ -308,28 +347,21 @@ class Trials:
 
     @property
     def _guesses(self) -> list[dict[str, object]]:
-        """What one would try by hand: as few epochs as there is time for, at some times the rate."""
-        now = self._composed.models[self.model]
-        guess = {
-            "recipe": "brief",
-            "initialisation": "xavier",
-            "batch_size": min(BATCHES, key=lambda size: abs(size - now.batch_size)),
-            "epochs": max(1, int(now.epochs / (self._asked.faster or 1))),
-        }
+        """What one would try by hand: batches as they are, as many epochs as there is time for, some times the rate."""
+        now, most = self._model, self._most
+        size = min(most, key=lambda size: abs(size - now.batch_size))
+        guess = {"recipe": "brief", "initialisation": "xavier", "batch_size": size, "epochs": most[size]}
         return [{**guess, "lr": min(rise * now.lr, RATES[1])} for rise in RISES]
 
-    @property
-    def _space(self) -> dict[str, BaseDistribution]:
-        epochs = self._composed.models[self.model].epochs
-        # With large batches, an epoch more than there is time for may take no longer.
-        most = max(1, int(SLACK * epochs / self._asked.faster)) if self._asked.faster else epochs
-        return {
-            "recipe": CategoricalDistribution(SCHEDULES),
-            "initialisation": CategoricalDistribution(INITIALISATIONS),
-            "lr": FloatDistribution(*RATES, log=True),
-            "batch_size": CategoricalDistribution(BATCHES),
-            "epochs": IntDistribution(1, most),
-        }
+    def _draw(self) -> Trial:
+        """Optuna's next."""
+        trial, most = self._study.ask(), self._most
+        trial.suggest_categorical("recipe", SCHEDULES)
+        trial.suggest_categorical("initialisation", INITIALISATIONS)
+        trial.suggest_float("lr", *RATES, log=True)
+        size = trial.suggest_categorical("batch_size", tuple(most))
+        trial.suggest_int("epochs", 1, most[size])
+        return trial
 
     def _begin(self, trial: Trial) -> str:
         name = f"{self.name}-{trial.number}"
@@ -346,7 +378,7 @@ class Trials:
 
     def _recipe(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
         chosen = {key: None if value == "null" else value for key, value in settings.items()}
-        now = self._composed.models[self.model].model_copy(update=chosen)
+        now = self._model.model_copy(update=chosen)
         seeds, data = self.seeds_of(name), self._composed.data.name
         return Recipe(
             name,
@@ -358,18 +390,8 @@ class Trials:
             seeds=len(seeds),
             accuracy=fmean(one["validation/best accuracy"] for one in metrics),
             shifted=shifted_accuracy(name, self.model, seeds, data) if self._asked.shifted else None,
-            seconds=fmean(one["train/seconds"] for one in metrics),
+            seconds=now.epochs * self._seconds[now.batch_size],
         )
-
-    def _tell(self, trial: Trial, recipe: Recipe) -> None:
-        trial.set_user_attr("recipe", asdict(recipe))
-        trial.set_constraint("time", self._excess(recipe.seconds))
-        values = [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted]
-        self._study.tell(trial, values)
-
-    def _excess(self, seconds: float) -> float:
-        """At most 0 where a trial, which was timed beside others, may be fast enough."""
-        return seconds * (self._asked.faster or 0) / (SLACK * self._now.seconds) - 1
 
 
 def in_words(recipe: Recipe) -> str:
@@ -386,24 +408,24 @@ def outputs(experiment: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
 
 
-def seconds_alone(model: str, composed: Params, experiment: str, room: Room, recipes: Sequence[Recipe]) -> list[float]:
-    """Seconds that each recipe trains for, on a node where nothing else of the search runs.
+def epoch_seconds(model: str, sizes: Sequence[int], composed: Params, experiment: str, room: Room) -> list[float]:
+    """Seconds that an epoch takes with batches of each size, on a node where nothing else of the search runs.
 
     Args:
         experiment: one that has the data, at home.
 
     Raises:
         MissingError: DVC's cache lacks the data.
+        UserError: as `timing.epochs`.
     """
     from shiftlab.data import dataset
     from shiftlab.track.history import Cache
 
-    trainings = [composed.models[model].model_copy(update=one.settings) for one in recipes]
     with tempfile.TemporaryDirectory() as folder:
         digest = outputs(experiment)[str(dataset.path(composed.data.name))]
         data = Cache.of_repository().copy(digest, Path(folder, "data")).read_bytes()
-    task = ("timing", (model, trainings, composed, data))
-    ((_, answer),) = engine.results(timing.in_turn, [task], room)
+    task = ("timing", (model, sizes, composed, data))
+    ((_, answer),) = engine.results(timing.epochs, [task], room)
     if isinstance(answer, UserError):
         raise answer
     seconds: list[float] = answer
