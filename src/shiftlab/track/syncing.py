@@ -142,11 +142,11 @@ class Study:
         Raises:
             MissingError: as `Evaluation.log`.
         """
+        cache.copy(self.page, folder / "index.html")  # first, since git takes long for what may not be of use
         summary = json.loads(self.revision.text("metrics/study.json"))
         for path in self.revision.outputs(self.stage):
             if path.startswith("reports/study/") and not path.endswith(".html"):
                 (folder / Path(path).name).write_bytes(self.revision.content(path))
-        cache.copy(self.page, folder / "index.html")
         tags = {**provenance(self.revision, self.stage), "restored": "true"}
         recording.log_study(store, summary, folder, tags)
 
