@@ -39,7 +39,7 @@ from shiftlab.measure import inference, regimes, shifts
 from shiftlab.measure.predictions import About
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
-from shiftlab.params import Augmentation, RecipeName, Training
+from shiftlab.params import Augmentation, Params, RecipeName, Training
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("mlp", "lenet", "resnet")
@@ -103,7 +103,7 @@ def measure(quick: bool) -> None:
     ):
         print(f"{line.what}: {line.cells()[3]}", flush=True)
         measured.append(line)
-    text = report(measured, wanted.data.name, others, size)
+    text = report(measured, wanted, others, size)
     files.write(Path("benchmarks", "quick.md" if quick else "results.md"), text)
     print(f"\n{text}")
 
@@ -125,7 +125,7 @@ def lines(dataset: Dataset, size: Size) -> Iterator[Line]:
         yield share_of_peak(f"evaluation: {name}", name, 1, evaluated, peak, "")
     yield moved(dataset.train, spent["mlp"], size)
     yield recorded(spent["mlp"], images, size)
-    yield nothing_to_do(size)
+    yield from nothing_to_do(size)
 
 
 def in_turn(size: Size, *works: Callable[[], object], counts: Sequence[int] | None = None) -> list[list[float]]:
@@ -313,8 +313,8 @@ def recorded(spent: Spent, images: int, size: Size) -> Line:
     )
 
 
-def nothing_to_do(size: Size) -> Line:
-    """`dvc repro` where all is done, against `dvc --version`."""
+def nothing_to_do(size: Size) -> Iterator[Line]:
+    """`dvc repro` where all is done, against `dvc --version`; no line where not all is."""
 
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -322,9 +322,9 @@ def nothing_to_do(size: Size) -> Line:
 
     if "up to date" not in dvc("status"):
         print("The pipeline is not up to date, so `dvc repro` is not measured: run it first.", file=sys.stderr)
-        return Line("`dvc repro` with nothing to do", "", "not measured", [float("nan")], "at most 6")
+        return
     version, repro = in_turn(size, lambda: dvc("--version"), lambda: dvc("repro"))
-    return Line(
+    yield Line(
         "`dvc repro` with nothing to do, in `dvc --version`s",
         f"{median(version):.2f} s",
         f"{median(repro):.2f} s",
@@ -481,15 +481,15 @@ def settings(name: str) -> dict[RecipeName, Training]:
     }
 
 
-def report(lines: list[Line], name: str, others: float, size: Size) -> str:
+def report(lines: list[Line], wanted: Params, others: float, size: Size) -> str:
     """The table in Markdown, and what it was measured on."""
     rows = [HEADER, ["---"] * len(HEADER), *(line.cells() for line in lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    machine = f"{processor.name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    machine = f"{processor.name()}, {os.cpu_count()} cores, {wanted.threads} threads"
     versions = (
         f"Python {platform.python_version()}, PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
     )
     return (
-        f"{table}\n\nOn {machine}; {versions}; data: {name}; others took {others:.0f}% of the processor before. "
-        f"Medians of {size.rounds} rounds (smallest to largest).\n"
+        f"{table}\n\nOn {machine}; {versions}; data: {wanted.data.name}; "
+        f"others took {others:.0f}% of the processor before. Medians of {size.rounds} rounds (smallest to largest).\n"
     )

@@ -16,8 +16,8 @@ from shiftlab.measure.regimes import shift
 from shiftlab.measure.shifts import grid
 from shiftlab.models import architectures
 from shiftlab.models.fusion import fused
-from shiftlab.params import Evaluation, Training
-from tests.helpers import ABOUT, GREY, dataset, examples
+from shiftlab.params import Evaluation, Params, Training
+from tests.helpers import ABOUT, GREY, PARAMETERS, dataset, examples
 
 STEPS = 20
 CPU = torch.device("cpu")
@@ -92,10 +92,12 @@ def test_batches_hold_the_same_pixels() -> None:
 
 def test_table_tells_ratios_with_their_spread() -> None:
     line = Line("batches", "10 images/s", "30 images/s", [3.0, 2.5, 4.25], "2")
-    text = measure.report([line], "digits", 4.2, Size(3, 1, {}, 1, {}))
+    wanted = Params.model_validate({**PARAMETERS, "threads": 3})
+    text = measure.report([line], wanted, 4.2, Size(3, 1, {}, 1, {}))
     assert "| batches | 10 images/s | 30 images/s | **3** (2.5 to 4.25) | 2 |" in text
     assert f"PyTorch {torch.__version__}" in text
-    assert "others took 4% of the processor" in text
+    assert "cores, 3 threads; Python" in text
+    assert f"data: {wanted.data.name}; others took 4% of the processor" in text
     assert "Medians of 3 rounds" in text
 
 
