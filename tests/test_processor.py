@@ -1,6 +1,7 @@
 """Bytes that travel: what the last bits depend on, and what they don't."""
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,34 @@ def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
     for name in processor.INSTRUCTIONS:
         os.environ.pop(name, None)
+
+
+# Blocks larger than the most of 32 MB up to which glibc learns to keep them by itself.
+AGAIN = """
+import resource
+from shiftlab import processor
+processor.prepare()
+import numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+def pages_asked_for_again(**environment: str) -> int:
+    done = run_python("-c", AGAIN, cwd=ROOT, package=SRC, **environment)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc")
+def test_memory_is_kept_from_batch_to_batch_but_where_the_user_says() -> None:
+    own = pages_asked_for_again(MALLOC_MMAP_THRESHOLD_="1000000")
+    assert pages_asked_for_again() < own / 10
 
 
 def test_description_names_the_processor_and_what_else_matters() -> None:

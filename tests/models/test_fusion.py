@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.fusion import PhasedConv2d, fused
+from shiftlab.models.fusion import CircularMaxPool2d, PhasedConv2d, fused
+from shiftlab.models.layers import ExtendedPad2d
 from tests.helpers import GREY, examples
 
 
@@ -47,6 +48,35 @@ def test_fused_networks_take_fewer_steps() -> None:
     lenet = kinds(fused(trained("lenet"), GREY))
     assert lenet.count(PhasedConv2d) == 1  # its second convolution fills the registers
     assert lenet.count(nn.AvgPool2d) == 1
+    invariant = kinds(fused(trained("invariant"), GREY))
+    assert invariant.count(CircularMaxPool2d) == 2
+    assert nn.MaxPool2d not in invariant
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 1), (1, 2)])
+def test_maximum_around_edges_is_that_of_the_extended_map(size: tuple[int, int]) -> None:
+    extended = nn.Sequential(ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2, 1))
+    maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    before = maps.clone()
+    for given in (maps, maps.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(CircularMaxPool2d()(given), extended(given))
+    assert torch.equal(maps, before)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (ExtendedPad2d(1, 1, "circular"), nn.MaxPool2d(2, 1)),
+        (ExtendedPad2d(0, 1, "reflect"), nn.MaxPool2d(2, 1)),
+        (ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2)),
+        (ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(3, 1)),
+        (nn.Identity(), nn.MaxPool2d(2, 1)),
+    ],
+)
+def test_another_maximum_stays_as_it_is(layers: tuple[nn.Module, nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 10)), 0.5, 0.5).eval()
+    assert kinds(fused(model, GREY)) == kinds(model)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (27, 31)])

@@ -1,4 +1,4 @@
-"""The same network in fewer steps, for evaluation: batch normalisation folded away, a pooling done by its convolution.
+"""The same network in fewer steps, for evaluation: batch normalisation folded away, poolings that take fewer passes.
 
 Only the order of sums differs; `fused` makes sure of that on a batch of noise and else leaves the network as it is.
 """
@@ -15,6 +15,7 @@ from torch.nn.functional import conv2d, pad
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from shiftlab.models.classifier import Classifier
+from shiftlab.models.layers import ExtendedPad2d
 
 ELEMENTWISE = (nn.Sigmoid, nn.ReLU, nn.Tanh, nn.GELU)
 VECTOR = 8  # numbers in a register: channels that are no multiple of it leave some of one empty
@@ -35,6 +36,7 @@ def fused(model: Classifier, shape: tuple[int, int, int]) -> Classifier:
             setattr(parent, normalised, nn.Identity())
         if isinstance(parent, nn.Sequential):
             _pool_in_convolutions(parent)
+            _pool_around_edges(parent)
     # Random pixels from a generator of its own, so that the caller's stays as it is.
     noise = torch.randint(0, 256, (PROBES, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = noise.to(next(model.parameters()).device)
@@ -67,6 +69,23 @@ class PhasedConv2d(nn.Module):
         return (first + second + third + fourth) * 0.25
 
 
+class CircularMaxPool2d(nn.Module):
+    """The largest of each pixel and those at its right, below, and below at the right; at an edge, of the other side.
+
+    As an `ExtendedPad2d` and a maximum of 2x2 pixels with stride 1, without the extended copy and without the places
+    of the largest, which only a gradient needs.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Float `(N, C, H, W)` to the same."""
+        for dim in (3, 2):
+            pooled, last = torch.empty_like(maps), maps.shape[dim] - 1
+            torch.maximum(maps.narrow(dim, 0, last), maps.narrow(dim, 1, last), out=pooled.narrow(dim, 0, last))
+            torch.maximum(maps.narrow(dim, last, 1), maps.narrow(dim, 0, 1), out=pooled.narrow(dim, last, 1))
+            maps = pooled
+        return maps
+
+
 def _before_normalisation(parent: nn.Module) -> Iterator[tuple[str, str]]:
     """The names of a convolution and of the batch normalisation made right after it, which as a rule follows it."""
     for (name, first), (following, second) in pairwise(parent.named_children()):
@@ -91,6 +110,14 @@ def _pool_in_convolutions(sequence: nn.Sequential) -> None:
             assert isinstance(first, nn.Conv2d)
             sequence[at] = PhasedConv2d(first, second)
             sequence[at + 1] = sequence[at + 2] = nn.Identity()
+
+
+def _pool_around_edges(sequence: nn.Sequential) -> None:
+    layers = list(sequence.children())
+    for at, (first, second) in enumerate(pairwise(layers)):
+        circular = isinstance(first, ExtendedPad2d) and (first.before, first.after, first.inset) == (0, 1, 0)
+        if circular and type(second) is nn.MaxPool2d and second.extra_repr() == nn.MaxPool2d(2, 1).extra_repr():
+            sequence[at], sequence[at + 1] = CircularMaxPool2d(), nn.Identity()
 
 
 def _few_channels(layer: nn.Module) -> bool:
