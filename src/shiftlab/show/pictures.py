@@ -1,11 +1,13 @@
 """Which pictures are drawn of the figures: of one model, or of several side by side."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from shiftlab.measure.comparison import Answers, Found, first_seed, of_regime, regimes
 from shiftlab.measure.evaluation import Figures, regime_name
@@ -17,6 +19,9 @@ from shiftlab.measure.shifts import DIRECTIONS
 from shiftlab.params import RegimeName
 from shiftlab.show import plots
 from shiftlab.show.plots import AXIS_LABELS, Line, Panel
+
+if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
+    from torch import Tensor
 
 SHOWN = 10  # images in each row of the gallery
 MOST_LINES = 10  # classes in a panel; of more, the worst
