@@ -23,8 +23,8 @@ INSTRUCTIONS = {
     "OPENBLAS_CORETYPE": "Haswell",
 }
 # glibc's malloc gives blocks of megabytes back to the system when they are freed, and the system fills each of their
-# pages with zeros when they are asked for again: half of the time of an evaluation whose maps are large, a fifth of a
-# training's. The numbers are its own, of the options that these variables set where a process begins.
+# pages with zeros when they are asked for again: in a virtual machine half of the time of an evaluation whose maps are
+# large, a fifth of a training's. The numbers are glibc's, of options that these variables set where a process begins.
 MOST = 2**31 - 1  # bytes, all that an int holds
 KEPT = {"MALLOC_TRIM_THRESHOLD_": (-1, MOST), "MALLOC_MMAP_THRESHOLD_": (-3, MOST)}
 
