@@ -113,12 +113,16 @@ def new_project(root: Path, quick: bool = True) -> Project:
         path.write_text("\n".join("    epochs: 1" if "epochs:" in line else line for line in lines) + "\n")
     every = "".join(f"  - {name}\n" for name in MODELS)
     (root / "conf/model/all.yaml").write_text(f"# @package _global_\ndefaults:\n{every}  - _self_\nmodel: all\n")
-    settings = root / "conf/evaluation/default.yaml"
-    text = settings.read_text()
-    for old, new in (("radius: 14", "radius: 2"), ("phase: 4", "phase: 2"), ("[zero, circular]", "[zero]")):
+    for name, old, new in (
+        ("evaluation/default.yaml", "radius: 14", "radius: 2"),
+        ("evaluation/default.yaml", "phase: 4", "phase: 2"),
+        ("evaluation/default.yaml", "[zero, circular]", "[zero]"),
+        ("data/digits.yaml", "radius: 10", "radius: 2"),
+    ):
+        settings = root / "conf" / name
+        text = settings.read_text()
         assert old in text
-        text = text.replace(old, new)
-    settings.write_text(text)
+        settings.write_text(text.replace(old, new))
     config = root / "conf/config.yaml"  # tests run side by side
     config.write_text(config.read_text().replace("threads: 2", "threads: 1"))
     project.git("init", "--quiet")
