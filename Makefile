@@ -68,7 +68,7 @@ verify: setup  ## train and predict again what is cheap, or with MODELS=all ever
 bench: setup  ## measure speed against the ordinary way, into benchmarks/results.md
 	@$(BIN)/python benchmarks/bench.py
 
-bench-quick: setup  ## the same in under three minutes, less exactly, into benchmarks/quick.md
+bench-quick: setup  ## the same in some seven minutes, less exactly, into benchmarks/quick.md
 	@$(BIN)/python benchmarks/bench.py --quick
 
 screenshots: setup  ## keep pictures of MLflow's pages for the README, which needs Chromium

@@ -9,7 +9,7 @@ from shiftlab.errors import one_sentence
 def main() -> None:
     """Into benchmarks/results.md, or with --quick into benchmarks/quick.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and images, under three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and images, some seven minutes")
     quick = parser.parse_args().quick
 
     processor.prepare()
