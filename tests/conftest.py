@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def s3() -> Iterator[str]:
         aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
         region_name=KEYS["AWS_DEFAULT_REGION"],
     )
+    urllib.request.urlopen(f"{address}/moto-api/reset", b"").close()  # for moto keeps a server's objects for the next
     for bucket in ("mlflow", "dvc"):
         client.create_bucket(Bucket=bucket)
     yield address

@@ -39,6 +39,13 @@ def test_fused_network_answers_alike(name: str) -> None:
         assert torch.equal(weights, before[key])  # it is a copy
 
 
+@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet", "invariant"])
+def test_fused_network_answers_where_gradients_are_recorded(name: str) -> None:
+    faster = fused(trained(name), GREY)
+    assert torch.is_grad_enabled()
+    assert not faster(examples(3).images).requires_grad
+
+
 def kinds(model: nn.Module) -> list[type[nn.Module]]:
     return [type(module) for module in model.modules()]
 

@@ -24,7 +24,7 @@ VARIANTS: dict[str, Any] = {
     "max": {},
     "moved": {"augmentation": {"kind": "shifts", "pixels": 3}},
     "dense": {"architecture": "mlp"},
-    "wide": {"canvas": 40, "components": {"head": "max"}},
+    "wide": {"canvas": 40, "components": {"downsampling": "polyphase max", "padding": "circular", "head": "max"}},
 }
 STUDY: Study = Params.model_validate({**PARAMETERS, "study": {**PARAMETERS["study"], "variants": VARIANTS}}).study
 

@@ -24,7 +24,7 @@ PROBES = 4  # images
 
 
 def fused(model: Classifier, shape: tuple[int, int, int]) -> Classifier:
-    """A copy of `model`, in evaluation mode, that gives the same logits sooner.
+    """A copy of `model`, in evaluation mode, that gives the same logits sooner and whose weights record no gradients.
 
     Args:
         shape: of its images: channels, height, width.
@@ -37,6 +37,7 @@ def fused(model: Classifier, shape: tuple[int, int, int]) -> Classifier:
         if isinstance(parent, nn.Sequential):
             _pool_in_convolutions(parent)
             _pool_around_edges(parent)
+    faster.requires_grad_(False)
     # Random pixels from a generator of its own, so that the caller's stays as it is.
     noise = torch.randint(0, 256, (PROBES, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = noise.to(next(model.parameters()).device)
