@@ -117,7 +117,7 @@ def new_project(root: Path, quick: bool = True) -> Project:
         ("evaluation/default.yaml", "radius: 14", "radius: 2"),
         ("evaluation/default.yaml", "phase: 4", "phase: 2"),
         ("evaluation/default.yaml", "[zero, circular]", "[zero]"),
-        ("data/digits.yaml", "radius: 10", "radius: 2"),
+        ("data/digits.yaml", "radius: 8 # pixels", "radius: 2"),
     ):
         settings = root / "conf" / name
         text = settings.read_text()

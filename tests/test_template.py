@@ -49,8 +49,8 @@ def test_every_step_of_the_page_works(tmp_path: Path) -> None:
     carry_out((ROOT / "docs/template.md").read_text(encoding="utf-8"), copy)
     settings = copy.root / "conf/data/shapes.yaml"
     text = settings.read_text()
-    assert text.count("\n  radius: 10 ") == 1
-    settings.write_text(text.replace("\n  radius: 10 ", "\n  radius: 4 "))  # minutes less
+    assert text.count("radius: 8 # pixels") == 1  # of the evaluation
+    settings.write_text(text.replace("radius: 8 # pixels", "radius: 4 # pixels"))  # minutes less
     copy.compose()
     assert "Could not find" in copy.dvc("exp", "run", "-S", "data=mnist", check=False)
     copy.dvc("repro")
