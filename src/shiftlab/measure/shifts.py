@@ -64,11 +64,12 @@ def sample(radius: int, count: int | str, seed: int) -> Shifts:
     Args:
         count: at least 6; "all", or as many as there are, for the grid.
     """
-    from scipy.stats import qmc  # a second to import, for samples alone
-
     everything = grid(radius)
     if count == "all" or int(count) >= len(everything):
         return everything
+
+    from scipy.stats import qmc  # a second to import, for samples alone
+
     side = 2 * radius + 1
     sequences = [qmc.Sobol(2, rng=np.random.default_rng([seed, half, *b"grid"])) for half in (0, 1)]
     drawn = dict.fromkeys(map(tuple, fixed(radius).tolist()))
@@ -88,11 +89,12 @@ def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[
     Raises:
         UserError: there are fewer images than `count`, or fewer than one for each class were asked for.
     """
-    from sklearn.model_selection import train_test_split  # only the predict stage pays for the import
-
     everything = np.arange(len(labels), dtype=np.int32)
     if count in ("all", len(labels)):
         return everything
+
+    from sklearn.model_selection import train_test_split  # a second to import, for a part of the images alone
+
     try:
         taken, _ = train_test_split(everything, train_size=count, random_state=seed, stratify=labels)
     except ValueError as error:
