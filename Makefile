@@ -5,7 +5,9 @@ MODEL ?= lenet
 BIN := .venv/bin
 UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-header
-# What every stage imports. Compiled by `make setup`, in half the time that all of bytecode would take.
+# What every stage imports: compiled by `make setup`, in half the time that all of it would take. The rest is compiled when
+# it is first imported, which has to be written, or each process would do it anew.
+unexport PYTHONDONTWRITEBYTECODE
 USUAL := dvc.commands.repro dvc.repo matplotlib.figure mlflow.models mlflow.pytorch pandas scipy.optimize scipy.stats sklearn.datasets sklearn.metrics statsmodels.stats.multitest torch._dynamo torchvision.datasets torchvision.models
 EXTRAS := onnx pipeline play timm torchmetrics # what `make setup` installs; the others are heavy, and for few
 
@@ -23,13 +25,13 @@ setup: .venv/.ready  ## make .venv with the locked requirements and this package
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
 	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "$(USUAL:%=import %;)"
+	@$(BIN)/python -c "$(USUAL:%=import %;)"
 	@touch $@
 
 cluster: .venv/.cluster  ## add to .venv what `shiftlab sweep` and `shiftlab tune` need: Ray and Optuna
 
 .venv/.cluster: requirements-cluster.lock .venv/.ready
-	$(UV) pip install --quiet --require-hashes --python $(BIN)/python -r requirements-cluster.lock
+	$(UV) pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements-cluster.lock
 	@touch $@
 
 run: setup  ## run the pipeline of params.yaml and show the results
