@@ -178,7 +178,7 @@ def train(name: str, dataset: Dataset, size: Size) -> Spent:
 
     def ours(recipe: RecipeName) -> Callable[[], object]:
         model, one = architectures.build(name, GREY, 10), recipes[recipe].model_copy(update={"epochs": 1})
-        return lambda: list(training.fit(model, few, recipe, one, CPU))
+        return lambda: list(training.fit(model, few, one.recipe or recipe, one, CPU))
 
     theirs = partial(peer.train, plain, batches, recipes["notebook"].lr)
     counts = [*[len(few.train)] * 3, SIDE**3]

@@ -124,7 +124,7 @@ def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_are_those_of_conf() -> None:
     assert measure.settings("lenet")["notebook"].epochs == 20
-    assert measure.settings("resnet")["fast"].batch_size == 256
+    assert measure.settings("resnet")["fast"].batch_size == 48
 
 
 def test_first_takes_the_first() -> None:

@@ -17,7 +17,7 @@ from shiftlab.models import architectures, components
 
 SourceName = Literal["mnist", "fashion", "digits", "folder"]
 RegimeName = Literal["zero", "circular", "crop"]
-RecipeName = Literal["notebook", "fast", "brief"]
+RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 TrackingChoice = Literal["required", "optional"]
 StudyFigure = Literal["clean", "right5", "random5", "consistency", "corrected consistency", "distance 3", "distance 7"]
