@@ -15,7 +15,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.layers import SmallMapConv2d, covering
+from shiftlab.models.layers import SmallMapConv2d, covering, reached_weights
 from tests.helpers import GREY, PARAMETERS, SRC, coloured, examples, run_python
 
 FOLDER = SRC / "shiftlab/models/architectures"
@@ -116,7 +116,8 @@ def test_resnets_last_stages_skip_what_is_zero() -> None:
     assert len(skipping) == 10
 
 
-def test_resnet_computes_what_torchvisions_does() -> None:
+@pytest.mark.parametrize("reached", [False, True])
+def test_resnet_computes_what_torchvisions_does(reached: bool) -> None:
     """Forward and backward, and five steps of Adam, in float64: only the order of sums may differ."""
     ours = build("resnet").network.double()
     plain = plain_resnet().double()
@@ -125,7 +126,9 @@ def test_resnet_computes_what_torchvisions_does() -> None:
     labels = examples(8).labels
     losses: list[list[float]] = []
     for network in (ours, plain):
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        weights = reached_weights(network, images) if reached else network.parameters()
+        optimizer = torch.optim.Adam(weights, lr=1e-3)
+        network.train()
         losses.append([])
         for _ in range(5):
             loss = cross_entropy(network(images), labels)
@@ -137,6 +140,18 @@ def test_resnet_computes_what_torchvisions_does() -> None:
     expected = plain.state_dict()
     for key, weights in ours.state_dict().items():
         assert torch.allclose(weights, expected[key], rtol=1e-9, atol=1e-9), key
+
+
+def test_resnets_optimiser_has_what_meets_data() -> None:
+    network = build("resnet").network
+    weights = reached_weights(network, torch.rand(1, 1, 28, 28))
+    unseen = 5 * 256 * 512 + 3 * 8 * 512 * 512  # layer4: five taps of its first 3x3 kernels, eight of the others
+    assert sum(one.numel() for one in weights) == sum(one.numel() for one in network.parameters()) - unseen
+    larger = reached_weights(network, torch.rand(1, 1, 64, 64))
+    assert all(one is whole for one, whole in zip(larger, network.parameters(), strict=True))
+    reached_weights(network, torch.rand(1, 1, 28, 28))
+    network.train()(torch.rand(2, 1, 64, 64)).sum().backward()  # of another size than it was told
+    assert all(one.grad is not None for one in network.parameters())
 
 
 def configurations() -> Iterator[tuple[int, int, int, int]]:

@@ -18,15 +18,53 @@ class SmallMapConv2d(nn.Conv2d):
     and to the gradient, so this is the same function. For zero padding, one group and no dilation.
     """
 
+    reached: Tensor | None = None  # a view of `weight`, which training changes in its stead: see `reached_weights`
+
     def forward(self, input: Tensor) -> Tensor:
         """As nn.Conv2d: float `(N, C, H, W)` to `(N, D, H', W')`."""
-        padding = cast("tuple[int, int]", self.padding)  # torchvision's ResNet pads by numbers
-        tops = covering(input.shape[-2], self.kernel_size[0], self.stride[0], padding[0])
-        lefts = covering(input.shape[-1], self.kernel_size[1], self.stride[1], padding[1])
-        if tops is None or lefts is None:
+        firsts = self._firsts(input)
+        if firsts is None:
             return super().forward(input)
-        output: Tensor = _CoveringProduct.apply(input, self.weight, tops, lefts)
+        weight = self._meeting(input, *firsts)
+        if self.training and self.reached is not None and self.reached.shape == weight.shape:
+            weight = self.reached
+        tops, lefts = ([first - min(along) for first in along] for along in firsts)
+        output: Tensor = _CoveringProduct.apply(input, weight, tops, lefts)
         return output if self.bias is None else output + self.bias[:, None, None]
+
+    def reach(self, input: Tensor) -> None:
+        """Set `reached` to what meets data on maps of that size, None where it is the whole kernel."""
+        firsts = self._firsts(input)
+        view = self.weight.detach() if firsts is None else self._meeting(input, *firsts).detach()
+        self.reached = None if view.shape == self.weight.shape else view.requires_grad_()
+
+    def _firsts(self, input: Tensor) -> tuple[list[int], list[int]] | None:
+        padding = cast("tuple[int, int]", self.padding)  # torchvision's ResNet pads by numbers
+        tops, lefts = map(covering, input.shape[-2:], self.kernel_size, self.stride, padding)
+        return None if tops is None or lefts is None else (tops, lefts)
+
+    def _meeting(self, input: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
+        height, width = input.shape[-2:]
+        return self.weight[:, :, min(tops) : max(tops) + height, min(lefts) : max(lefts) + width]
+
+
+def reached_weights(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """What of a model's weights meets data when it learns from images of that size, for an optimiser to change.
+
+    Of a `SmallMapConv2d` it is a view that from now on takes the gradient. That of the others would be zero, for which
+    Adam takes no step: they are six tenths of ResNet-18's weights where images have 28x28 pixels.
+
+    Args:
+        images: one at least, as the model takes them; it is in evaluation mode afterwards.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, SmallMapConv2d)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.reach(*inputs)) for layer in layers]
+    with torch.no_grad():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    views = {layer.weight: layer.reached for layer in layers if layer.reached is not None}
+    return [views.get(weight, weight) for weight in model.parameters()]
 
 
 def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
@@ -50,8 +88,8 @@ class _CoveringProduct(torch.autograd.Function):
         count, _, height, width = input.shape
         maps = input.permute(0, 2, 3, 1).flatten(1)  # channels last throughout, as the weights lie in memory
         kernel = weight.permute(0, 2, 3, 1)
-        seen = [kernel[:, top : top + height, left : left + width].flatten(1) for top in tops for left in lefts]
-        matrix = seen[0] if len(seen) == 1 else torch.cat(seen)
+        seen = [kernel[:, top : top + height, left : left + width] for top in tops for left in lefts]
+        matrix = (seen[0] if len(seen) == 1 else torch.stack(seen).flatten(0, 1)).flatten(1)
         ctx.save_for_backward(maps, matrix)
         ctx.places, ctx.shapes = (tops, lefts), (input.shape, weight.shape)
         return (maps @ matrix.T).reshape(count, len(tops), len(lefts), -1).permute(0, 3, 1, 2)
@@ -69,7 +107,7 @@ class _CoveringProduct(torch.autograd.Function):
         of_kernel = outer.new_zeros(shape[0], *shape[2:], channels)
         for row, top in enumerate(tops):
             for column, left in enumerate(lefts):
-                of_kernel[:, top : top + height, left : left + width] += of_places[row, column]
+                of_kernel[:, top : top + height, left : left + width].add_(of_places[row, column])  # += would copy, too
         return of_input, of_kernel.permute(0, 3, 1, 2), None, None
 
 
