@@ -154,6 +154,13 @@ def test_resnets_optimiser_has_what_meets_data() -> None:
     assert all(one.grad is not None for one in network.parameters())
 
 
+def test_resnet_that_has_moved_in_memory_learns_as_a_whole() -> None:
+    network = build("resnet").network
+    reached_weights(network, torch.rand(1, 1, 28, 28))
+    network.double().train()(torch.rand(2, 1, 28, 28).double()).sum().backward()
+    assert all(one.grad is not None for one in network.parameters())
+
+
 def configurations() -> Iterator[tuple[int, int, int, int]]:
     for size, kernel, stride, padding in product((1, 2, 3, 4, 7), (1, 2, 3, 5, 7), (1, 2, 3), range(4)):
         if padding < kernel <= size + 2 * padding:

@@ -26,7 +26,7 @@ class SmallMapConv2d(nn.Conv2d):
         if firsts is None:
             return super().forward(input)
         weight = self._meeting(input, *firsts)
-        if self.training and self.reached is not None and self.reached.shape == weight.shape:
+        if self.training and self.reached is not None and _same(self.reached, weight):
             weight = self.reached
         tops, lefts = ([first - min(along) for first in along] for along in firsts)
         output: Tensor = _CoveringProduct.apply(input, weight, tops, lefts)
@@ -65,6 +65,11 @@ def reached_weights(model: nn.Module, images: Tensor) -> list[Tensor]:
         hook.remove()
     views = {layer.weight: layer.reached for layer in layers if layer.reached is not None}
     return [views.get(weight, weight) for weight in model.parameters()]
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Whether they are the same place in memory: a model that was moved, and maps of another size, have others."""
+    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
 
 
 def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
