@@ -51,11 +51,13 @@ class SmallMapConv2d(nn.Conv2d):
 def reached_weights(model: nn.Module, images: Tensor) -> list[Tensor]:
     """What of a model's weights meets data when it learns from images of that size, for an optimiser to change.
 
-    Of a `SmallMapConv2d` it is a view that from now on takes the gradient. That of the others would be zero, for which
-    Adam takes no step: they are six tenths of ResNet-18's weights where images have 28x28 pixels.
+    In the order of `model.parameters()`, which they are but for a `SmallMapConv2d`: of its weight it is a view
+    `(D, C, h, w)`, which takes the gradient from now on. That of the others would be zero, for which Adam takes no
+    step: they are six tenths of ResNet-18's weights where images have 28x28 pixels. The model is in evaluation mode
+    afterwards.
 
     Args:
-        images: one at least, as the model takes them; it is in evaluation mode afterwards.
+        images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, SmallMapConv2d)]
     hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.reach(*inputs)) for layer in layers]
