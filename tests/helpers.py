@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,18 @@ PARAMETERS: dict[str, Any] = {
         "claims": {},
     },
 }
+
+
+@contextmanager
+def settings_put_back() -> Iterator[None]:
+    """What `device.pick` sets for the whole process ends with a test."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    precision, short = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = short
 
 
 def examples(count: int, seed: int = 0) -> Examples:

@@ -8,16 +8,14 @@ import torch
 from shiftlab import device
 from shiftlab.errors import UserError
 from shiftlab.params import DeviceName
+from tests.helpers import settings_put_back
 
 
 @pytest.fixture(autouse=True)
 def pytorchs_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put back what `pick` sets for the whole process."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    yield
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    with settings_put_back():
+        yield
 
 
 def found() -> str | None:
@@ -49,10 +47,12 @@ def test_tensors_can_be_made_on_the_picked_device() -> None:
 
 
 @pytest.mark.skipif(found() is None, reason="needs an accelerator")
-def test_accelerator_is_held_to_deterministic_algorithms() -> None:
+def test_accelerator_is_held_to_deterministic_algorithms_and_whole_numbers() -> None:
     device.pick("auto")
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_users_own_cublas_setting_stays() -> None:

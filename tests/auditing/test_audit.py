@@ -170,6 +170,17 @@ def test_model_in_training_mode_is_put_right_and_told_of() -> None:
     )
 
 
+def test_model_is_left_as_it_was_for_its_training_to_go_on() -> None:
+    model = nn.Sequential(Plain(), nn.BatchNorm1d(10), nn.Dropout(0.5)).train()
+    model[1].eval()  # a frozen part
+    before = [part.training for part in model.modules()]
+    shiftlab.audit(model, IMAGES, LABELS, **ASKED)
+    assert [part.training for part in model.modules()] == before
+    with pytest.raises(UserError):
+        shiftlab.audit(model, IMAGES, LABELS, **{**ASKED, "radius": 30})
+    assert [part.training for part in model.modules()] == before
+
+
 class Output:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits

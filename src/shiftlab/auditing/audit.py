@@ -22,7 +22,7 @@ from shiftlab.auditing.asking import Ask
 from shiftlab.auditing.checks import Check
 from shiftlab.auditing.images import Images, of_arrays
 from shiftlab.auditing.model import Model, Prepared, is_random
-from shiftlab.auditing.modules import of_module
+from shiftlab.auditing.modules import device_of, modes_kept, of_module
 from shiftlab.auditing.preprocessing import Carried, Preprocessing, carried
 from shiftlab.auditing.thresholds import Outcome
 from shiftlab.data.dataset import numbered
@@ -224,8 +224,9 @@ def audit(
     """Measure how a model fares when images are shifted.
 
     Args:
-        model: an nn.Module, or any function of a batch of prepared images (a float32 Tensor), that gives a row of
-            logits or probabilities for each. scikit-learn:
+        model: an nn.Module, which is asked in evaluation mode where its weights are, and left as it was; or any
+            function of a batch of prepared images (a float32 Tensor on the CPU), that gives a row of logits or
+            probabilities for each. scikit-learn:
             `lambda batch: found.predict_proba(batch.numpy().reshape(len(batch), -1))`.
         images: raw, whole numbers in 0..255: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`.
         labels: whole numbers from 0, `(N,)`; None: consistency, agreement and sensitivity alone are measured.
@@ -251,23 +252,24 @@ def audit(
     size = held.size()
     known = carried(preprocessing)
     label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
-    if isinstance(model, nn.Module):
-        wrapped = of_module(model, label, "python", Given())
-    else:
-        wrapped = Model(label, "python", model)
+    device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
     one_channel = Carried(channels="grey") if size and size[0] == 1 else Carried()
-    complete = Preprocessing.of(known.over(wrapped.carried).over(one_channel), size)
-    return run(
-        wrapped,
-        held.chosen(count, seed),
-        complete,
-        protocol(regimes, radius, shifts, count, seed),
-        torch.device("cpu"),
-        fail_under=fail_under,
-        any_accuracy=any_accuracy,
-        preset=published,
-        on_progress=on_progress,
-    )
+    with modes_kept(model):
+        if isinstance(model, nn.Module):
+            wrapped = of_module(model, label, "python", Given(device=device))
+        else:
+            wrapped = Model(label, "python", model)
+        return run(
+            wrapped,
+            held.chosen(count, seed),
+            Preprocessing.of(known.over(wrapped.carried).over(one_channel), size),
+            protocol(regimes, radius, shifts, count, seed),
+            device,
+            fail_under=fail_under,
+            any_accuracy=any_accuracy,
+            preset=published,
+            on_progress=on_progress,
+        )
 
 
 def protocol(regimes: Sequence[RegimeName], radius: int, shifts: int | str, count: int | str, seed: int) -> Evaluation:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,23 @@ def of_module(
     if carried is None:
         carried = OF_CLASSIFIER if isinstance(module, Classifier) else Carried()
     return Model(name, kind, module, carried, digest, classes, module=module, notes=notes)
+
+
+@contextmanager
+def modes_kept(model: object) -> Iterator[None]:
+    """Put each part of a module back into the mode it was in, training or evaluation: its owner may go on training."""
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [part.training for part in parts]
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where its weights are; the CPU where it has none."""
+    return next((weights.device for weights in module.parameters()), torch.device("cpu"))
 
 
 def digest_of(weights: Mapping[str, object]) -> str:
