@@ -105,3 +105,12 @@ def test_description_names_the_processor_and_what_else_matters() -> None:
     found = processor.description()
     assert set(found) == {"processor", "instructions", "threads", "torch", "python"}
     assert all(found.values())
+
+
+def test_description_tells_of_instructions_that_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, ours in processor.INSTRUCTIONS.items():
+        monkeypatch.setenv(name, ours)
+    ordinary = processor.description()["instructions"]
+    assert "=" not in ordinary
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert processor.description()["instructions"] == f"{ordinary}, MKL_CBWR=COMPATIBLE"

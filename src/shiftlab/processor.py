@@ -1,4 +1,4 @@
-"""How the processor is to compute: the same bits on every kind, and without taking the cores from a neighbour.
+"""How the processor is to compute: the same bits on all of a maker, without taking cores from a neighbour.
 
 Memory that was used once is kept, since the layers of a network ask for the same again with every batch.
 
@@ -16,6 +16,8 @@ from pathlib import Path
 WAITING = {"GOMP_SPINCOUNT": "1000"}
 # The same instructions on every x86 processor of the last ten years, whatever else it could do: PyTorch's own kernels,
 # oneDNN's, MKL's and OpenBLAS's. On one with AVX-512, ResNet-18's evaluation is a tenth slower so, and nothing else.
+# MKL heeds its setting on Intel's processors alone, and sums matrix products in an order of its own on AMD's. Both heed
+# COMPATIBLE, which a user may set for the same bits on either: ResNet-18 takes 1.4 times as long then.
 INSTRUCTIONS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -51,9 +53,10 @@ def description() -> dict[str, str]:
     """What the last bits of a result depend on besides code and data: processor, instructions, threads, versions."""
     import torch
 
+    others = [f"{key}={os.environ[key]}" for key, ours in INSTRUCTIONS.items() if os.environ.get(key, ours) != ours]
     return {
         "processor": name(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *others]),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "python": platform.python_version(),
