@@ -95,7 +95,9 @@ def settings_put_back() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     precision, short = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     yield
+    torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = short

@@ -16,6 +16,8 @@ class SmallMapConv2d(nn.Conv2d):
     On so small a map most of a kernel meets padding: of a 3x3 kernel on 2x2 pixels five ninths, on a single pixel
     all but the centre. The matrix holds what meets data and no more. What is left out would add zeros to the output
     and to the gradient, so this is the same function. For zero padding, one group and no dilation.
+
+    On an accelerator it is PyTorch's own: what padding costs there is less than the steps that avoid it.
     """
 
     reached: Tensor | None = None  # a view of `weight`, which training changes in its stead: see `reached_weights`
@@ -39,6 +41,8 @@ class SmallMapConv2d(nn.Conv2d):
         self.reached = None if view.shape == self.weight.shape else view.requires_grad_()
 
     def _firsts(self, input: Tensor) -> tuple[list[int], list[int]] | None:
+        if not input.is_cpu:
+            return None
         padding = cast("tuple[int, int]", self.padding)  # torchvision's ResNet pads by numbers
         tops, lefts = map(covering, input.shape[-2:], self.kernel_size, self.stride, padding)
         return None if tops is None or lefts is None else (tops, lefts)
