@@ -1,7 +1,6 @@
 """What holds on a GPU: the same bits every time, and the CPU's answers. Skipped where there is none."""
 
 import copy
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, get_args
@@ -40,7 +39,7 @@ MOVED = Augmentation(kind="shifts", pixels=3)
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """The accelerator as every stage sets it up; what that changes for the whole process is put back."""
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with settings_put_back():
         yield device.pick("auto")
 

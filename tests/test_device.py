@@ -47,7 +47,7 @@ def test_tensors_can_be_made_on_the_picked_device() -> None:
 
 
 @pytest.mark.skipif(found() is None, reason="needs an accelerator")
-def test_accelerator_is_held_to_deterministic_algorithms_and_whole_numbers() -> None:
+def test_accelerator_is_held_to_deterministic_algorithms_and_whole_float32() -> None:
     device.pick("auto")
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
