@@ -59,7 +59,7 @@ def main() -> None:
                 of_seed = {regime: answers.Answers.of(arrays or {}) for regime, arrays in saved.items()}
                 bar.update(size)
             every |= {(seed, regime): one for regime, one in of_seed.items()}
-    answers.save(answers.Trials({**about, "made_on": processor.description()}, every), answers.path(name))
+    answers.save(answers.Trials({**about, "made_on": device.description(chosen)}, every), answers.path(name))
     parts.remove()
 
 

@@ -44,7 +44,7 @@ def main() -> None:
         raise UserError(str(error)) from None
     identity = runs.Identity(wanted.data.name, files.md5(data_path), name, seed)
     choices = params.recorded(wanted.recipe, wanted.augmentation, chosen.type, wanted.threads, settings)
-    made_on = processor.description()
+    made_on = device.description(chosen)
 
     checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
     runs.end_interrupted(store, checkpoint.key)

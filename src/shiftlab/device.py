@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from shiftlab import processor
 from shiftlab.errors import UserError
 from shiftlab.params import DeviceName
 
@@ -31,3 +32,11 @@ def pick(name: DeviceName) -> torch.device:
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     return found
+
+
+def description(chosen: torch.device) -> dict[str, str]:
+    """The processor's, and the accelerator's name where one computes: the bits are then its own."""
+    if chosen.type == "cpu":
+        return processor.description()
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
+    return {**processor.description(), "accelerator": name}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from shiftlab import files, processor
+from shiftlab import files
 from shiftlab.auditing import asking, checks, presets, thresholds
 from shiftlab.auditing.adapters import Given
 from shiftlab.auditing.asking import Ask
@@ -26,6 +26,7 @@ from shiftlab.auditing.modules import device_of, modes_kept, of_module
 from shiftlab.auditing.preprocessing import Carried, Preprocessing, carried
 from shiftlab.auditing.thresholds import Outcome
 from shiftlab.data.dataset import numbered
+from shiftlab.device import description
 from shiftlab.errors import UserError, extra
 from shiftlab.measure import evaluation, predictions
 from shiftlab.measure.evaluation import Figures
@@ -369,7 +370,7 @@ def run(
         "data": data,
         "protocol": asked_in_full,
         "preprocessing": {**asdict(preprocessing), "dtype": "float32", "in_words": str(preprocessing)},
-        "made_on": processor.description(),
+        "made_on": description(device),
     }
     return Audit(
         model.name,
