@@ -174,14 +174,29 @@ def test_answer_follows_from_the_numbers(p: float, verdict: str, written: str) -
     assert verdict in ahead
     assert written in ahead
     assert "14 pixels" in over
-    assert beyond.startswith("Nearly all of that consistency is no invariance")
     assert "lenet 50.0% (corrected consistency 50.0%)" in beyond
 
 
-def test_consistency_beyond_chance_is_not_called_chance() -> None:
+@pytest.mark.parametrize(
+    ("consistency", "chance", "corrected", "by_chance"),
+    [
+        (0.24, 0.235, 0.009, True),
+        (0.24, 0.20, 0.05, False),  # a sixth of it is more
+        (1.0, 0.993, 1.0, False),  # invariant, and right nearly always
+        (0.99, 0.985, 0.3, False),
+    ],
+)
+def test_consistency_beyond_chance_is_not_called_chance(
+    consistency: float, chance: float, corrected: float, by_chance: bool
+) -> None:
     summary = copy.deepcopy(SUMMARY)
-    summary["models"][0]["figures"]["chance_consistency"] = share(0.2, 0.1, 0.3)
-    assert report.answer(summary)[-1].startswith("Part of that consistency")
+    summary["models"][0]["figures"] |= {
+        "consistency": share(consistency, 0.0, 1.0),
+        "chance_consistency": share(chance, 0.0, 1.0),
+        "corrected_consistency": share(corrected, 0.0, 1.0),
+    }
+    said = ": nearly all of the consistency of mlp is no invariance."
+    assert report.answer(summary)[-1].endswith(said) == by_chance
 
 
 def test_answer_over_seeds_speaks_of_means() -> None:

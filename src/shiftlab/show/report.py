@@ -248,19 +248,27 @@ def _over_grid(figures: Means, summary: Summary) -> str:
 
 
 def _beyond_chance(figures: Means) -> str:
-    """How much of the consistency is more than errors drawn anew would give."""
+    """What errors drawn anew would give, and of whose consistency that is nearly all.
+
+    A model that is nearly always right is consistent by chance too, so that a large share alone does not tell.
+    """
     ranked = _ranked(figures, "consistency")
     parts = enumerated(
         f"{model} {_percent(figures[model]['chance_consistency'])} (corrected consistency "
         f"{_percent(figures[model]['corrected_consistency'])})"
         for model in ranked
     )
-    least = min((figures[model]["chance_consistency"] or 0) / (figures[model]["consistency"] or 1) for model in ranked)
-    part = "Nearly all" if least > NEARLY_ALL else "Part"
-    return (
-        f"{part} of that consistency is no invariance: a network that drew the same errors anew at each shift would "
-        f"have {parts}."
-    )
+    found = [model for model in ranked if _is_by_chance(figures[model])]
+    whose = f": nearly all of the consistency of {enumerated(found)} is no invariance" if found else ""
+    return f"Networks that drew the same errors anew at each shift would have the consistency {parts}{whose}."
+
+
+def _is_by_chance(figures: Mapping[str, float | None]) -> bool:
+    consistency, chance = figures["consistency"], figures["chance_consistency"]
+    corrected = figures["corrected_consistency"]
+    if consistency is None or chance is None or corrected is None:
+        return False
+    return chance > NEARLY_ALL * consistency and corrected < 1 - NEARLY_ALL
 
 
 def _ranked(figures: Means, name: str) -> list[str]:
