@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from shiftlab.errors import UserError
-from shiftlab.measure.shifts import DIRECTIONS, FRACTIONS, NAMED_SETS, fixed, grid, line, named_set, sample, subset
+from shiftlab.measure.shifts import DIRECTIONS, FRACTIONS, NAMED_SETS, anchors, fixed, grid, line, named_set, sample, subset
 
 
 def test_fractions_go_from_0_to_2_by_quarters() -> None:
@@ -110,12 +110,22 @@ def test_subset_that_cannot_be_drawn_is_a_user_error(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [16, 64, 500])
-def test_sample_holds_what_is_certain_and_no_shift_twice(count: int) -> None:
-    drawn = sample(14, count, seed=3)
-    assert drawn.dtype == np.int8
-    assert len(drawn) == len(np.unique(drawn, axis=0)) == count
-    assert np.abs(drawn).max() == 14
-    assert drawn[:5].tolist() == fixed(14).tolist() == [[0, 0], [-14, 0], [14, 0], [0, -14], [0, 14]]
+def test_sample_holds_the_anchors_and_draws_no_shift_twice(count: int) -> None:
+    held, shifts = anchors(14), sample(14, count, seed=3)
+    assert shifts.dtype == np.int8
+    assert np.array_equal(shifts[: len(held)], held)
+    drawn = set(map(tuple, shifts[len(held) :].tolist()))
+    assert len(drawn) == len(shifts) - len(held) == count
+    assert not drawn & set(map(tuple, fixed(14).tolist()))
+
+
+@pytest.mark.parametrize(("radius", "count"), [(1, 9), (2, 25), (3, 49), (4, 53), (14, 53)])
+def test_anchors_are_all_shifts_within_3_pixels_and_the_ends_of_both_axes(radius: int, count: int) -> None:
+    places = set(map(tuple, anchors(radius).tolist()))
+    assert len(places) == len(anchors(radius)) == count
+    assert np.array_equal(anchors(radius)[:5], fixed(radius))
+    assert set(map(tuple, grid(min(3, radius)).tolist())) <= places
+    assert {(-radius, 0), (radius, 0), (0, -radius), (0, radius)} <= places
 
 
 def test_sample_follows_its_seed() -> None:
@@ -126,7 +136,7 @@ def test_sample_follows_its_seed() -> None:
 def test_sample_covers_the_square_evenly() -> None:
     """Each quarter of the square gets its share, which shifts drawn each for itself would miss by several."""
     for seed in range(20):
-        drawn = sample(14, 69, seed)[5:].astype(int)
+        drawn = sample(14, 64, seed)[len(anchors(14)) :].astype(int)
         quarters = [((drawn * signs) > 0).all(axis=1).sum() for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
         assert max(quarters) - min(quarters) <= 8
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from shiftlab.errors import UserError, extra
-from shiftlab.measure import figures
+from shiftlab.measure import sampling
 from shiftlab.measure.regimes import surround, window
+from shiftlab.measure.sampling import Design
 from shiftlab.measure.shifts import sample
 from shiftlab.params import RegimeName
 
@@ -21,7 +22,7 @@ with extra("torchmetrics"):
 class ShiftConsistency(Metric):
     """The chance that two different shifts of an image are called the same (PROTOCOL.md, "What is computed").
 
-    Exact over all pairs of the shifts that are asked about, mean over images:
+    Exact over all pairs of a grid's shifts, or estimated from a sample of them; mean over images:
 
         metric = ShiftConsistency(radius=2)
         for images, _ in loader:
@@ -31,7 +32,7 @@ class ShiftConsistency(Metric):
     Args:
         radius: pixels, of the largest shift along each axis.
         regime: what happens at the edge, "zero" or "circular".
-        shifts: how many of the grid are drawn, or "all" of them.
+        shifts: how many are drawn beside the grid's anchors, or "all" of them.
         black: what a vacated pixel holds in the images as the network takes them: 0 where they are raw or in 0..1,
             -mean/std where they are normalised.
         seed: of what is drawn.
@@ -71,7 +72,7 @@ class ShiftConsistency(Metric):
                 network(window(surrounded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()
             ]
         predicted = torch.stack(called).numpy().astype("uint16")
-        self.agreeing += float(figures.consistency(predicted).sum())
+        self.agreeing += float(sampling.consistency(predicted, Design.of(self.shifts)).sum())
         self.images += len(images)
 
     def compute(self) -> Tensor:

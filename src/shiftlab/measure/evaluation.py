@@ -9,9 +9,7 @@ from shiftlab.measure import figures, intervals
 from shiftlab.measure.figures import AtRadius, ClassScores, Fragility
 from shiftlab.measure.intervals import Estimate, Estimates
 from shiftlab.measure.predictions import About, Predictions
-from shiftlab.measure.shifts import DIRECTIONS
-
-WORST_CASE_WITHIN = 3  # pixels at most, for the one number that stands in tables: MNIST-C's default severity
+from shiftlab.measure.shifts import ANCHOR_RADIUS, DIRECTIONS
 
 Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 
@@ -24,7 +22,7 @@ class Figures:
     images: int  # test images, for sets and curves
     grid_images: int  # of them, for maps and all that is made of them
     radius: int  # pixels
-    shifts: int  # of the grid, that were evaluated
+    shifts: int  # different ones of the grid, that were evaluated
     accuracies: dict[str, Estimate]  # by evaluation set
     curves: dict[str, Curve]  # by direction
     fractions: list[tuple[float, Estimate]]  # (pixels to the right, accuracy there)
@@ -55,7 +53,7 @@ def evaluate(answers: Predictions, radius: int, phase: int) -> Figures:
         images=len(labels),
         grid_images=len(on_grid),
         radius=radius,
-        shifts=len(grid.shifts),
+        shifts=len(np.unique(grid.shifts, axis=0)),
         accuracies=figures.accuracies(answers),
         curves={direction: figures.curve(answers, direction, radius) for direction in DIRECTIONS},
         fractions=[
@@ -74,7 +72,7 @@ def evaluate(answers: Predictions, radius: int, phase: int) -> Figures:
 
 def worst_case_within(radius: int) -> int:
     """Within how many pixels the summary's worst case is taken, of a grid of `radius`."""
-    return min(WORST_CASE_WITHIN, radius)
+    return min(ANCHOR_RADIUS, radius)
 
 
 def regime_name(about: About) -> str:

@@ -229,9 +229,11 @@ def by_radius(grid: OnGrid, labels: Labels) -> list[AtRadius]:
     Of a sample of the grid: at the shifts there are, and at radii that have some.
     """
     right, ring = grid.predicted == labels, rings(grid.shifts)
+    once = np.zeros(len(ring), dtype=np.bool_)
+    once[np.unique(grid.shifts, axis=0, return_index=True)[1]] = True
     found = []
     for radius in np.unique(ring).tolist():
-        at, within = ring == radius, ring <= radius
+        at, within = once & (ring == radius), ring <= radius
         found.append(
             AtRadius(
                 radius,
@@ -268,7 +270,7 @@ def phases(right: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
     Only as many shifts as make whole periods count, so that every phase has equally many, about the centre. Where a
     sample of the grid has none of a phase, it is nan.
     """
-    offsets = shifts.astype(np.int64)
+    offsets, weights = shifts.astype(np.int64), Design.of(shifts).weights
     radius = int(np.abs(offsets).max())
     first = -((2 * radius + 1) // period * period // 2)
     last = first + (2 * radius + 1) // period * period - 1
@@ -277,7 +279,10 @@ def phases(right: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
     for dy in range(period):
         for dx in range(period):
             members = inside & (offsets % period == (dx, dy)).all(axis=1)
-            of_phase.append(right[members].mean(axis=0) if members.any() else np.full(right.shape[1], np.nan))
+            nothing = np.full(right.shape[1], np.nan)
+            of_phase.append(
+                np.average(right[members], axis=0, weights=weights[members]) if members.any() else nothing
+            )
     found = means(np.stack(of_phase))
     return Estimates(*(values.reshape(period, period) for values in (found.value, found.low, found.high)))
 
@@ -306,7 +311,7 @@ def fragility(grid: OnGrid, labels: Labels) -> list[Fragility]:
 
     Of images right equally often, the one that breaks nearer comes first.
     """
-    right = grid.predicted == labels
+    right, weights = grid.predicted == labels, Design.of(grid.shifts).weights
     distance = np.hypot(*grid.shifts.astype(np.float64).T)
     nearest_first = np.lexsort((grid.shifts[:, 0], grid.shifts[:, 1], distance))
     found = []
@@ -317,7 +322,7 @@ def fragility(grid: OnGrid, labels: Labels) -> list[Fragility]:
             reach = distance[wrong[0]]
             dx, dy = grid.shifts[wrong[0]].tolist()
             breaking = Breaking(dx, dy, int(grid.predicted[wrong[0], column]))
-        share = float(right[:, column].mean())
+        share = float(np.average(right[:, column], weights=weights))
         image = int(grid.images[column])
         found.append((share, reach, image, Fragility(image, int(labels[column]), share, breaking)))
     return [entry for *_, entry in sorted(found, key=lambda one: one[:3])]

@@ -266,7 +266,7 @@ def _rows(everywhere: Shifts, lines: Shifts) -> dict[int, list[tuple[int, int]]]
     """The shifts of a grid that are on no line, row by row."""
     known = set(map(tuple, lines.tolist()))
     rows: dict[int, list[tuple[int, int]]] = {}
-    for dx, dy in sorted(map(tuple, everywhere.tolist()), key=itemgetter(1)):
+    for dx, dy in sorted(dict.fromkeys(map(tuple, everywhere.tolist())), key=itemgetter(1)):
         if (dx, dy) not in known:
             rows.setdefault(dy, []).append((dx, dy))
     return rows

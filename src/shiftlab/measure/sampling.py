@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab.measure.intervals import RESAMPLES, Estimate, Estimates, Floats, drawn, only, percentiles
-from shiftlab.measure.shifts import Shifts, fixed, grid
+from shiftlab.measure.shifts import Shifts, anchors, fixed, grid
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,27 @@ class Design:
     group are drawn and given the weight of all (Rao and Wu 1988), less what a sample of much of the grid can't miss.
     """
 
-    certain: NDArray[np.bool_]  # (S,): those that every sample holds, which stand for themselves
+    certain: NDArray[np.bool_]  # (S,): those that stand for themselves
     halves: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (S,) each: those of one sequence, and of the other
     groups: list[NDArray[np.int64]]  # neighbours among those that were drawn, two or three each
     others: int  # shifts of the grid that are not certain
 
     @classmethod
     def of(cls, shifts: Shifts) -> Design:
-        """That of `shifts.sample`, `(S, 2)`. Of a whole grid all shifts are certain."""
+        """Return that of `shifts.sample`, `(S, 2)`. Of a whole grid all shifts are certain.
+
+        Of a sample, anchors that are not fixed have no weight here: they are there for minima over shifts.
+        """
         count, places = len(shifts), shifts.astype(int)
         radius = int(np.abs(places).max())
-        whole, always = len(grid(radius)), len(fixed(radius))
+        whole, certain, held = len(grid(radius)), len(fixed(radius)), len(anchors(radius))
+        if len(np.unique(shifts, axis=0)) == whole:
+            nothing = np.zeros(count, dtype=np.bool_)
+            return cls(~nothing, (nothing, nothing), [], whole - certain)
         numbers = np.arange(count)
-        drawn_ones = (numbers >= always) & (count < whole)
-        first, second = (drawn_ones & ((numbers - always) % 2 == half) for half in (0, 1))
-        groups = _neighbours(places, np.flatnonzero(drawn_ones)) if count < whole else []
-        return cls(~drawn_ones, (first, second), groups, whole - always)
+        first, second = ((numbers >= held) & ((numbers - held) % 2 == half) for half in (0, 1))
+        groups = _neighbours(places, np.flatnonzero(first | second))
+        return cls(numbers < certain, (first, second), groups, whole - certain)
 
     @property
     def complete(self) -> bool:
@@ -55,7 +60,7 @@ class Design:
         """By how much the weights change in each resample of a bootstrap over shifts, `(S, RESAMPLES)`."""
         rng = np.random.default_rng(1)
         change = np.zeros((len(self.certain), RESAMPLES))
-        reach = np.sqrt(1 - (~self.certain).sum() / self.others)
+        reach = np.sqrt(1 - sum(half.sum() for half in self.halves) / self.others)
         for group in self.groups:
             size = len(group)
             taken = rng.multinomial(size - 1, np.full(size, 1 / size), RESAMPLES).T * size / (size - 1)
@@ -96,6 +101,13 @@ def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Estimate:
     # Images first: what is in memory then does not grow with their number.
     over_both = (resampled * (rows @ drawn(images))).sum(axis=0) / (images * resampled.sum(axis=0))
     return only(_one(value, over_both), images)
+
+
+def consistency(predicted: NDArray[np.integer], design: Design) -> Floats:
+    """Estimate each image's consistency over the whole grid, `(M,)`, from predictions `(S, M)`; exact of all shifts."""
+    whole, _ = design.pairs(np.ones((len(predicted), 1)))
+    agreeing: Floats = sum(design.pairs((predicted == label).astype(np.float64))[0] for label in np.unique(predicted))
+    return agreeing / whole
 
 
 def share_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[float, Floats]:

@@ -35,6 +35,7 @@ def named_set(name: str, count: int, seed: int) -> Shifts:
 # A direction's unit step. The diagonal goes to the lower right.
 DIRECTIONS: dict[str, tuple[int, int]] = {"x": (1, 0), "y": (0, 1), "diagonal": (1, 1)}
 
+ANCHOR_RADIUS = 3  # pixels, of the shifts that no sample of a grid leaves out: MNIST-C's default severity
 FRACTIONS = np.arange(0, 2.25, 0.25)  # pixels to the right, of the sub-pixel curve
 
 
@@ -50,34 +51,44 @@ def grid(radius: int) -> Shifts:
 
 
 def fixed(radius: int) -> Shifts:
-    """The shifts that every sample of a grid holds: the centre and the ends of both axes, `(5, 2)`."""
+    """Return the shifts that stand for themselves in a sample of a grid: the centre, the ends of both axes; `(5, 2)`."""
     return np.array([(0, 0), (-radius, 0), (radius, 0), (0, -radius), (0, radius)], dtype=np.int8)
 
 
-def sample(radius: int, count: int | str, seed: int) -> Shifts:
-    """The grid row by row, or `count` of its shifts: the fixed ones, then others as they were drawn; `(S, 2)`.
+def anchors(radius: int) -> Shifts:
+    """Return the shifts that every sample of a grid holds: the fixed ones, then all others within 3 pixels; `(A, 2)`.
 
-    The others come in turn from two Sobol sequences over the square, scrambled each for itself (Owen 1998), none twice.
-    Each covers the square evenly, which single means want; a shift of one and a shift of the other are as near to each
-    other as chance has it, which means over pairs want.
+    Robust accuracy is a minimum over shifts, which a part of them can't estimate.
+    """
+    inner = map(tuple, grid(min(ANCHOR_RADIUS, radius)).tolist())
+    return np.array(list(dict.fromkeys([*map(tuple, fixed(radius).tolist()), *inner])), dtype=np.int8)
+
+
+def sample(radius: int, count: int | str, seed: int) -> Shifts:
+    """Return the grid row by row, or its anchors and then `count` of its shifts in the order of drawing; `(S, 2)`.
+
+    They come in turn from two Sobol sequences over the square, scrambled each for itself (Owen 1998); none is drawn
+    twice, and none of the fixed ones. Another anchor may be drawn, and is there twice then: the shifts drawn stand for
+    the whole square. Each sequence covers it evenly, which single means want; a shift of one and a shift of the other
+    are as near to each other as chance has it, which means over pairs want.
 
     Args:
-        count: at least 6; "all", or as many as there are, for the grid.
+        count: how many are drawn; "all", or as many as there are, for the grid.
     """
-    everything = grid(radius)
-    if count == "all" or int(count) >= len(everything):
+    everything, certain = grid(radius), fixed(radius)
+    if count == "all" or int(count) >= len(everything) - len(certain):
         return everything
 
     from scipy.stats import qmc  # a second to import, for samples alone
 
     side = 2 * radius + 1
     sequences = [qmc.Sobol(2, rng=np.random.default_rng([seed, half, *b"grid"])) for half in (0, 1)]
-    drawn = dict.fromkeys(map(tuple, fixed(radius).tolist()))
-    while len(drawn) < int(count):
+    drawn = dict.fromkeys(map(tuple, certain.tolist()))
+    while len(drawn) < len(certain) + int(count):
         sequence = sequences[len(drawn) % 2]
         (place,) = (sequence.random(1) * side).astype(int) - radius
         drawn.setdefault(tuple(place.tolist()))
-    return np.array(list(drawn), dtype=np.int8)
+    return np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(certain) :]])
 
 
 def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
