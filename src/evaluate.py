@@ -37,7 +37,9 @@ def main() -> None:
     run = runs.find(store, about.weights_md5) or recording.restore_training(
         store,
         identity,
-        params.recorded(wanted.recipe, wanted.augmentation, wanted.device, wanted.threads, settings),
+        params.recorded(
+            wanted.recipe, wanted.augmentation, wanted.device, wanted.threads, wanted.determinism, settings
+        ),
         Path("models", f"{label}.safetensors"),
         about.shape,
         about.classes,

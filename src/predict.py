@@ -17,7 +17,7 @@ def main() -> None:
     name, seed, regime = arguments.model, arguments.seed, arguments.regime
     wanted = params.load()
     params.training(wanted, name)
-    processor.prepare()
+    processor.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import device, files
@@ -71,6 +71,7 @@ def main() -> None:
                 wanted.evaluation,
                 cast("DeviceName", chosen.type),
                 wanted.threads,
+                wanted.determinism,
             )
             answers = shards.predict(question, address, parts, bar.update)
         else:

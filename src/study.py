@@ -19,7 +19,7 @@ def main() -> None:
             "choose them with `dvc exp run -S study=claims`"
         )
     variant = study.every[name]
-    processor.prepare()
+    processor.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import device, files

@@ -16,7 +16,7 @@ def main() -> None:
     name, seed = arguments.model, arguments.seed
     wanted = params.load()
     settings = params.training(wanted, name)
-    processor.prepare()
+    processor.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it. The second would be imported as an optimizer
     # is made, at the expense of the training's time.
@@ -43,7 +43,9 @@ def main() -> None:
     except ValueError as error:  # of a folder's images, whose size params.yaml does not tell
         raise UserError(str(error)) from None
     identity = runs.Identity(wanted.data.name, files.md5(data_path), name, seed)
-    choices = params.recorded(wanted.recipe, wanted.augmentation, chosen.type, wanted.threads, settings)
+    choices = params.recorded(
+        wanted.recipe, wanted.augmentation, chosen.type, wanted.threads, wanted.determinism, settings
+    )
     made_on = device.description(chosen)
 
     checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})

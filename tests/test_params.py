@@ -337,7 +337,7 @@ def test_augmentations_that_can_not_be_are_refused(augmentation: object, words: 
 def test_a_model_can_have_a_recipe_and_an_augmentation_of_its_own(tmp_path: Path) -> None:
     own = {**PARAMETERS["models"]["mlp"], "recipe": "fast", "augmentation": {"kind": "shifts", "pixels": 3}}
     loaded = params.load(write(tmp_path, changed("models.mlp", own)))
-    recorded = params.recorded("notebook", loaded.augmentation, "cpu", 2, loaded.models["mlp"])
+    recorded = params.recorded("notebook", loaded.augmentation, "cpu", 2, "portable", loaded.models["mlp"])
     assert recorded == {
         "recipe": "fast",
         "augmentation": "shifts up to 3 pixels",

@@ -19,6 +19,7 @@ SourceName = Literal["mnist", "fashion", "digits", "folder"]
 RegimeName = Literal["zero", "circular", "crop"]
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Determinism = Literal["portable", "native"]
 TrackingChoice = Literal["required", "optional"]
 StudyFigure = Literal["clean", "right5", "random5", "consistency", "corrected consistency", "distance 3", "distance 7"]
 StudyRegime = Literal["zero", "circular", "canvas"]
@@ -61,8 +62,10 @@ class Data(_Strict):
     source: SourceName
     path: str  # what the images are made from: a folder of the user's, or the code that gets them
     mirrors: list[str]  # addresses of folders that hold the published files; tried before torchvision's own
-    test: Part | None  # split off as test images; null where the source has some of its own
+    # Split off as test images; of a source that has test images of its own so many of those, null for all.
+    test: Part | None
     validation: Part  # split off the training images
+    train: Part | None  # of the training images that are left, each class in its share; null: all
     split_seed: Seed
     channels: Literal[1, 3] | None  # of a folder's images: 1 makes them grey; null: 3 if one has colours
     resize: Annotated[int, Field(gt=0)] | None  # a folder's images to so many pixels along the shorter side
@@ -97,7 +100,7 @@ class Data(_Strict):
                 raise ValueError("test is null, but a folder has no test images of its own: set it, as to 0.2")
             if self.path.startswith("~"):
                 raise ValueError(f"path is {self.path!r}, which nobody expands: write the folder's whole path")
-        elif given := [name for name in ("test", "channels", "resize", "crop") if getattr(self, name) is not None]:
+        elif given := [name for name in ("channels", "resize", "crop") if getattr(self, name) is not None]:
             raise ValueError(f"{given[0]} is for a folder of images: leave it null for {self.source}")
         if (
             self.frame
@@ -154,12 +157,18 @@ class Evaluation(_Strict):
 
 
 def recorded(
-    recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, settings: Training
+    recipe: RecipeName,
+    augmentation: Augmentation,
+    device: str,
+    threads: int,
+    determinism: Determinism,
+    settings: Training,
 ) -> dict[str, object]:
     """What a training is recorded with: every choice by its name."""
     own = settings.model_dump(exclude={"components", "recipe", "augmentation"}, exclude_none=True) | settings.components
     moved = str(settings.augmentation or augmentation)
-    return {"recipe": settings.recipe or recipe, "augmentation": moved, "device": device, "threads": threads, **own}
+    machine = {"device": device, "threads": threads, "determinism": determinism}
+    return {"recipe": settings.recipe or recipe, "augmentation": moved, **machine, **own}
 
 
 class Variant(_Strict):
@@ -280,6 +289,7 @@ class Params(_Strict):
     augmentation: Augmentation
     device: DeviceName
     threads: int = Field(gt=0, le=1024)  # of the processor; the last bits of a sum depend on their number
+    determinism: Determinism  # portable: kernels that every x86 processor has; native: the processor's own
     model: str  # the choice in conf/model/ that filled `models`: a label, shown by `dvc exp show`
     models: dict[ModelName, Training] = Field(min_length=1)
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]

@@ -1,4 +1,4 @@
-"""How the processor is to compute: the same bits on all of a maker, without taking cores from a neighbour.
+"""How the processor is to compute: the same bits on all of a maker or as fast as it can; never at a neighbour's cost.
 
 Memory that was used once is kept, since the layers of a network ask for the same again with every batch.
 
@@ -11,11 +11,14 @@ import platform
 import sys
 from pathlib import Path
 
+from shiftlab.params import Determinism
+
 # Idle threads of a pool give up their core soon; libgomp's own patience of milliseconds halves what two trainings on
 # two cores do together.
 WAITING = {"GOMP_SPINCOUNT": "1000"}
 # The same instructions on every x86 processor of the last ten years, whatever else it could do: PyTorch's own kernels,
-# oneDNN's, MKL's and OpenBLAS's. On one with AVX-512, ResNet-18's evaluation is a tenth slower so, and nothing else.
+# oneDNN's, MKL's and OpenBLAS's. That is what `portable` means, and it has its price: on an AMD EPYC a tenth of
+# ResNet-18's evaluation, on an Intel Xeon with AVX-512 half of large matrix products (docs/verify.md).
 # MKL heeds its setting on Intel's processors alone, and sums matrix products in an order of its own on AMD's. Both heed
 # COMPATIBLE, which a user may set for the same bits on either: ResNet-18 takes 1.4 times as long then.
 INSTRUCTIONS = {
@@ -31,12 +34,16 @@ MOST = 2**31 - 1  # bytes, all that an int holds
 KEPT = {"MALLOC_TRIM_THRESHOLD_": (-1, MOST), "MALLOC_MMAP_THRESHOLD_": (-3, MOST)}
 
 
-def prepare() -> None:
-    """Set what the user has not set. It has no effect on the kernels of a PyTorch that is imported already."""
+def prepare(determinism: Determinism = "portable") -> None:
+    """Set what the user has not set. It has no effect on the kernels of a PyTorch that is imported already.
+
+    Args:
+        determinism: "portable" holds kernels to instructions that every x86 processor has, "native" leaves them alone.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in WAITING.items():
             os.environ.setdefault(name, value)
-    if "avx2" in _flags():
+    if determinism == "portable" and "avx2" in _flags():
         for name, value in INSTRUCTIONS.items():
             os.environ.setdefault(name, value)
     _keep_memory()
@@ -54,8 +61,10 @@ def description() -> dict[str, str]:
     import torch
 
     others = [f"{key}={os.environ[key]}" for key, ours in INSTRUCTIONS.items() if os.environ.get(key, ours) != ours]
+    portable = any(key in os.environ for key in INSTRUCTIONS)
     return {
         "processor": name(),
+        "determinism": "portable" if portable else "native",
         "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *others]),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,

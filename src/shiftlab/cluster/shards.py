@@ -20,7 +20,7 @@ from shiftlab.cluster import engine
 from shiftlab.cluster.engine import Room
 from shiftlab.errors import UserError
 from shiftlab.measure.predictions import About, Predictions
-from shiftlab.params import DeviceName, Evaluation
+from shiftlab.params import Determinism, DeviceName, Evaluation
 
 if TYPE_CHECKING:
     from shiftlab.measure.inference import Arrays, Parts, Plan
@@ -38,10 +38,11 @@ class Question:
     wanted: Evaluation
     device: DeviceName
     threads: int
+    determinism: Determinism
 
     @property
     def _known_by(self) -> tuple[object, ...]:
-        return self.about, str(self.wanted), self.device, self.threads  # with the digests of data and weights
+        return self.about, str(self.wanted), self.device, self.threads, self.determinism  # with the digests of data and weights
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Question) and self._known_by == other._known_by
@@ -85,7 +86,7 @@ def predict(
 
 def compute(question: Question, name: str) -> Arrays:
     """A part of a prediction, by its name in the plan, on a node."""
-    processor.prepare()
+    processor.prepare(question.determinism)
     return _ready(question).parts[name].compute()
 
 

@@ -40,7 +40,11 @@ def build(wanted: Data) -> Dataset:
         UserError, OSError: as `acquire`; images or parameters that do not fit together.
     """
     train, test, classes = acquire(wanted)
+    if wanted.test is not None and wanted.source != "folder":  # whose test images are split off as it is read
+        _, test = split(test, wanted.test, wanted.split_seed, "data.test")
     rest, validation = split(train, wanted.validation, wanted.split_seed, "data.validation")
+    if wanted.train is not None:
+        _, rest = split(rest, wanted.train, wanted.split_seed, "data.train")
     if wanted.canvas:
         rng = np.random.default_rng(wanted.split_seed) if wanted.placement == "random" else None
         rest, validation = (canvas.lay(part, wanted.canvas, rng) for part in (rest, validation))

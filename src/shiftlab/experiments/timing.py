@@ -35,7 +35,7 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
     Raises:
         UserError: the data or the device can't be used; a training fails, as in `training.fit`.
     """
-    processor.prepare()
+    processor.prepare(params.determinism)
     from shiftlab.data import dataset  # with PyTorch
 
     processor.use(params.threads)

@@ -78,7 +78,8 @@ class Evaluation:
             chosen = self.revision.params(train)
             moved = Augmentation.model_validate(chosen.get("augmentation", {"kind": "none", "pixels": 0}))
             trained = Training.model_validate(chosen[f"models.{self.model}"])
-            settings = recorded(chosen["recipe"], moved, chosen["device"], chosen["threads"], trained)
+            determinism = chosen.get("determinism", "portable")  # which all was before it could be chosen
+            settings = recorded(chosen["recipe"], moved, chosen["device"], chosen["threads"], determinism, trained)
             tags = provenance(self.revision, train)
             run = recording.restore_training(
                 store, identity, settings, weights, tuple(about["shape"]), tuple(about["classes"]), epochs, tags
