@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from shiftlab import params
-from shiftlab.cli import app
+from shiftlab.cli import EXAMPLES, app
 from tests.helpers import ROOT
 
 PAGES = [
@@ -73,6 +73,13 @@ def test_shiftlab_takes_the_command(command: str) -> None:
     if arguments != ["--help"]:
         group: Any = get_command(app)
         group.commands[name].make_context(name, arguments)  # parses, and runs nothing
+
+
+def test_examples_of_the_help_can_be_typed() -> None:
+    examples = re.findall(r"shiftlab (audit (?:.*\\\n)*.*)", EXAMPLES)
+    assert len(examples) == 2
+    for example in examples:
+        test_shiftlab_takes_the_command(f"shiftlab {example}".replace("\\\n", " "))
 
 
 def test_version_and_licence_stand_everywhere() -> None:
