@@ -2,10 +2,12 @@
 
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import architecture
 import pytest
 from dvc.cli.parser import get_main_parser
 from dvc.exceptions import DvcException
@@ -14,7 +16,7 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from shiftlab import params
-from shiftlab.cli import app
+from shiftlab.cli import EXAMPLES, app
 from tests.helpers import ROOT
 
 PAGES = [
@@ -22,15 +24,20 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
+    "docs/architecture.md",
     "docs/audit.md",
     "docs/clusters.md",
     "docs/experiments.md",
     "docs/extend.md",
+    "docs/index.md",
+    "docs/install.md",
+    "docs/look.md",
     "docs/mlflow.md",
-    "docs/report.md",
+    "docs/results.md",
     "docs/servers.md",
     "docs/speed.md",
     "docs/template.md",
+    "docs/verify.md",
 ]
 
 
@@ -75,6 +82,13 @@ def test_shiftlab_takes_the_command(command: str) -> None:
         group.commands[name].make_context(name, arguments)  # parses, and runs nothing
 
 
+def test_examples_of_the_help_can_be_typed() -> None:
+    examples = re.findall(r"shiftlab (audit (?:.*\\\n)*.*)", EXAMPLES)
+    assert len(examples) == 2
+    for example in examples:
+        test_shiftlab_takes_the_command(f"shiftlab {example}".replace("\\\n", " "))
+
+
 def test_version_and_licence_stand_everywhere() -> None:
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
@@ -97,7 +111,23 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
         assert "://" in target or (ROOT / page).parent.joinpath(target).exists(), target
 
 
-def test_modules_are_in_the_annotated_tree() -> None:
-    tree = (ROOT / "README.md").read_text(encoding="utf-8")
-    modules = [path.name for path in (ROOT / "src/shiftlab").rglob("*.py") if path.name != "__init__.py"]
-    assert [name for name in modules if name not in tree] == []
+def test_tree_is_that_of_the_modules() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- tree: written by `make readme` -->\n")[2].partition("<!-- end of tree -->")[0]
+    assert shown == architecture.tree(ROOT)
+    assert [line for line in shown.splitlines() if line.endswith("` ")] == []  # a module without a docstring
+
+
+def test_no_page_has_the_address_of_another() -> None:
+    """`a.md` and `a/index.html` are both built to `a/index.html`, and one of them would not be there."""
+    assert [page.name for page in (ROOT / "docs").rglob("*.md") if page.with_suffix("").is_dir()] == []
+
+
+@pytest.mark.slow
+def test_site_has_the_report(tmp_path: Path) -> None:
+    mkdocs = ROOT / ".venv-docs/bin/mkdocs"
+    if not mkdocs.exists():
+        pytest.skip("needs the environment of `make docs`")
+    subprocess.run([mkdocs, "build", "--quiet", "--strict", "--site-dir", tmp_path], cwd=ROOT, check=True)
+    for page in ("index.html", "study/index.html"):
+        assert (tmp_path / "report" / page).read_bytes() == (ROOT / "docs/report" / page).read_bytes()

@@ -52,70 +52,159 @@ def _mistakes() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-Threshold = Annotated[
-    list[str] | None,
-    typer.Option("--fail-under", metavar="FIGURE=SHARE", help="End with status 1 if it is lower: consistency=0.95."),
+# The groups of options in `--help`, in the order in which they are first used.
+Asked = partial(typer.Option, rich_help_panel="Model")
+Data = partial(typer.Option, rich_help_panel="Data")
+Pixels = partial(typer.Option, rich_help_panel="Preprocessing")
+Moves = partial(typer.Option, rich_help_panel="Shifts")
+Check = partial(typer.Option, rich_help_panel="CI")
+Written = partial(typer.Option, rich_help_panel="Output")
+Place = partial(typer.Option, rich_help_panel="Where it is computed")
+Choice = partial(typer.Option, rich_help_panel="What is run")
+Page = partial(typer.Option, rich_help_panel="Page")
+
+FORMATS = (
+    "Your code as FILE.py:FUNCTION or MODULE:FUNCTION, which returns the model; a file .onnx, .pt2 (torch.export), "
+    ".pt (TorchScript) or .safetensors (trained here); timm:NAME, torchvision:NAME; models:/NAME@ALIAS or runs:/... of "
+    "MLflow; http://.../invocations of a server."
+)
+RAY = "Address of a Ray cluster: HOST:PORT, or auto to find it; local for this machine's cores."
+CORES = "How many cores of this machine to use, with --ray local."
+SET = "A parameter and its value, as for `dvc exp run -S`"
+
+# Options that more than one command has.
+Classes = Annotated[
+    Path | None, Data(metavar="FILE", help="Names of the classes, in the order of the model's outputs, one a line.")
 ]
+Size = Annotated[
+    int | None, Pixels(metavar="N", help="Resize each image first, so that its shorter side has N pixels.")
+]
+Crop = Annotated[
+    str | None, Pixels(metavar="N|HxW", help="The middle of the image that the model sees, in pixels: 224, or 192x256.")
+]
+ChannelOrder = Annotated[
+    str | None, Pixels("--channels", metavar="ORDER", help="The colours that the model takes: grey, rgb or bgr.")
+]
+White = Annotated[
+    float | None,
+    Pixels("--range", metavar="N", help="Value of a white pixel, before --mean and --std: 1 or 255.", show_default="1"),
+]
+Mean = Annotated[
+    str | None, Pixels(metavar="N,...", help="What is subtracted from pixels: one number, or one for each channel.")
+]
+Std = Annotated[
+    str | None,
+    Pixels(
+        metavar="N,...",
+        help="What pixels are divided by after --mean is subtracted: one number, or one for each channel.",
+    ),
+]
+Cores = Annotated[int | None, Place(metavar="N", help=CORES, show_default="all")]
+RayHere = Annotated[str, Place(metavar="ADDRESS", help=RAY)]
+
+EXAMPLES = """Examples:
+
+\b
+  shiftlab audit model.onnx --data pictures --size 256 --crop 224 \\
+    --channels rgb --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+
+\b
+  shiftlab audit model.py:build --data digits --channels grey \\
+    --mean 0 --std 1 --fail-under consistency=0.95"""
 
 
-@app.command()
+@app.command(epilog=EXAMPLES)
 def audit(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, .pt2, .pt (TorchScript) "
-            "or .safetensors file, models:/NAME@ALIAS or runs:/... of MLflow, http://.../invocations."
-        ),
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=FORMATS)],
+    *,
+    weights: Annotated[
+        Path | None,
+        Asked(metavar="FILE", help="Weights of a timm:NAME or torchvision:NAME: safetensors, or a state dict."),
+    ] = None,
+    trust_pickle: Annotated[
+        bool, Asked("--trust-pickle", help="Read a model file that is a pickle, although it can run any code.")
+    ] = False,
+    any_accuracy: Annotated[
+        bool, Asked("--any-accuracy", help="Audit a model that is right no more often than by chance, too.")
+    ] = False,
     data: Annotated[
         str,
-        typer.Option(
-            help="A folder with a subfolder for each class, or of unlabelled images; an .npz with images and labels; "
-            "digits, a data set of the pipeline, or torchvision:NAME."
+        Data(
+            metavar="NAME",
+            help="A folder with a subfolder of images for each class, or of images without labels; an .npz file with "
+            "images and labels; digits (scikit-learn's); the name of a data set of the pipeline; torchvision:NAME.",
         ),
     ],
+    images: Annotated[str, Data(metavar="N|all", help="How many images are drawn, each class in its share.")] = "1000",
+    classes: Classes = None,
+    root: Annotated[
+        Path, Data(metavar="FOLDER", help="Where the data sets of torchvision:NAME lie; nothing is downloaded.")
+    ] = Path("data"),
+    size: Size = None,
+    crop: Crop = None,
+    interpolation: Annotated[
+        str | None,
+        Pixels(metavar="NAME", help="How --size resizes: bilinear, bicubic or nearest.", show_default="bilinear"),
+    ] = None,
+    channels: ChannelOrder = None,
+    white: White = None,
+    mean: Mean = None,
+    std: Std = None,
+    layout: Annotated[
+        str | None,
+        Pixels(
+            metavar="AXES",
+            help="Order of the axes of a batch: nchw, nhwc, or nhw for grey images.",
+            show_default="nchw",
+        ),
+    ] = None,
     regime: Annotated[
         list[str] | None,
-        typer.Option(help="What happens at the edge: zero, circular or crop. [default: zero, circular]"),
+        Moves(
+            metavar="NAME",
+            help="What moves in at the edge: zero (black), circular (what moved out at the other side), crop (more "
+            "of a larger image). Can be given more than once.",
+            show_default="zero and circular",
+        ),
     ] = None,
-    radius: Annotated[int, typer.Option(help="The largest shift along each axis, in pixels.")] = 8,
-    shifts: Annotated[str, typer.Option(help="How many of the grid's shifts are drawn, or all.")] = "64",
-    images: Annotated[str, typer.Option(help="How many images are drawn, each class in its share, or all.")] = "1000",
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    radius: Annotated[int, Moves(metavar="N", help="The largest shift along each axis, in pixels.")] = 8,
+    shifts: Annotated[str, Moves(metavar="N|all", help="How many of the shifts within --radius are drawn.")] = "64",
+    seed: Annotated[int, Moves(metavar="N", help="Seed for drawing images and shifts.")] = 0,
     protocol: Annotated[
-        str | None, typer.Option(help="A published one besides: zhang2019, chaman2021, mnist-c or kauderer2017.")
+        str | None,
+        Moves(
+            metavar="NAME",
+            help="Measure what a paper measured, too: zhang2019, chaman2021, mnist-c or kauderer2017.",
+        ),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="For timm and torchvision: safetensors, or a state dict.")
+    fail_under: Annotated[
+        list[str] | None,
+        Check(
+            metavar="FIGURE=SHARE",
+            help="End with status 1 if a figure is lower, as in consistency=0.95. Can be given more than once.",
+        ),
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="Names of the model's outputs, one on a line.")] = None,
-    size: Annotated[int | None, typer.Option(help="Resize images to so many pixels along the shorter side.")] = None,
-    crop: Annotated[str | None, typer.Option(help="The middle that the model sees: 224, or HEIGHTxWIDTH.")] = None,
-    interpolation: Annotated[str | None, typer.Option(help="Of resizing: bilinear, bicubic or nearest.")] = None,
-    channels: Annotated[str | None, typer.Option(help="grey, rgb or bgr.")] = None,
-    layout: Annotated[str | None, typer.Option(help="nchw, nhwc or nhw.")] = None,
-    white: Annotated[
-        float | None, typer.Option("--range", help="What a white pixel is before --mean and --std: 1 or 255.")
+    thresholds: Annotated[
+        Path | None, Check(metavar="FILE", help="A file with a FIGURE=SHARE on each line; # begins a comment.")
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Subtracted from pixels: one number, or one for each channel.")
+    out: Annotated[
+        Path | None,
+        Written(metavar="FOLDER", help="Folder that the report is written to.", show_default="audits/MODEL"),
     ] = None,
-    std: Annotated[str | None, typer.Option(help="What they are divided by then.")] = None,
-    root: Annotated[Path, typer.Option(help="Where torchvision's data sets lie.")] = Path("data"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the processor. The last bits depend on it.")] = None,
-    fail_under: Threshold = None,
-    thresholds: Annotated[Path | None, typer.Option(help="A file of them, one on a line; # begins a comment.")] = None,
-    any_accuracy: Annotated[bool, typer.Option("--any-accuracy", help="Audit a model at chance, too.")] = False,
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Read a pickle, which can run any code.")
-    ] = False,
-    ray: Annotated[
-        str | None, typer.Option(help="Have Ray's nodes do the work: HOST:PORT of its head, auto, or local.")
+    as_json: Annotated[bool, Written("--json", help="Print the figures as JSON, and nothing else.")] = False,
+    quiet: Annotated[bool, Written("--quiet", help="Print nothing but errors.")] = False,
+    device: Annotated[
+        str, Place(metavar="NAME", help="auto (a GPU where PyTorch finds one), cpu, cuda or mps.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        Place(
+            metavar="N",
+            help="How many threads of the processor to use. Another number changes the last bits of figures.",
+            show_default="all",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: audits/MODEL]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but mistakes.")] = False,
+    ray: Annotated[str | None, Place(metavar="ADDRESS", help=RAY, show_default="without Ray")] = None,
 ) -> None:
     """Measure a model on shifted images: accuracy, consistency, worst case, with intervals, into a report."""
     with _mistakes():
@@ -220,9 +309,13 @@ def _number(text: str, option: str) -> int | str:
 
 @app.command()
 def compare(
-    audits: Annotated[list[Path], typer.Argument(help="Folders that `shiftlab audit` has written, two or more.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of a page that has them side by side.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")] = False,
+    audits: Annotated[
+        list[Path], typer.Argument(metavar="AUDIT", help="Two or more folders that `shiftlab audit` wrote.")
+    ],
+    out: Annotated[
+        Path | None, Written(metavar="FOLDER", help="Folder to write a page to that shows the audits side by side.")
+    ] = None,
+    as_json: Annotated[bool, Written("--json", help="Print the numbers as JSON, and nothing else.")] = False,
 ) -> None:
     """Put audits side by side, with paired tests. Those that were not asked alike are refused."""
     with _mistakes():
@@ -237,17 +330,22 @@ def compare(
 @app.command()
 def play(
     models: Annotated[
-        list[str] | None, typer.Argument(help="As `shiftlab audit` takes them. [default: the registry's champions]")
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL",
+            help=FORMATS,
+            show_default="the best trained models of MLflow's registry",
+        ),
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="Names of the models' outputs, one on a line.")] = None,
-    size: Annotated[int | None, typer.Option(help="Resize pictures to so many pixels along the shorter side.")] = None,
-    crop: Annotated[str | None, typer.Option(help="The middle that the models see: 224, or HEIGHTxWIDTH.")] = None,
-    channels: Annotated[str | None, typer.Option(help="grey, rgb or bgr.")] = None,
-    white: Annotated[float | None, typer.Option("--range", help="What a white pixel is: 1 or 255.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels.")] = None,
-    std: Annotated[str | None, typer.Option(help="What they are divided by then.")] = None,
-    port: Annotated[int, typer.Option(help="To listen on, on this machine alone.")] = 7860,
-    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    classes: Classes = None,
+    size: Size = None,
+    crop: Crop = None,
+    channels: ChannelOrder = None,
+    white: White = None,
+    mean: Mean = None,
+    std: Std = None,
+    port: Annotated[int, Page(metavar="N", help="Port of the page's address, http://127.0.0.1:N.")] = 7860,
+    browser: Annotated[bool, Page(help="Open the page in a browser.")] = True,
 ) -> None:
     """Draw, and see what models call it wherever you draw it."""
     with _mistakes():
@@ -265,20 +363,33 @@ def play(
 @app.command()
 def sweep(
     target: Annotated[
-        list[str] | None, typer.Argument(help="Stages, as `dvc exp run` takes them. [default: the whole pipeline]")
+        list[str] | None,
+        typer.Argument(
+            metavar="STAGE",
+            help="Stages to run, as for `dvc exp run`.",
+            show_default="the whole pipeline",
+        ),
     ] = None,
     choice: Annotated[
         list[str] | None,
-        typer.Option("-S", "--set-param", help="As of `dvc exp run`; lr=0.1,0.2 are an experiment each."),
+        Choice(
+            "-S",
+            "--set-param",
+            metavar="NAME=VALUE",
+            help=f"{SET}; NAME=VALUE,VALUE makes an experiment of each value. Can be given more than once.",
+        ),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Choices of an experiment on each line, besides those.")] = None,
-    study: Annotated[bool, typer.Option("--study", help="Run the study's variants, and decide its claims.")] = False,
-    ray: Annotated[
-        str, typer.Option(help="Ray's address, HOST:PORT of its head or auto; local is this machine's cores.")
-    ] = "local",
-    cores: Annotated[int | None, typer.Option(help="How many of this machine's, with local. [default: all]")] = None,
-    name: Annotated[str, typer.Option(help="What the experiments' names begin with.")] = "sweep",
-    status: Annotated[bool, typer.Option("--status", help="Show what runs where, and end.")] = False,
+    file: Annotated[
+        Path | None,
+        Choice(metavar="FILE", help="A file with an experiment on each line: its parameters, besides those of -S."),
+    ] = None,
+    study: Annotated[
+        bool, Choice("--study", help="Run each variant of the study as an experiment, then write its verdicts.")
+    ] = False,
+    name: Annotated[str, Choice(metavar="NAME", help="What the experiments' names begin with.")] = "sweep",
+    ray: RayHere = "local",
+    cores: Cores = None,
+    status: Annotated[bool, Place("--status", help="Show what runs on which node, and run nothing.")] = False,
 ) -> None:
     """Run experiments, as many at a time as there is room for, on this machine or on many."""
     with _mistakes():
@@ -301,25 +412,36 @@ def sweep(
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(help="The architecture that a recipe is looked for.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Architecture to find a recipe for: lenet, mlp, resnet and so on.")
+    ],
     choice: Annotated[
-        list[str] | None, typer.Option("-S", "--set-param", help="Of all trials, as of `dvc exp run`: data=fashion.")
+        list[str] | None,
+        Choice(
+            "-S",
+            "--set-param",
+            metavar="NAME=VALUE",
+            help=f"{SET}, for all trials: data=fashion. Can be given more than once.",
+        ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="How many; those of the same search that has been begun count.")
+        int,
+        Choice(min=1, metavar="N", help="How many trials the search has, with those of earlier runs of this command."),
     ] = 100,
-    minutes: Annotated[float, typer.Option(min=0, help="After which no trial is begun.")] = 30,
+    minutes: Annotated[float, Choice(min=0, metavar="N", help="Begin no trial after so many minutes.")] = 30,
     faster: Annotated[
-        float | None, typer.Option(min=1, help="In how many times less training time than now. [default: any]")
+        float | None,
+        Choice(
+            min=1,
+            metavar="N",
+            help="Try only recipes that train N times as fast as the present one.",
+            show_default="any time",
+        ),
     ] = None,
-    shifted: Annotated[
-        bool, typer.Option("--shifted", help="Look for accuracy on shifted validation images, too.")
-    ] = False,
-    ray: Annotated[
-        str, typer.Option(help="Ray's address, HOST:PORT of its head or auto; local is this machine's cores.")
-    ] = "local",
-    cores: Annotated[int | None, typer.Option(help="How many of this machine's, with local. [default: all]")] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    shifted: Annotated[bool, Choice("--shifted", help="Look for accuracy on shifted validation images, too.")] = False,
+    seed: Annotated[int, Choice(metavar="N", help="Seed for drawing the recipes to try.")] = 0,
+    ray: RayHere = "local",
+    cores: Cores = None,
 ) -> None:
     """Look for a better recipe: learning rate, its schedule, batch size, epochs, by validation accuracy alone."""
     with _mistakes():
@@ -335,7 +457,9 @@ def tune(
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The new project's folder: one that is empty, or not there yet.")
+    ],
 ) -> None:
     """Write a minimal project that audits its model in CI: a model, a workflow, a file of thresholds."""
     with _mistakes():

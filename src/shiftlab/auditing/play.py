@@ -49,7 +49,7 @@ def together(
     models: dict[str, Prepared] = {}
     known: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {}
     for name in names:
-        model = adapters.load(name, adapters.Given())
+        model = adapters.load(name, adapters.Given(frame=given.frame))
         prepared = Prepared(model, Preprocessing.of(given.over(model.carried), None)).eval()
         shape = prepared.preprocessing.shape
         outputs = probabilities(prepared, torch.zeros(1, *shape)).shape[1]
