@@ -62,7 +62,7 @@ def moves_survived(accuracies: Floats) -> int:
         accuracies: `(seeds, 2 radius + 1)`, at each shift from -radius to radius.
     """
     radius = accuracies.shape[1] // 2
-    surviving = (accuracies >= SURVIVING * accuracies[:, [radius]] - 1e-12).all(axis=0)
+    surviving = np.all(accuracies >= SURVIVING * accuracies[:, [radius]] - 1e-12, axis=0)
     both = surviving[radius:] & surviving[radius::-1]  # by distance
     return int(np.cumprod(both).sum()) - 1
 

@@ -159,8 +159,8 @@ def combined(of_seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1
 
     Its variance is that over seeds, s^2 / n, plus the images' variance of the mean. Of the latter the mean of the
     seeds' own variances is an upper bound (Cauchy-Schwarz: seeds share their images, and correlate by at most 1), so
-    that the interval is rather too wide. The images' degrees of freedom are infinite. With two or three seeds, whose
-    s may be small by chance, it covers some 90% where seeds vary more than images.
+    that the interval is conservative. The images' degrees of freedom are infinite. It is never narrower than Student's
+    over seeds alone, as it would be where few seeds vary by much: their degrees of freedom grow by the images' part.
 
     Args:
         of_seeds: one training each, with its interval over images, which is the result where there is only one.
@@ -174,10 +174,11 @@ def combined(of_seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1
     over_seeds = float(values.var(ddof=1)) / count
     over_images = float(np.mean([((one.high - one.low) / 2 / norm.ppf(0.975)) ** 2 for one in of_seeds]))
     variance = over_seeds + over_images
-    # Without spread over seeds, the degrees of freedom are infinite: then it is the images' interval.
-    freedom = (count - 1) * (variance / over_seeds) ** 2 if over_seeds else np.inf
-    half = float(t.ppf(0.975, freedom)) * variance**0.5
-    return Estimate(value, max(value - half, limits[0]), min(value + half, limits[1]), first.images)
+    half = norm.ppf(0.975) * variance**0.5
+    if over_seeds:
+        freedom = (count - 1) * (variance / over_seeds) ** 2
+        half = max(t.ppf(0.975, freedom) * variance**0.5, t.ppf(0.975, count - 1) * over_seeds**0.5)
+    return Estimate(value, float(max(value - half, limits[0])), float(min(value + half, limits[1])), first.images)
 
 
 @dataclass(frozen=True)
