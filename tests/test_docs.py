@@ -28,6 +28,7 @@ PAGES = [
     "docs/extend.md",
     "docs/mlflow.md",
     "docs/report.md",
+    "docs/results.md",
     "docs/servers.md",
     "docs/speed.md",
     "docs/template.md",
