@@ -201,7 +201,7 @@ def intervals_in_words(summary: Summary) -> str:
     """What stands after ±."""
     seeds = len({one["seed"] for one in summary["models"]})
     if seeds == 1:
-        return "One training each, ± half of its 95% interval over test images: another training differs by more."
+        return "One training each, ± half of its 95% interval over test images; another training may differ by more."
     return (
         f"Means over {seeds} trainings, ± half of a 95% interval for what other trainings and other test images would "
         "give. The images' part is an upper bound, which makes the interval conservative."
