@@ -11,7 +11,7 @@ from shiftlab.show import report, study
 
 PAGES = {name: Path("docs/report", name) for name in ("index.html", "study/index.html")}  # of reports/
 MADE_ELSEWHERE = {"study/index.html"}  # by `make study`, perhaps on another machine: its copy stays as it is then
-TABLES = {"README.md": ("results", "study"), "docs/speed.md": ("speed",)}
+TABLES = {"README.md": ("how-much", "study"), "docs/results.md": ("results",), "docs/speed.md": ("speed",)}
 RESULTS, STUDY, SPEED = Path("metrics/comparison.json"), Path("metrics/study.json"), Path("benchmarks/results.md")
 
 
@@ -38,8 +38,10 @@ def with_tables(page: str, root: Path) -> str:
     for path, command in ((RESULTS, "make run"), (STUDY, "make study"), (SPEED, "make bench")):
         if not (root / path).exists():
             raise UserError(f"no {path}: `{command}` writes it")
+    results = json.loads((root / RESULTS).read_text(encoding="utf-8"))
     tables = {
-        "results": report.tables(json.loads((root / RESULTS).read_text(encoding="utf-8"))),
+        "how-much": report.how_much(results),
+        "results": report.tables(results),
         "study": study.verdicts(json.loads((root / STUDY).read_text(encoding="utf-8"))),
         "speed": (root / SPEED).read_text(encoding="utf-8"),
     }

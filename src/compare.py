@@ -33,14 +33,15 @@ def main() -> None:
     # Of the machine that each model was trained on: what a reader who doubts a number, and `make verify`, must know.
     paths = {f"{name}-{seed}": Path("models", f"{name}-{seed}.json") for name, seed, _ in keys}
     made_on = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in paths.items()}
-    summary = {**comparison.summarise(answers, found), "made_on": made_on}
+    moved = {name: (of.augmentation or wanted.augmentation).model_dump() for name, of in wanted.models.items()}
+    summary = {**comparison.summarise(answers, found), "augmentation": moved, "made_on": made_on}
     drawn = pictures.of_comparison(answers, found, images)
     for regime, name in comparison.regimes(found).items():
         tables.write_curves(comparison.of_regime(found, regime), name, Path("plots/accuracy"))
     for name, picture in drawn.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
-    for name in ("accuracy", "maps"):
-        files.write(Path("reports", f"{name}.png"), drawn[f"{summary['models'][0]['regime']}-{name}"])
+    files.write(Path("reports/accuracy.png"), pictures.against_shift(found, images))
+    files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['regime']}-maps"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
     of_study = {name: Path("reports/study", f"{name}.png").read_bytes() for name in ("effects", "plane")}
@@ -48,9 +49,8 @@ def main() -> None:
     files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    results = report.tables(summary)
-    files.write(Path("reports/results.md"), f"# Results on {summary['data']}\n\n{results}")
-    print(results)
+    files.write(Path("reports/results.md"), f"# Results on {report.data_name(summary)}\n\n{report.tables(summary)}")
+    print(f"{report.how_much_text(summary)}\n{report.one_sentence(summary)}")
     recording.log_comparison(store, summary["data"], Path("reports/index.html"), Path("plots/pictures"))
 
 

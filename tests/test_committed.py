@@ -1,15 +1,19 @@
 """What is committed holds together, whatever a user's own experiment has made of the workspace."""
 
+import csv
 import hashlib
 import json
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import readme
 from dvc.utils.hydra import compose_and_dump
 from ruamel.yaml import YAML
+
+from shiftlab.measure.figures import moves_survived
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +43,19 @@ def test_params_yaml_is_what_conf_composes(committed: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("page", readme.TABLES)
 def test_pages_show_the_committed_figures(committed: Path, page: str) -> None:
     assert (committed / page).read_text() == readme.with_tables(page, committed)
+
+
+def test_moves_survived_are_those_of_the_curves(committed: Path) -> None:
+    comparison = json.loads((committed / "metrics/comparison.json").read_text())
+    for regime, moves in comparison["moves_survived"].items():
+        of_models: dict[str, dict[str, list[float]]] = {}
+        with (committed / f"plots/accuracy/{regime}-x.csv").open(encoding="utf-8", newline="") as table:
+            for row in csv.DictReader(table):
+                model = row["model"].partition(" seed ")[0]
+                of_models.setdefault(model, {}).setdefault(row["model"], []).append(float(row["accuracy"]))
+        assert {model: moves_survived(np.array([*seeds.values()])) for model, seeds in of_models.items()} == moves
+    if comparison["data"] == "mnist" and list(of_models) == ["mlp", "lenet", "resnet", "invariant"]:
+        assert [*comparison["moves_survived"]["zero"].values()] == [1, 2, 3, 9]
 
 
 def test_copy_of_the_report_is_the_committed_one(committed: Path) -> None:

@@ -38,6 +38,8 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+# Sources as people know them; what an experiment names otherwise goes by that name.
+SOURCE_NAMES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "digits": "scikit-learn's digits"}
 PUBLISHED_SIZE = 28  # pixels a side, of every source but a folder
 MOST_PIXELS = 127  # of a shift along an axis: shifts are kept in 8 bits
 NAMED_REACH = 5  # pixels, of the named evaluation sets

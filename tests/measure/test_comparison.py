@@ -3,6 +3,7 @@ from dataclasses import replace
 
 from shiftlab.measure import comparison, evaluation
 from shiftlab.measure.comparison import Answers, Found, Key
+from shiftlab.measure.intervals import Estimate
 from tests.helpers import ABOUT, some_predictions
 
 KEYS: list[Key] = [
@@ -29,6 +30,20 @@ def test_summary_holds_every_model_in_every_regime_in_jsons_types() -> None:
     assert [(entry["model"], entry["seed"], entry["regime"]) for entry in metrics["models"]] == KEYS
     assert metrics["models"][1]["figures"]["right5"]["value"] == 0.75
     assert metrics["over_seeds"] == []
+
+
+def test_summary_says_how_far_each_model_survives_in_each_regime() -> None:
+    curves = {"x": [(-1, 0.95), (0, 1.0), (1, 0.9)], "y": [(-1, 0.1), (0, 1.0), (1, 0.1)]}
+    as_estimates = {
+        name: [(step, Estimate(value, 0.0, 1.0, 4)) for step, value in steps] for name, steps in curves.items()
+    }
+    every = {
+        key: replace(one, curves=as_estimates) if key == ("mlp", 0, "zero") else one for key, one in found().items()
+    }
+    moves = comparison.summarise(answers(), every)["moves_survived"]
+    assert moves["zero"]["mlp"] == 1
+    assert set(moves) == {"zero", "circular"}
+    assert set(moves["circular"]) == {"mlp", "lenet"}
 
 
 def test_canvas_goes_by_its_name() -> None:

@@ -165,3 +165,77 @@ def test_effect_without_spread_or_without_a_value() -> None:
 def test_holm_multiplies_the_smallest_by_the_number_of_tests() -> None:
     assert intervals.holm([0.01, 0.5, 0.02]) == pytest.approx([0.03, 0.5, 0.04])
     assert intervals.holm([]) == []
+
+
+def estimates(values: list[float], half: float) -> list[intervals.Estimate]:
+    return [intervals.Estimate(value, value - half, value + half, 1000) for value in values]
+
+
+def test_combined_interval_of_one_seed_is_the_images() -> None:
+    wilson = intervals.share(np.arange(100) < 99)
+    assert intervals.combined([wilson]) == wilson
+    assert wilson.half == pytest.approx(0.99 - wilson.low)  # the longer side
+
+
+def test_combined_interval_without_an_images_part_is_students_and_without_spread_the_images() -> None:
+    values = [0.5, 0.52, 0.57]
+    students = intervals.over_seeds(values)
+    found = intervals.combined(estimates(values, 0.0))
+    assert (found.value, found.low, found.high) == pytest.approx((students.mean, students.low, students.high))
+    found = intervals.combined(estimates([0.5] * 3, 0.02))
+    assert (found.value, found.half) == pytest.approx((0.5, 0.02))
+
+
+def test_combined_interval_is_satterthwaites() -> None:
+    """By hand: seeds 0.01^2 of 2 degrees of freedom, images 0.02^2, so 5^2 / (1^2 / 2) = 50 degrees."""
+    values = [0.5 - 0.01 * 3**0.5, 0.5, 0.5 + 0.01 * 3**0.5]
+    found = intervals.combined(estimates(values, 0.02 * 1.959963984540054))
+    assert found.half == pytest.approx(2.008559 * 0.0005**0.5, rel=1e-5)
+
+
+def test_combined_interval_is_never_narrower_than_students() -> None:
+    values = [0.6, 0.7, 0.65, 0.75, 0.72]
+    found = intervals.combined(estimates(values, 0.009))
+    assert found.low == pytest.approx(intervals.over_seeds(values).low)
+    assert intervals.combined(estimates(values, 0.05)).low < found.low
+
+
+def test_combined_interval_ends_where_the_metric_does() -> None:
+    found = intervals.combined(estimates([0.001, 0.0, 0.002], 0.01))
+    assert found.low == 0
+    assert found.half == pytest.approx(found.high - found.value)
+    found = intervals.combined(estimates([0.99, 1.0, 0.98], 0.05))
+    assert found.high == 1
+    found = intervals.combined(estimates([0.99, 1.0, 0.98], 0.05), limits=(-math.inf, 1.2))
+    assert found.high > 1
+
+
+def test_combined_interval_of_what_is_undefined_is_undefined() -> None:
+    found = intervals.combined([*estimates([0.5, 0.6], 0.01), *estimates([math.nan], 0.01)])
+    assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shared", [True, False], ids=["same images fail", "images fail independently"])
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_combined_interval_covers_the_truth_in_94_percent(seeds: int, ratio: float, shared: bool) -> None:
+    """Seeds whose true accuracies are normal, each with binomial answers on 400 images.
+
+    The truth is the mean over all seeds and images. `ratio`: the mean's standard error over seeds, in those over
+    images. Where the same images fail in every training, the bound on the images' part is reached; where they fail
+    independently it is as many times too large as there are seeds, and the interval too wide.
+    """
+    rng, images, truth, studies = np.random.default_rng(1), 400, 0.7, 2000
+    spread = ratio * (truth * (1 - truth) / images) ** 0.5 * seeds**0.5
+    hardness = rng.random((studies, 1 if shared else seeds, images))
+    right = hardness < rng.normal(truth, spread, (studies, seeds, 1))
+    found = intervals.shares(right.reshape(-1, images))
+    of_seeds = [
+        intervals.Estimate(*one, images)
+        for one in zip(found.value.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+    ]
+    means = [intervals.combined(of_seeds[seeds * study : seeds * study + seeds]) for study in range(studies)]
+    covered = sum(one.low <= truth <= one.high for one in means) / studies
+    assert covered >= 0.94
+    if shared:
+        assert covered < 0.98

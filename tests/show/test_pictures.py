@@ -1,3 +1,11 @@
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+import torch
+from PIL import Image
+
+from shiftlab.params import RegimeName
 from shiftlab.show import pictures
 from tests.helpers import examples
 from tests.measure.test_comparison import answers, found
@@ -12,3 +20,21 @@ def test_every_figure_has_a_picture_and_images_stay_as_they_are() -> None:
     assert set(drawn) == expected | {"image-0"}
     assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
     assert images.equal(examples(4).images)
+
+
+def test_answer_in_one_picture_is_small_and_leaves_images_as_they_are() -> None:
+    images = examples(4).images
+    with Image.open(BytesIO(pictures.against_shift(found(), images))) as drawn:
+        assert drawn.size == (800, 576)
+    assert images.equal(examples(4).images)
+
+
+@pytest.mark.parametrize(
+    ("regime", "dark", "cut_from"), [("zero", 0, 1), ("zero", 1, 2), ("zero", 27, None), ("circular", 0, None)]
+)
+def test_shifts_that_cut_much_off_are_known(regime: RegimeName, dark: int, cut_from: int | None) -> None:
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    images[..., : 28 - dark] = 100  # each column is more than a twentieth of what the narrowest has, and less of all 28
+    images[..., 27 - dark] = 255
+    some = next(one for (_, _, of), one in found().items() if of == regime)
+    assert pictures._cut_from(replace(some, radius=3), images) == cut_from

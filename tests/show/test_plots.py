@@ -52,7 +52,12 @@ def one_image(confidence: float = 0.5) -> bytes:
     return plots.one_image(pictures, {"as it is": answers, "moved": answers}, "Test image 0")
 
 
-DRAW = pytest.mark.parametrize("draw", [panels, maps, phases, confusions, gallery, one_image])
+def against_shift(last: float = 0.5) -> bytes:
+    falling = np.array([1.0, 0.9, 0.7, last])
+    return plots.against_shift({"mlp": falling, LONG: falling - 0.1, "same": falling}, 2, "Classified right (%)")
+
+
+DRAW = pytest.mark.parametrize("draw", [panels, maps, phases, confusions, gallery, one_image, against_shift])
 
 
 @DRAW
@@ -72,7 +77,8 @@ def test_same_figures_give_the_same_bytes(draw: Callable[[], bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("draw", "other"), [(panels, 0.8), (maps, 0.5), (phases, 0.4), (confusions, 4), (gallery, 99), (one_image, 0.6)]
+    ("draw", "other"),
+    [(panels, 0.8), (maps, 0.5), (phases, 0.4), (confusions, 4), (gallery, 99), (one_image, 0.6), (against_shift, 0.6)],
 )
 def test_other_figures_give_another_picture(draw: Callable[..., bytes], other: float) -> None:
     assert draw() != draw(other)

@@ -24,7 +24,12 @@ def share(value: float, low: float, high: float) -> dict[str, float]:
 
 def entry(model: str, seed: int, regime: str, clean: float, right5: float) -> dict[str, Any]:
     summary = {name: share(0.5, 0.4, 0.6) for name in columns.SUMMARY}
-    figures = {"clean": share(clean, clean - 0.01, 1.0), "right5": share(right5, 0.0, right5 + 0.01), **summary}
+    sets = {
+        "clean": share(clean, clean - 0.01, clean + 0.002),
+        "right5": share(right5, right5 - 0.02, right5 + 0.01),
+        "random5": share(right5, right5 - 0.01, right5 + 0.01),
+    }
+    figures = {**sets, **summary}
     return {
         "model": model,
         "seed": seed,
@@ -57,6 +62,8 @@ SUMMARY: dict[str, Any] = {
     "worst_case_within": 3,
     "images": 10_000,
     "grid_images": 1000,
+    "moves_survived": {"zero": {"mlp": 1, "lenet": 14}},
+    "augmentation": {"mlp": {"kind": "none", "pixels": 0}, "lenet": {"kind": "shifts", "pixels": 5}},
     "models": [
         entry("mlp", 0, "zero", 0.97891, 0.3),
         entry("lenet", 0, "zero", 0.98, 0.5),
@@ -97,23 +104,88 @@ def over_seeds() -> dict[str, Any]:
     return summary
 
 
-def test_table_has_a_line_for_each_model_and_a_column_for_each_set() -> None:
-    assert report.tables(SUMMARY).splitlines()[:4] == [
-        "| model | seeds | clean | right5 |",
-        "|---|---|---|---|",
-        "| mlp | 0 | 97.89 [96.89, 100.00] | 30.00 [0.00, 31.00] |",
-        "| lenet | 0 | 98.00 [97.00, 100.00] | 50.00 [0.00, 51.00] |",
+def test_answer_is_a_table_of_means_with_one_interval() -> None:
+    assert report.how_much(SUMMARY).splitlines() == [
+        "| model | trained on | unmoved | 5 px right | anywhere within 5 px | robust within 3 px | moves survived |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| MLP | MNIST | 97.9 ±1.0 | 30.0 ±2.0 | 30.0 ±1.0 | 50.0 ±10.0 | 1 |",
+        "| LeNet-5 | MNIST, moved by up to 5 px | 98.0 ±1.0 | 50.0 ±2.0 | 50.0 ±1.0 | 50.0 ±10.0 | ≥14 |",
     ]
 
 
-def test_table_over_seeds_marks_the_wider_interval() -> None:
-    text = report.tables(over_seeds())
-    assert text.splitlines()[2:4] == [
-        "| mlp | 0, 1, 2 | 97.80 (s ±0.10, **i ±1.55**) | 31.00 (**s ±40.00**, i ±15.50) |",
-        "| lenet | 0, 1, 2 | 98.10 (s ±0.10, **i ±1.50**) | 52.00 (**s ±40.00**, i ±25.50) |",
-    ]
-    assert "Means over 3 seeds" in text
-    assert "that over seeds in 2 of 4 cells" in text
+def test_answer_names_other_data_and_models_as_they_are() -> None:
+    other = {
+        **SUMMARY,
+        "data": "mnist_canvas",
+        "models": [{**SUMMARY["models"][0], "model": "mine"}],
+        "moves_survived": {"zero": {"mine": 0}},
+        "augmentation": {"mine": {"kind": "crops", "pixels": 2}},
+    }
+    assert "| mine | mnist_canvas, cropped up to 2 px off the middle |" in report.how_much(other)
+    assert report.one_sentence(other).endswith(
+        "mine still classifies 30.0% of mnist_canvas' test images right; unmoved, 97.9%."
+    )
+
+
+def four_models() -> dict[str, Any]:
+    names = ("mlp", "lenet", "resnet", "invariant")
+    summary = {
+        **SUMMARY,
+        "models": [entry(model, 0, "zero", 0.9, 0.5) for model in names],
+        "moves_survived": {"zero": dict.fromkeys(names, 14)},
+        "augmentation": {name: {"kind": "shifts", "pixels": 10} for name in names},
+    }
+    for one in summary["models"]:
+        one["figures"] |= dict.fromkeys(report.HOW_MUCH, share(0.5, 0.39, 0.61))
+    return summary
+
+
+def test_answer_fits_a_terminal_of_80_columns() -> None:
+    lines = report.how_much_text(four_models()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].split() == ["InvariantNet", "by", "10", "px", *["50.0", "±11.0"] * 4, "≥14"]
+    rows = report.how_much_text(SUMMARY).splitlines()
+    assert rows[2].split() == ["MLP", "no", "97.9", "±1.0", "30.0", "±2.0", "30.0", "±1.0", "50.0", "±10.0", "1"]
+
+
+def test_answer_in_one_sentence() -> None:
+    assert report.one_sentence(SUMMARY) == (
+        "Moved 5 pixels to the right, LeNet-5 still classifies 50.0% of MNIST's test images right; the MLP 30.0%."
+    )
+    assert "of scikit-learn's digits' test images" in report.one_sentence({**SUMMARY, "data": "digits"})
+
+
+def test_tables_begin_with_the_answer_and_have_every_model_in_every_regime() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"] += [{**one, "regime": "circular"} for one in SUMMARY["models"]]
+    text = report.tables(summary)
+    assert text.startswith(report.how_much(summary))
+    assert text.count("| MLP | 97.89 ±1.00 | 30.00 ±2.00 | 30.00 ±1.00 |") == 2
+    assert text.count("| 535,818 | 535,040 |") == 4
+    assert "Regime `circular`" in text
+
+
+def test_means_over_seeds_have_one_interval_for_both() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"] = [entry("mlp", seed, "zero", 0.97, right5) for seed, right5 in enumerate((0.2, 0.3, 0.4))]
+    (row,) = report.rows(summary)
+    assert row.seeds == [0, 1, 2]
+    student = 4.302653 * 0.1 / 3**0.5
+    assert row.estimates["right5"].half == pytest.approx(student, rel=1e-3)  # wider than over images, by far
+    assert row.figures["clean"] == "97.00 ±0.60"  # the seeds agree: that over images
+    assert "Means over 3 trainings" in report.tables(summary)
+    assert "conservative" in report.tables(summary)
+
+
+def test_intervals_end_where_the_metric_does() -> None:
+    summary = copy.deepcopy(SUMMARY)
+    summary["models"] = [entry("mlp", seed, "zero", 0.97, 0.3) for seed in range(3)]
+    for one, value in zip(summary["models"], (-0.1, 0.1, 0.0), strict=True):
+        one["figures"]["corrected_consistency"] = share(value, value - 0.01, value + 0.01)
+        one["figures"]["consistency"] = share(0.0, 0.0, 0.01)
+    (row,) = report.rows(summary)
+    assert row.estimates["corrected_consistency"].low < -0.2
+    assert row.estimates["consistency"].low == 0
 
 
 def test_what_is_undefined_says_so() -> None:
@@ -127,30 +199,36 @@ def test_sample_of_the_shifts_is_called_one() -> None:
     text = report.tables({**SUMMARY, "shifts": 64})
     assert "64 drawn of the 841 integer shifts" in text
     assert "bootstrap over images and shifts" in text
+    assert "49 shifts of up to 3 pixels that were drawn" in text
 
 
 def test_tables_say_what_their_numbers_are() -> None:
     text = report.tables(SUMMARY)
-    for fact in ("10,000 test images", "mnist", "%", "95% Wilson", "`zero`", "vacated pixels black"):
+    for fact in ("10,000 test images", "MNIST", "%", "95% interval", "`zero`", "vacated pixels black"):
         assert fact in text
-    for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040"):
+    for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040", "49 shifts"):
         assert fact in text
 
 
 @pytest.mark.parametrize("pixels", [1, 3])
 def test_worst_case_says_within_what(pixels: int) -> None:
-    assert f"| worst case within {pixels} px |" in report.tables({**SUMMARY, "worst_case_within": pixels})
+    text = report.tables({**SUMMARY, "worst_case_within": pixels})
+    assert f"| worst case within {pixels} px |" in text
+    assert f"| robust within {pixels} px |" in text
+
+
+def in_regime(name: str) -> dict[str, Any]:
+    models = [{**one, "regime": name} for one in SUMMARY["models"]]
+    return {**SUMMARY, "models": models, "moves_survived": {name: SUMMARY["moves_survived"]["zero"]}}
 
 
 def test_canvas_is_called_so() -> None:
-    models = [{**one, "regime": "canvas"} for one in SUMMARY["models"]]
-    text = report.tables({**SUMMARY, "shape": [1, 48, 48], "models": models})
+    text = report.tables({**in_regime("canvas"), "shape": [1, 48, 48]})
     assert "Regime `canvas`: the images move on a black canvas of 48x48 pixels" in text
 
 
 def test_crop_is_explained() -> None:
-    models = [{**one, "regime": "crop"} for one in SUMMARY["models"]]
-    text = report.tables({**SUMMARY, "shape": [3, 20, 26], "models": models})
+    text = report.tables({**in_regime("crop"), "shape": [3, 20, 26]})
     assert "Regime `crop`: a window of 26x20 pixels moves over the larger image" in text
 
 
@@ -168,13 +246,13 @@ def test_answer_follows_from_the_numbers(p: float, verdict: str, written: str) -
     summary = copy.deepcopy(SUMMARY)
     summary["differences"] = {"zero": [difference(p)]}
     moved, ahead, over, beyond = report.answer(summary)
-    assert "lenet 50.0% and mlp 30.0%" in moved
-    assert "lenet 98.0% and mlp 97.9%" in moved
-    assert "most robust to this shift is lenet, ahead of mlp by 20.0 percentage points" in ahead
+    assert "LeNet-5 50.0% and MLP 30.0%" in moved
+    assert "LeNet-5 98.0% and MLP 97.9%" in moved
+    assert "most robust to this shift is LeNet-5, ahead of MLP by 20.0 percentage points" in ahead
     assert verdict in ahead
     assert written in ahead
     assert "14 pixels" in over
-    assert "lenet 50.0% (corrected consistency 50.0%)" in beyond
+    assert "LeNet-5 50.0% (corrected consistency 50.0%)" in beyond
 
 
 @pytest.mark.parametrize(
@@ -195,14 +273,14 @@ def test_consistency_beyond_chance_is_not_called_chance(
         "chance_consistency": share(chance, 0.0, 1.0),
         "corrected_consistency": share(corrected, 0.0, 1.0),
     }
-    said = ": nearly all of the consistency of mlp is no invariance."
+    said = ": nearly all of the consistency of MLP is no invariance."
     assert report.answer(summary)[-1].endswith(said) == by_chance
 
 
 def test_answer_over_seeds_speaks_of_means() -> None:
     moved, ahead, *_ = report.answer(over_seeds())
-    assert "lenet 52.0% and mlp 31.0% (means over 3 trainings)" in moved
-    assert "ahead of mlp by 21.0 percentage points (95% interval 12.0 to 30.0)" in ahead
+    assert "LeNet-5 52.0% and MLP 31.0% (means over 3 trainings)" in moved
+    assert "ahead of MLP by 21.0 percentage points (95% interval 12.0 to 30.0)" in ahead
     assert "is significant (Welch's t-test over seeds, p = 0.020" in ahead
 
 
@@ -227,7 +305,7 @@ def test_figures_on_other_data_do_not_stand_beside_published_ones() -> None:
     assert report.published({**SUMMARY, "data": "digits"}) == []
 
 
-@pytest.mark.parametrize(("radius", "ours"), [(10, "50.00 [40.00, 60.00]"), (14, "not measured by this run")])
+@pytest.mark.parametrize(("radius", "ours"), [(10, "50.00 ±10.00"), (14, "not measured by this run")])
 def test_figure_over_a_grid_stands_beside_one_over_the_same_grid(radius: int, ours: str) -> None:
     rows = report.published({**SUMMARY, "data": "mnist_canvas", "radius": radius})
     assert [row["ours"] for row in rows if row["what"] == "MLP on a 48x48 canvas"] == [ours]

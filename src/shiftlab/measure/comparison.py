@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shiftlab.measure import evaluation, intervals
+from shiftlab.measure import evaluation, figures, intervals
 from shiftlab.measure.evaluation import Figures
 from shiftlab.measure.intervals import Estimate
 from shiftlab.measure.predictions import Predictions
@@ -29,12 +29,12 @@ def summarise(answers: Answers, found: Found) -> dict[str, Any]:
         {
             "model": model,
             "seed": seed,
-            "regime": evaluation.regime_name(figures.about),
-            "parameters": figures.about.parameters,
-            "multiply_adds": figures.about.multiply_adds,
-            "figures": {name: _json(one) for name, one in (figures.accuracies | figures.summary).items()},
+            "regime": evaluation.regime_name(one.about),
+            "parameters": one.about.parameters,
+            "multiply_adds": one.about.multiply_adds,
+            "figures": {name: _json(of) for name, of in (one.accuracies | one.summary).items()},
         }
-        for (model, seed, _), figures in found.items()
+        for (model, seed, _), one in found.items()
     ]
     return {
         "data": some.about.data,
@@ -45,6 +45,7 @@ def summarise(answers: Answers, found: Found) -> dict[str, Any]:
         "worst_case_within": evaluation.worst_case_within(some.radius),
         "images": some.images,
         "grid_images": some.grid_images,
+        "moves_survived": {name: _moves_survived(found, regime) for regime, name in regimes(found).items()},
         "models": models,
         "differences": {name: _differences(answers, regime) for regime, name in regimes(found).items()},
         "over_seeds": _over_seeds(found),
@@ -64,7 +65,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         if one["regime"] == regime:
             by_model.setdefault(one["model"], []).append({key: of["value"] for key, of in one["figures"].items()})
     means = {
-        model: {name: float(np.mean([figures[name] for figures in seeds])) for name in HEADLINE}
+        model: {name: float(np.mean([of_seed[name] for of_seed in seeds])) for name in HEADLINE}
         for model, seeds in by_model.items()
     }
     best = max(means, key=lambda model: means[model]["random5"])
@@ -89,7 +90,7 @@ def of_regime(by_key: Mapping[Key, T], regime: RegimeName) -> dict[str, T]:
 
 def regimes(found: Found) -> dict[RegimeName, str]:
     """Every regime and what PROTOCOL.md calls it."""
-    return {regime: evaluation.regime_name(figures.about) for (_, _, regime), figures in found.items()}
+    return {regime: evaluation.regime_name(one.about) for (_, _, regime), one in found.items()}
 
 
 def _differences(answers: Answers, regime: RegimeName) -> list[dict[str, Any]]:
@@ -100,6 +101,15 @@ def _differences(answers: Answers, regime: RegimeName) -> list[dict[str, Any]]:
         for name in names
     }
     return [asdict(one) for one in intervals.differences(right)]
+
+
+def _moves_survived(found: Found, regime: RegimeName) -> dict[str, int]:
+    """Of every model, over its seeds."""
+    curves: dict[str, list[list[float]]] = {}
+    for (model, _, of), one in found.items():
+        if of == regime:
+            curves.setdefault(model, []).append([accuracy.value for _, accuracy in one.curves["x"]])
+    return {model: figures.moves_survived(np.array(of_seeds)) for model, of_seeds in curves.items()}
 
 
 def _over_seeds(found: Found) -> list[dict[str, Any]]:
@@ -116,9 +126,9 @@ def _over_seeds(found: Found) -> list[dict[str, Any]]:
 def _seed_differences(found: Found, regime: RegimeName) -> list[dict[str, Any]]:
     """On the named sets; nothing where there is one seed."""
     by_model: dict[str, list[Figures]] = {}
-    for (model, _, of), figures in found.items():
+    for (model, _, of), one in found.items():
         if of == regime:
-            by_model.setdefault(model, []).append(figures)
+            by_model.setdefault(model, []).append(one)
     if min(map(len, by_model.values())) < 2:
         return []
     names = next(iter(by_model.values()))[0].accuracies

@@ -30,6 +30,7 @@ from shiftlab.measure.sampling import Design
 from shiftlab.measure.shifts import Shifts, line
 
 CALIBRATION_BINS = 15
+SURVIVING = 0.9  # of the unmoved accuracy
 
 Labels = NDArray[np.unsignedinteger]
 
@@ -50,6 +51,20 @@ def curve(predictions: Predictions, direction: str, radius: int) -> list[tuple[i
     return [
         (step, accuracy(row, predictions.labels)) for step, row in zip(range(-radius, radius + 1), rows, strict=True)
     ]
+
+
+def moves_survived(accuracies: Floats) -> int:
+    """The largest horizontal move, in pixels, that keeps 90% of the unmoved accuracy, in every training.
+
+    It is the largest m with that at every shift of at most m pixels, left and right.
+
+    Args:
+        accuracies: `(seeds, 2 radius + 1)`, at each shift from -radius to radius.
+    """
+    radius = accuracies.shape[1] // 2
+    surviving = np.all(accuracies >= SURVIVING * accuracies[:, [radius]] - 1e-12, axis=0)
+    both = surviving[radius:] & surviving[radius::-1]  # by distance
+    return int(np.cumprod(both).sum()) - 1
 
 
 def confusion(predicted: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:

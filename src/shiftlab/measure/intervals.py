@@ -1,6 +1,7 @@
 """How sure a figure is: every interval, and the test of two models on the same images. PROTOCOL.md says which is which.
 
-Intervals over images are Wilson's for shares and a percentile bootstrap for other means; over seeds they are Student's.
+Intervals over images are Wilson's for shares and a percentile bootstrap for other means; over seeds they are Student's;
+a mean over seeds has one for both, with Satterthwaite's degrees of freedom.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -27,6 +28,11 @@ class Estimate:
     low: float
     high: float
     images: int
+
+    @property
+    def half(self) -> float:
+        """The half-width of its interval, the longer side of the two: what stands after ±."""
+        return max(self.high - self.value, self.value - self.low)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,33 @@ def over_seeds(values: list[float]) -> OverSeeds:
     middle, spread, count = float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
     reach = float(t.ppf(0.975, count - 1)) * spread / count**0.5
     return OverSeeds(middle, spread, middle - reach, middle + reach, count)
+
+
+def combined(of_seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """The mean over seeds, with one 95% interval for seeds and images together (Satterthwaite 1946).
+
+    Its variance is that over seeds, s^2 / n, plus the images' variance of the mean. Of the latter the mean of the
+    seeds' own variances is an upper bound (Cauchy-Schwarz: seeds share their images, and correlate by at most 1), so
+    that the interval is conservative. The images' degrees of freedom are infinite. It is never narrower than Student's
+    over seeds alone, as it would be where few seeds vary by much: their degrees of freedom grow by the images' part.
+
+    Args:
+        of_seeds: one training each, with its interval over images, which is the result where there is only one.
+        limits: the least and the greatest value that the metric can have.
+    """
+    first, *others = of_seeds
+    if not others:
+        return first
+    values = np.array([one.value for one in of_seeds])
+    value, count = float(values.mean()), len(values)
+    over_seeds = float(values.var(ddof=1)) / count
+    over_images = float(np.mean([((one.high - one.low) / 2 / norm.ppf(0.975)) ** 2 for one in of_seeds]))
+    variance = over_seeds + over_images
+    half = norm.ppf(0.975) * variance**0.5
+    if over_seeds:
+        freedom = (count - 1) * (variance / over_seeds) ** 2
+        half = max(t.ppf(0.975, freedom) * variance**0.5, t.ppf(0.975, count - 1) * over_seeds**0.5)
+    return Estimate(value, float(max(value - half, limits[0])), float(min(value + half, limits[1])), first.images)
 
 
 @dataclass(frozen=True)

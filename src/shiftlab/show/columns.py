@@ -1,5 +1,6 @@
-"""What each figure of the grid is called where people read it."""
+"""What models, and the figures of the grid, are called where people read of them."""
 
+from math import inf, sqrt
 from typing import NamedTuple
 
 
@@ -8,16 +9,20 @@ class Column(NamedTuple):
 
     words: str  # {}: the pixels of the worst case
     percent: bool = True
+    limits: tuple[float, float] = (0.0, 1.0)  # the least and the greatest value it can have
 
 
 SUMMARY = {
     "grid": Column("accuracy over the grid"),
     "consistency": Column("consistency"),
     "chance_consistency": Column("consistency by chance"),
-    "corrected_consistency": Column("corrected consistency"),
+    "corrected_consistency": Column("corrected consistency", limits=(-inf, 1.0)),
     "fidelity": Column("fidelity"),
     "agreement": Column("agreement with unshifted"),
     "worst_case": Column("worst case within {} px"),
-    "euclidean": Column("sensitivity (L2)", percent=False),
+    "euclidean": Column("sensitivity (L2)", percent=False, limits=(0.0, sqrt(2))),
     "cosine": Column("sensitivity (cosine)", percent=False),
 }
+
+# Models as people know them; others go by their architecture's name.
+MODELS = {"mlp": "MLP", "lenet": "LeNet-5", "resnet": "ResNet-18", "invariant": "InvariantNet"}

@@ -16,8 +16,9 @@ from shiftlab.measure.intervals import Estimates, Floats
 from shiftlab.measure.predictions import Predictions
 from shiftlab.measure.regimes import Frame, shift
 from shiftlab.measure.shifts import DIRECTIONS
-from shiftlab.params import RegimeName
+from shiftlab.params import SOURCE_NAMES, RegimeName
 from shiftlab.show import plots
+from shiftlab.show.columns import MODELS
 from shiftlab.show.plots import AXIS_LABELS, Line, Panel
 
 if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
@@ -97,6 +98,33 @@ def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, b
     some = next(iter(answers_of_first))
     drawn["image-0"] = last_cell(of_regime(answers_of_first, some[2]), images[0])
     return drawn
+
+
+def against_shift(found: Found, images: Tensor) -> bytes:
+    """Each model's accuracy against the shift to the right in the first regime, mean over seeds, as PNG.
+
+    Args:
+        images: the test images, uint8 `(N, C, H, W)`.
+    """
+    some = next(iter(found.values()))
+    curves: dict[str, list[list[float]]] = {}
+    for (model, _, regime), one in found.items():
+        if regime == some.about.regime:
+            to_the_right = [accuracy.value for step, accuracy in one.curves["x"] if step >= 0]
+            curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
+    means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
+    data = SOURCE_NAMES.get(some.about.data, some.about.data)
+    return plots.against_shift(means, _cut_from(some, images), f"Test images of {data} classified right (%)")
+
+
+def _cut_from(some: Figures, images: Tensor) -> int | None:
+    """The shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
+    if some.about.regime != "zero":  # elsewhere nothing is lost, or other content comes in
+        return None
+    columns = shift(images, 0, 0, some.about.regime, some.about.shape[1:]).sum(dim=(0, 1, 2)).numpy()
+    lost = columns[::-1].cumsum()[: some.radius] / columns.sum()  # by 1, 2... pixels
+    beyond = np.flatnonzero(lost > plots.CUT_OFF)
+    return int(beyond[0]) + 1 if len(beyond) else None
 
 
 def _curves(models: Mapping[str, Figures], title: str) -> bytes:

@@ -4,104 +4,207 @@ Everything here takes the comparison stage's summary, the content of metrics/com
 """
 
 from collections.abc import Mapping, Sequence
+from math import isnan, nan
 from typing import Any, NamedTuple
 
+from shiftlab.measure.intervals import Estimate, combined
+from shiftlab.params import SOURCE_NAMES
 from shiftlab.show import study as of_study
-from shiftlab.show.columns import SUMMARY
-from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
+from shiftlab.show.columns import MODELS, SUMMARY
+from shiftlab.show.pages import enumerated, inline, probability, template
 
 SIGNIFICANT = 0.05
 NEARLY_ALL = 0.9
 
 Summary = Mapping[str, Any]
-Number = Mapping[str, float | None]  # an estimate's value, low and high
+
+HOW_MUCH = ("clean", "right5", "random5", "worst_case")  # the metrics of the first table
 
 
 class Row(NamedTuple):
-    """One model in one regime, as the tables have it: over seeds where there are several."""
+    """One model in one regime: means over seeds where there are several."""
 
     regime: str
-    model: str
+    model: str  # its key
     seeds: list[int]
-    figures: dict[str, str]  # in words, by name
+    estimates: dict[str, Estimate]  # by figure
     cost: tuple[int, int]  # parameters, multiply-adds
+
+    @property
+    def name(self) -> str:
+        """The model as people know it."""
+        return model_name(self.model)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The estimates in words."""
+        return {name: _in_words(name, one) for name, one in self.estimates.items()}
 
 
 def rows(summary: Summary) -> list[Row]:
-    """Every model in every regime.
-
-    Over several seeds a figure is their mean, with half of its t-interval over seeds and half of the interval over
-    images, the mean of the seeds'; the wider of the two, on which conclusions rest, is marked.
-    """
-    found = []
+    """Every model in every regime, each figure with one interval for seeds and images."""
+    every = []
     for regime, model in dict.fromkeys((one["regime"], one["model"]) for one in summary["models"]):
         entries = [one for one in summary["models"] if (one["regime"], one["model"]) == (regime, model)]
-        over = next(
-            (one["figures"] for one in summary["over_seeds"] if (one["regime"], one["model"]) == (regime, model)), None
-        )
-        figures = {}
-        for name in entries[0]["figures"]:
-            scale = 100 if name not in SUMMARY or SUMMARY[name].percent else 1
-            of_seeds = [one["figures"][name] for one in entries]
-            figures[name] = over_both(over[name], of_seeds, scale) if over else estimate(of_seeds[0], scale)
+        estimates = {
+            name: combined([_estimate(one["figures"][name]) for one in entries], _limits(name))
+            for name in entries[0]["figures"]
+        }
         cost = entries[0]["parameters"], entries[0]["multiply_adds"]
-        found.append(Row(regime, model, [one["seed"] for one in entries], figures, cost))
-    return found
+        every.append(Row(regime, model, [one["seed"] for one in entries], estimates, cost))
+    return every
 
 
-def tables(summary: Summary) -> str:
-    """The figures of every model as two tables in Markdown, each with the sentence that says what its numbers are."""
-    every = rows(summary)
-    first = every[0].regime
-    names = [name for name in every[0].figures if name not in SUMMARY]
-    lines = ["| model | seeds | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    lines += [
-        f"| {row.model} | {_seeds(row)} | " + " | ".join(row.figures[name] for name in names) + " |"
-        for row in every
-        if row.regime == first
+def _estimate(one: Mapping[str, Any]) -> Estimate:
+    """From JSON's types, in which null is what is undefined."""
+    value, low, high = (nan if one[name] is None else one[name] for name in ("value", "low", "high"))
+    return Estimate(value, low, high, one["images"])
+
+
+def _limits(name: str) -> tuple[float, float]:
+    return SUMMARY[name].limits if name in SUMMARY else (0.0, 1.0)
+
+
+def _in_words(name: str, one: Estimate) -> str:
+    percent = name not in SUMMARY or SUMMARY[name].percent
+    return plus_minus(one, 100, 2) if percent else plus_minus(one, 1, 3)
+
+
+def plus_minus(one: Estimate, scale: float = 100, digits: int = 1) -> str:
+    """An estimate ± the half-width of its 95% interval; in %, where it is a share."""
+    if isnan(one.value):
+        return "undefined"
+    return f"{scale * one.value:.{digits}f} ±{scale * one.half:.{digits}f}"
+
+
+def model_name(model: str) -> str:
+    """A model as people know it."""
+    return MODELS.get(model, model)
+
+
+def data_name(summary: Summary) -> str:
+    """The data as people know them."""
+    name: str = summary["data"]
+    return SOURCE_NAMES.get(name, name)
+
+
+def how_much(summary: Summary) -> str:
+    """The answer as a table in Markdown: each model in the first regime, in %."""
+    header = [
+        *("model", "trained on", "unmoved", "5 px right", "anywhere within 5 px"),
+        *(f"robust within {summary['worst_case_within']} px", "moves survived"),
     ]
-    lines += [
-        "",
-        f"Accuracy in % on the {summary['images']:,} test images of **{summary['data']}**. "
-        f"{intervals_in_words(summary)} {regime_in_words(first, summary)}",
-        "",
-        "| regime | model | seeds | " + " | ".join(columns(summary).values()) + " | parameters | multiply-adds |",
-        "|---|---|---|" + "---|" * (len(SUMMARY) + 2),
-    ]
-    for row in every:
-        cells = [row.figures[name] for name in SUMMARY]
-        cost = f"{row.cost[0]:,} | {row.cost[1]:,}"
-        lines.append(f"| {row.regime} | {row.model} | {_seeds(row)} | {' | '.join(cells)} | {cost} |")
-    lines += ["", grid_in_words(summary)]
-    return "\n".join(lines) + "\n"
+    lines = [header, ["---"] * len(header)]
+    for row in _of_first_regime(summary):
+        trained = data_name(summary) + _moved_in_training(summary["augmentation"][row.model])
+        lines.append([row.name, trained, *_answer_cells(row), _moves(row, summary)])
+    return _markdown(lines)
 
 
-def _seeds(row: Row) -> str:
-    return ", ".join(map(str, row.seeds))
-
-
-def intervals_in_words(summary: Summary) -> str:
-    """What the intervals of the first table are."""
-    if not summary["over_seeds"]:
-        return "In brackets are 95% Wilson intervals over images."
-    count = len({one["seed"] for one in summary["models"]})
-    wider = _wider(summary)
-    return (
-        f"Means over {count} seeds, each with half of its 95% interval: Student's over seeds, s, and Wilson's over "
-        f"images, i. The wider is bold: {wider}."
+def how_much_text(summary: Summary) -> str:
+    """The same for a terminal, in at most 80 columns with the models that there are."""
+    above = ["", "moved in", "", "5 px", "within", "robust,", "moves"]
+    below = ["", "training", "unmoved", "right", "5 px", f"{summary['worst_case_within']} px", "survived"]
+    lines = [above, below]
+    for row in _of_first_regime(summary):
+        pixels = summary["augmentation"][row.model]["pixels"]
+        moved = f"by {pixels} px" if pixels else "no"
+        lines.append([row.name, moved, *_answer_cells(row), _moves(row, summary)])
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n"
+        for cells in lines
     )
 
 
-def _wider(summary: Summary) -> str:
-    """Which of the two intervals is wider, how often."""
-    cells = [row.figures[name] for row in rows(summary) for name in row.figures if name not in SUMMARY]
-    by_seeds = sum("**s" in cell for cell in cells)
-    if by_seeds == len(cells):
-        return "everywhere that over seeds"
-    if by_seeds == 0:
-        return "everywhere that over images"
+def one_sentence(summary: Summary) -> str:
+    """The answer in the first regime, in one sentence."""
+    figures = _means(summary, summary["models"][0]["regime"])
+    best, *others = _ranked(figures, "right5")
+    data = data_name(summary)
+    whose = f"{data}'" if data.endswith("s") else f"{data}'s"
+    said = (
+        f"Moved 5 pixels to the right, {_with_article(best)} still classifies {_percent(figures[best]['right5'])} of "
+        f"{whose} test images right"
+    )
+    if not others:
+        return f"{said}; unmoved, {_percent(figures[best]['clean'])}."
+    rest = enumerated(f"{_with_article(model)} {_percent(figures[model]['right5'])}" for model in others)
+    return f"{said}; {rest}."
+
+
+def _with_article(name: str) -> str:
+    return f"the {name}" if name == MODELS["mlp"] else name
+
+
+def _of_first_regime(summary: Summary) -> list[Row]:
+    return [row for row in rows(summary) if row.regime == summary["models"][0]["regime"]]
+
+
+def _answer_cells(row: Row) -> list[str]:
+    return [plus_minus(row.estimates[name]) for name in HOW_MUCH]
+
+
+def _moves(row: Row, summary: Summary) -> str:
+    moves: int = summary["moves_survived"][row.regime][row.model]
+    return f"≥{moves}" if moves == summary["radius"] else str(moves)  # farther was not measured
+
+
+def _moved_in_training(augmentation: Mapping[str, Any]) -> str:
+    pixels = augmentation["pixels"]
+    if augmentation["kind"] == "crops":
+        return f", cropped up to {pixels} px off the middle"
+    return f", moved by up to {pixels} px" if pixels else ""
+
+
+def how_much_in_words(summary: Summary) -> str:
+    """What the numbers of the first table are."""
+    within = summary["worst_case_within"]
+    shifts = (2 * within + 1) ** 2
+    drawn = "" if _complete(summary) else " that were drawn"
     return (
-        f"that over seeds in {by_seeds} of {len(cells)} cells of all regimes, so that conclusions rest on seeds there"
+        f"In % of the {summary['images']:,} test images of {data_name(summary)}: right as they are; 5 pixels to the "
+        "right; each moved by up to 5 pixels along each axis, drawn for each. Robust: right at every one of the "
+        f"{shifts} shifts of up to {within} pixels{drawn}, of {summary['grid_images']:,} images. Moves survived: the "
+        "largest number of pixels such that, at every shift of at most as many to the left or right, accuracy is at "
+        "least 90% of the unmoved, in every training. "
+        f"{intervals_in_words(summary)} {regime_in_words(summary['models'][0]['regime'], summary)}"
+    )
+
+
+def tables(summary: Summary) -> str:
+    """The answer, then all figures of every model, as tables in Markdown with what their numbers are."""
+    every = rows(summary)
+    names = [name for name in every[0].estimates if name not in SUMMARY]
+    parts = [how_much(summary), how_much_in_words(summary) + "\n", "## Accuracy on the named evaluation sets\n"]
+    for regime in dict.fromkeys(row.regime for row in every):
+        lines = [["model", *names], ["---"] * (len(names) + 1)]
+        lines += [[row.name, *(row.figures[name] for name in names)] for row in every if row.regime == regime]
+        parts += [_markdown(lines), f"In %. {regime_in_words(regime, summary)}\n"]
+    parts += ["## Over the grid\n"]
+    for regime in dict.fromkeys(row.regime for row in every):
+        lines = [["model", *columns(summary).values(), "parameters", "multiply-adds"], ["---"] * (len(SUMMARY) + 3)]
+        lines += [
+            [row.name, *(row.figures[name] for name in SUMMARY), *(f"{one:,}" for one in row.cost)]
+            for row in every
+            if row.regime == regime
+        ]
+        parts += [_markdown(lines), f"Regime `{regime}`.\n"]
+    return "\n".join([*parts, grid_in_words(summary) + "\n"])
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def intervals_in_words(summary: Summary) -> str:
+    """What stands after ±."""
+    seeds = len({one["seed"] for one in summary["models"]})
+    if seeds == 1:
+        return "One training each, ± half of its 95% interval over test images; another training may differ by more."
+    return (
+        f"Means over {seeds} trainings, ± half of a 95% interval for what other trainings and other test images would "
+        "give. The images' part is an upper bound, which makes the interval conservative."
     )
 
 
@@ -126,52 +229,29 @@ def grid_in_words(summary: Summary) -> str:
     """What the figures of the grid are taken over."""
     radius, shifts = summary["radius"], summary["shifts"]
     whole = (2 * radius + 1) ** 2
-    over = f"all {whole:,}" if shifts == whole else f"{shifts:,} drawn of the {whole:,}"
-    boots = "images" if shifts == whole else "images and shifts"
-    several = " Over seeds as above." if summary["over_seeds"] else ""
+    over = f"all {whole:,}" if _complete(summary) else f"{shifts:,} drawn of the {whole:,}"
+    boots = "images" if _complete(summary) else "images and shifts"
     return (
         f"Over {over} integer shifts of up to {radius} pixels along each axis, on {summary['grid_images']:,} test "
-        f"images, with 95% intervals: Wilson's for the worst case, else from a bootstrap over {boots}.{several} "
+        f"images; over these, intervals are Wilson's for the worst case, else from a bootstrap over {boots}. "
         "Shares in %. Consistency by chance is what a network with the same errors would have if it drew them anew at "
         "each shift; corrected consistency is what lies beyond it, 0 at chance and 100 where the same images fail "
         "everywhere; fidelity is the share of pairs of shifts at which an image is right both times."
     )
 
 
-def estimate(one: Number, scale: float = 100) -> str:
-    """An estimate and its interval; in %, where it is a share."""
-    if one["value"] is None:
-        return "undefined"
-    digits = 2 if scale == 100 else 3
-    value, low, high = (f"{scale * (one[name] or 0.0):.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def over_both(over: Number, of_seeds: Sequence[Number], scale: float = 100) -> str:
-    """A mean over seeds, with half of its intervals over seeds and over images; the wider is bold."""
-    if over["mean"] is None:
-        return "undefined"
-    digits = 2 if scale == 100 else 3
-    by_images = scale * sum(map(_half, of_seeds)) / len(of_seeds)
-    return both_intervals(scale * (over["mean"] or 0.0), scale * _half(over), by_images, digits)
-
-
-def _half(one: Number) -> float:
-    return ((one["high"] or 0.0) - (one["low"] or 0.0)) / 2
+def _complete(summary: Summary) -> bool:
+    """Was every shift of the grid evaluated?"""
+    return bool(summary["shifts"] == (2 * summary["radius"] + 1) ** 2)
 
 
 def in_brief(summary: Summary) -> str:
     """The answer in the first regime, as short as it can be."""
     figures = _means(summary, summary["models"][0]["regime"])
-    best, *others = _ranked(figures, "right5")
-    moved = (
-        f"Moved 5 pixels to the right, {best} still classifies {_percent(figures[best]['right5'])} of the images right"
-    )
-    least = min(figures[model]["clean"] or 0.0 for model in figures)
-    if not others:
-        return f"{moved}; unmoved, {_percent(least)}."
-    rest = enumerated(f"{model} {_percent(figures[model]['right5'])}" for model in others)
-    return f"{moved}; {rest}. Unmoved, each of them has at least {_percent(least)}."
+    if len(figures) == 1:
+        return one_sentence(summary)
+    least = min(one["clean"] or 0.0 for one in figures.values())
+    return f"{one_sentence(summary)} Unmoved, each of them has at least {_percent(least)}."
 
 
 def answer(summary: Summary) -> list[str]:
@@ -187,18 +267,18 @@ def answer(summary: Summary) -> list[str]:
     return sentences
 
 
-Means = Mapping[str, Mapping[str, float | None]]  # by model and figure
+Means = Mapping[str, Mapping[str, float | None]]  # by the model's name and figure
 
 
 def _means(summary: Summary, regime: str) -> Means:
     if summary["over_seeds"]:
         return {
-            one["model"]: {name: of["mean"] for name, of in one["figures"].items()}
+            model_name(one["model"]): {name: of["mean"] for name, of in one["figures"].items()}
             for one in summary["over_seeds"]
             if one["regime"] == regime
         }
     return {
-        one["model"]: {name: of["value"] for name, of in one["figures"].items()}
+        model_name(one["model"]): {name: of["value"] for name, of in one["figures"].items()}
         for one in summary["models"]
         if one["regime"] == regime
     }
@@ -211,7 +291,7 @@ def _moved(regime: str, figures: Means, summary: Summary) -> str:
     seeds = len({one["seed"] for one in summary["models"]})
     mean = f" (means over {seeds} trainings)" if seeds > 1 else ""
     return (
-        f"In regime {regime}, with every one of the {summary['images']:,} test images of {summary['data']} moved 5 "
+        f"In regime {regime}, with every one of the {summary['images']:,} test images of {data_name(summary)} moved 5 "
         f"pixels to the right, the share classified right is: {shifted}{mean}. Unmoved it is: {clean}."
     )
 
@@ -235,8 +315,12 @@ def _ahead(figures: Means, regime: str, summary: Summary) -> str:
 
 
 def _pair(differences: Sequence[Mapping[str, Any]], key: str, first: str, second: str) -> Mapping[str, Any]:
-    (found,) = (one for one in differences if one[key] == "right5" and {one["first"], one["second"]} == {first, second})
-    return found
+    (tested,) = (
+        one
+        for one in differences
+        if one[key] == "right5" and {model_name(one["first"]), model_name(one["second"])} == {first, second}
+    )
+    return tested
 
 
 def _over_grid(figures: Means, summary: Summary) -> str:
