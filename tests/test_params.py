@@ -427,6 +427,10 @@ def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> Non
             study(claims={"helps": {**CLAIM, "contrasts": [{**CONTRAST, "on": "it"}, CONTRAST]}}),
             'study.claims.helps: a claim with several primary contrasts needs "on" in each, which says what its',
         ),
+        (
+            study(claims={"helps": {**CLAIM, "contrasts": [CONTRAST | {True: "it"}]}}),
+            "YAML reads a bare on, off, yes or no as true or false, so put it in quotes",
+        ),
         (claimed(secondary=True), "study.claims.helps: all contrasts are secondary, but a claim needs a primary one"),
     ],
 )  # fmt: skip

@@ -436,6 +436,8 @@ def _sentence(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's Error
     where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the file"
     if error["type"] == "extra_forbidden":
         return f"{where} is not a parameter: take it out, or correct its name"
+    if error["type"] == "invalid_key":
+        return f"{where} is not a name: YAML reads a bare on, off, yes or no as true or false, so put it in quotes"
     if error["type"] == "missing":
         return f"{where} is missing"
     if error["type"] == "value_error":
