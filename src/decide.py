@@ -31,14 +31,10 @@ def main() -> None:
     paths = {name: answers.path(name) for name in study.variants}
     predictions.keep_only(paths.values(), answers.FOLDER)
     decided = summary.summarise(study, {name: answers.load(path) for name, path in paths.items()})
-    drawn = study_pictures.of_study(decided)
-    for name, picture in drawn.items():
-        files.write(FOLDER / f"{name}.png", picture)
-    results = show.tables(decided)
-    files.write(FOLDER / "results.md", f"# Where invariance comes from, on {decided['data']}\n\n{results}")
-    files.write(FOLDER / "index.html", show.page(decided, drawn))
+    for name, content in study_pictures.written(decided).items():
+        files.write(FOLDER / name, content)
     files.write(Path("metrics/study.json"), json.dumps(decided, indent=1, allow_nan=False) + "\n")
-    print(results)
+    print(show.tables(decided))
     recording.log_study(connect(decided["data"], wanted.tracking, STUDY), decided, FOLDER)
 
 

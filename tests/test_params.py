@@ -423,6 +423,15 @@ def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> Non
         ),
         (claimed(figure="distance 7"), "claim helps asks for distance 7, beyond the study's radius of 4"),
         (study(claims={"helps": {**CLAIM, "contrasts": []}}), "study.claims.helps.contrasts is []"),
+        (
+            study(claims={"helps": {**CLAIM, "contrasts": [{**CONTRAST, "on": "it"}, CONTRAST]}}),
+            'study.claims.helps: a claim with several primary contrasts needs "on" in each, which says what its',
+        ),
+        (
+            study(claims={"helps": {**CLAIM, "contrasts": [CONTRAST | {True: "it"}]}}),
+            "YAML reads a bare on, off, yes or no as true or false, so put it in quotes",
+        ),
+        (claimed(secondary=True), "study.claims.helps: all contrasts are secondary, but a claim needs a primary one"),
     ],
 )  # fmt: skip
 def test_a_study_that_can_not_be_is_refused_before_anything_is_trained(
@@ -433,7 +442,12 @@ def test_a_study_that_can_not_be_is_refused_before_anything_is_trained(
 
 def test_the_studys_claims_are_those_of_the_protocol(tmp_path: Path) -> None:
     chosen = compose(tmp_path, "study=claims").study
-    assert len(chosen.claims) == 15
+    assert len(chosen.claims) == 14
     named = {name for claim in chosen.claims.values() for contrast in claim.contrasts for name in contrast.variants}
     assert set(chosen.every) == named  # no variant is trained for nothing
+    contrasts = [contrast for claim in chosen.claims.values() for contrast in claim.primary]
+    assert not [one for one in contrasts if one.figure == "clean"]  # a side condition vetoes nothing
+    for one in contrasts:  # over large shifts, flattened heads are consistent by chance
+        if one.figure == "consistency":
+            assert {chosen.every[name].components["head"] for name in one.variants} <= {"average", "max"}
     assert compose(tmp_path).study.variants == {}

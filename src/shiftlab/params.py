@@ -202,6 +202,8 @@ class Contrast(_Strict):
     sign: Literal["+", "-", "0"] = "+"
     exactly: float | None = None  # instead of a second variant: the first one's figure has this value, in every seed
     beyond: list[list[str]] = []  # pairs of variants: the difference is larger than the largest of theirs
+    on: str | None = None  # what this contrast is about among several of a claim, as in "depends on the head"
+    secondary: bool = False  # shown, and decides nothing
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -223,6 +225,22 @@ class Claim(_Strict):
     says: str  # in a plain sentence
     by: str  # who
     contrasts: list[Contrast] = Field(min_length=1)
+
+    @property
+    def primary(self) -> list[Contrast]:
+        """Those that decide."""
+        return [one for one in self.contrasts if not one.secondary]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if not self.primary:
+            raise ValueError("all contrasts are secondary, but a claim needs a primary one that decides it")
+        if len(self.primary) > 1 and not all(one.on for one in self.primary):
+            raise ValueError(
+                'a claim with several primary contrasts needs "on" in each, which says what its verdict depends on; in '
+                "quotes, since a bare on is true in YAML"
+            )
+        return self
 
 
 class Study(_Strict):
@@ -430,6 +448,8 @@ def _sentence(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's Error
     where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the file"
     if error["type"] == "extra_forbidden":
         return f"{where} is not a parameter: take it out, or correct its name"
+    if error["type"] == "invalid_key":
+        return f"{where} is not a name: YAML reads a bare on, off, yes or no as true or false, so put it in quotes"
     if error["type"] == "missing":
         return f"{where} is missing"
     if error["type"] == "value_error":

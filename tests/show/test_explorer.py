@@ -78,6 +78,11 @@ def test_content_is_json_that_can_stand_in_a_page() -> None:
     assert "<" not in parts["content"] + parts["charts"]
     content = json.loads(parts["content"])
     assert content["claims"][0]["says"] == study["claims"][0]["says"]
+    effects = {one["contrast"]: one for one in content["claims"][0]["contrasts"]}
+    secondary = effects["max less dense (consistency, circular)"]
+    assert (secondary["p"], secondary["verdict"]) == ("secondary", "secondary")
+    (depends,) = (one for one in content["claims"] if one["verdict"] == "depends")
+    assert depends["which_way"] == ": supported for a blur, contradicted for no convolution"
     assert [one["image"] for one in content["images"]] == some_predictions(ABOUT).grid.images.tolist()
     assert all(one["picture"].startswith("data:image/png;base64,") for one in content["images"])
     assert (parts["models"], parts["regimes"]) == (["mlp", "lenet"], ["zero", "circular"])

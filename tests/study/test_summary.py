@@ -1,9 +1,14 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from shiftlab import params
+from shiftlab.repository import compose
 from shiftlab.study import summary
+from tests.helpers import ROOT
 from tests.study import trials
 
 
@@ -40,9 +45,36 @@ def test_verdicts() -> None:
         "blur": "contradicted",
         "polyphase": "supported",
         "same": "no effect worth a point",
-        "augmentation": "no effect worth a point",
+        "both": "depends",
+        "augmentation": "undecided",
     }
     assert found["augmentation"]["contrasts"][0]["larger_than"] == ["blurred", "max"]
+
+
+def test_claims_can_be_decided_again_from_the_numbers_alone() -> None:
+    summarised = trials.summarised()
+    on_disk = json.loads(json.dumps({**summarised, "claims": []}))
+    assert summary.decide_again(trials.study(), on_disk) == summarised
+
+
+def test_the_committed_verdicts_follow_from_the_committed_numbers(tmp_path: Path) -> None:
+    """With the claims of conf/ and the rule as they are now: after a change of either, `scripts/redecide.py`."""
+    committed = json.loads((ROOT / "metrics/study.json").read_text())
+    compose(["study=claims"], tmp_path / "params.yaml")
+    study = params.load(tmp_path / "params.yaml").study
+    claims = summary.decide_again(study, committed)["claims"]
+    assert [one["verdict"] for one in claims] == [one["verdict"] for one in committed["claims"]]
+    for one, other in zip(flat(claims), flat(committed["claims"]), strict=True):
+        assert one == pytest.approx(other)  # another processor may round otherwise
+
+
+def flat(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All contrasts, with the claim and without lists."""
+    return [
+        {**{key: claim[key] for key in ("claim", "says", "by")}, **one, "larger_than": str(one["larger_than"])}
+        for claim in claims
+        for one in claim["contrasts"]
+    ]
 
 
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:

@@ -6,9 +6,9 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
 from shiftlab.errors import UserError
-from shiftlab.measure.intervals import Effect
+from shiftlab.measure.intervals import Effect, holm
 from shiftlab.params import Claim, Contrast
-from shiftlab.study.verdicts import Decided, Values, decide, verdict
+from shiftlab.study.verdicts import Answer, Decided, Values, decide, verdict
 
 
 def contrast(sign: str = "+", **otherwise: Any) -> Contrast:
@@ -96,15 +96,49 @@ def test_exactly_means_in_every_training(values: list[float], expected: str) -> 
     assert decided(contrast(second=None, exactly=1.0), clean(a=values)).verdict == expected
 
 
-def test_claim_is_as_good_as_its_weakest_contrast_and_holm_counts_all() -> None:
+def answer(*contrasts: Contrast) -> Answer:
+    """Of a claim about a, far above b and equal to c; d differs from a as seeds do."""
     rng = np.random.default_rng(0)
-    values = clean(**{name: rng.normal(mean, 0.002, 5).tolist() for name, mean in (("a", 0.9), ("b", 0.5), ("c", 0.9))})
+    means = {"a": (0.9, 0.002), "b": (0.5, 0.002), "c": (0.9, 0.002), "d": (0.9, 0.2)}
+    values = clean(**{name: rng.normal(*mean, 5).tolist() for name, mean in means.items()})
+    (answer,) = decide({"it": Claim(says="", by="", contrasts=list(contrasts))}, values)
+    return answer
+
+
+HELPS, HARMS = contrast(on="b"), contrast("-", on="b, the other way")
+SAME, UNSURE = contrast(second="c", on="c"), contrast(second="d", on="d")
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "expected"),
+    [
+        ([HELPS, HELPS], "supported"),
+        ([HARMS, HARMS], "contradicted"),
+        ([SAME, SAME], "no effect worth a point"),
+        ([HELPS, HARMS], "depends"),
+        ([HELPS, SAME], "depends"),
+        ([HARMS, SAME], "depends"),
+        ([HELPS, UNSURE], "undecided"),
+        ([HARMS, SAME, UNSURE], "undecided"),
+    ],
+)
+def test_a_claim_needs_all_of_its_primary_contrasts(contrasts: list[Contrast], expected: str) -> None:
+    assert answer(*contrasts).verdict == expected
+
+
+@pytest.mark.parametrize("other", [HARMS, SAME, UNSURE])
+def test_secondary_contrasts_decide_nothing_and_are_not_counted(other: Contrast) -> None:
+    alone, both = answer(HELPS), answer(HELPS, other.model_copy(update={"secondary": True}))
+    assert both.verdict == "supported"
+    assert both.decided[0] == alone.decided[0]
+    assert (both.decided[1].corrected, both.decided[1].verdict) == (None, None)
+
+
+def test_holm_counts_all_primary_contrasts_of_the_study() -> None:
+    values = clean(a=[0.9, 0.92, 0.91], b=[0.5, 0.3, 0.4], c=[0.8, 0.82, 0.9])
     claims = {
-        "one": Claim(says="", by="", contrasts=[contrast(), contrast("-")]),
-        "two": Claim(says="", by="", contrasts=[contrast(), contrast(second="c")]),
-        "three": Claim(says="", by="", contrasts=[contrast()]),
+        "one": Claim(says="", by="", contrasts=[HELPS, SAME]),
+        "two": Claim(says="", by="", contrasts=[contrast()]),
     }
-    answers = decide(claims, values)
-    assert [answer.verdict for answer in answers] == ["contradicted", "no effect worth a point", "supported"]
-    assert answers[2].decided[0].corrected == pytest.approx(5 * answers[2].decided[0].effect.p, rel=0.3)
-    assert answers[2].decided[0].corrected > answers[2].decided[0].effect.p
+    decided = [one for answer in decide(claims, values) for one in answer.decided]
+    assert [one.corrected for one in decided] == pytest.approx(holm([one.effect.p for one in decided]))

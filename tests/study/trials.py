@@ -25,7 +25,7 @@ CLAIMS: dict[str, Any] = {
         "by": "the notebook, Part A",
         "contrasts": [
             {"first": "max", "second": "dense", "figure": "random5", "regime": "zero"},
-            {"first": "max", "second": "dense", "figure": "consistency", "regime": "circular"},
+            {"first": "max", "second": "dense", "figure": "consistency", "regime": "circular", "secondary": True},
         ],
     },
     "blur": {
@@ -43,12 +43,28 @@ CLAIMS: dict[str, Any] = {
         "by": "the notebook, Part C",
         "contrasts": [{"first": "max", "second": "max", "figure": "random5", "regime": "zero"}],
     },
+    "both": {
+        "says": "It depends.",
+        "by": "the notebook, Part D",
+        "contrasts": [
+            {"first": "blurred", "second": "max", "figure": "random5", "regime": "zero", "on": "a blur"},
+            {"first": "dense", "second": "max", "figure": "random5", "regime": "zero", "on": "no convolution"},
+        ],
+    },
     "augmentation": {
         "says": "Moving outweighs <components>.",
         "by": "others",
         "contrasts": [
-            {"first": "moved", "second": "max", "figure": "random5", "regime": "zero", "beyond": [["blurred", "max"]]},
             {
+                "first": "moved",
+                "second": "max",
+                "figure": "random5",
+                "regime": "zero",
+                "beyond": [["blurred", "max"]],
+                "on": "a frame",
+            },
+            {
+                "on": "a canvas",
                 "first": "wide",
                 "second": "wide",
                 "figure": "distance 3",

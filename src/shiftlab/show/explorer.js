@@ -345,9 +345,9 @@ function claims() {
   const chart = new Chart(byId("chart-effects"), "effects");
   const choice = byId("claim");
   const update = () => {
-    const { says, verdict, contrasts } = content.claims[choice.selectedIndex];
+    const { says, verdict, which_way, contrasts } = content.claims[choice.selectedIndex];
     chart.show(contrasts);
-    byId("claim-says").textContent = `${says} ${verdict[0].toUpperCase()}${verdict.slice(1)}, by its weakest contrast.`;
+    byId("claim-says").textContent = `${says} ${verdict[0].toUpperCase()}${verdict.slice(1)}${which_way}.`;
     chart.element.setAttribute("aria-label", contrasts.map((one) => `${one.contrast}: ${one.by} points`).join("; "));
   };
   choice.append(...content.claims.map((one) => option(`${one.claim}: ${one.verdict}`, one.claim)));

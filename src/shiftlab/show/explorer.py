@@ -21,9 +21,9 @@ from shiftlab.measure.intervals import Estimate, Estimates
 from shiftlab.measure.predictions import Predictions
 from shiftlab.measure.regimes import surround
 from shiftlab.show import charts, plots
-from shiftlab.show.pages import inline, probability
+from shiftlab.show.pages import inline
 from shiftlab.show.pictures import pixels
-from shiftlab.show.study import COLOURS, contrast_in_words, figure_in_words
+from shiftlab.show.study import CONTRAST_COLOURS, contrast_in_words, figure_in_words, in_words_of_test, which_way
 
 MOST_ANSWERS = 1_300_000  # in the page, which they make larger by a byte each
 MOST_BYTES = 1_000_000  # of the images in it, uncompressed
@@ -63,7 +63,7 @@ def parts(answers: Answers, found: Found, images: Tensor, study: Study) -> dict[
         "script": Path(__file__).with_name("explorer.js").read_text(encoding="utf-8"),
         "style": Path(__file__).with_name("explorer.css").read_text(encoding="utf-8"),
         "library": charts.library(),
-        "charts": _json(charts.specifications(COLOURS)),
+        "charts": _json(charts.specifications(CONTRAST_COLOURS)),
         "content": _json(held),
         "answers": b64encode(pack(answers, shown)).decode(),
     }
@@ -185,12 +185,13 @@ def _claims(study: Study) -> list[dict[str, Any]]:
             "claim": claim["claim"],
             "says": claim["says"],
             "verdict": claim["verdict"],
+            "which_way": which_way(claim),
             "contrasts": [
                 {
                     "contrast": f"{contrast_in_words(one)} ({figure_in_words(one)})",
                     **{end: round(100 * one[end], 3) for end in ("by", "low", "high")},
-                    "p": probability(one["corrected"]),
-                    "verdict": one["verdict"],
+                    "p": in_words_of_test(one),
+                    "verdict": one["verdict"] or "secondary",
                 }
                 for one in claim["contrasts"]
                 if one["by"] is not None

@@ -330,6 +330,7 @@ class Effect:
     low: float
     high: float
     kind: str  # what its colour tells
+    hollow: bool = False
 
 
 def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], within: float, title: str) -> bytes:
@@ -354,7 +355,9 @@ def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], w
             ticks.append(place)
             names.append(one.label)
             reach = [[one.by - one.low], [one.high - one.by]]
-            axes.errorbar(one.by, place, xerr=reach, fmt="o", markersize=4, capsize=2, color=colours[one.kind])
+            colour = colours[one.kind]
+            face = "white" if one.hollow else colour
+            axes.errorbar(one.by, place, xerr=reach, fmt="o", markersize=4, mfc=face, capsize=2, color=colour)
     axes.set_yticks(ticks, names, fontsize=8)
     for name, label in zip(names, axes.get_yticklabels(), strict=True):
         if name in groups:

@@ -448,6 +448,7 @@ def page(
         study=study,
         study_answer=of_study.answer(study),
         colours=of_study.COLOURS,
+        which_way=of_study.which_way,
         verdicts_in_words=of_study.verdicts_in_words(study),
         effects_in_words=of_study.EFFECTS,
         plane_in_words=of_study.PLANE,

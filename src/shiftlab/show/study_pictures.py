@@ -9,9 +9,30 @@ from typing import Any
 
 from shiftlab.show import plots
 from shiftlab.show.plots import Effect, Line, Panel, Point
-from shiftlab.show.study import COLOURS, POINT, Summary, Variant, contrast_in_words, figure_in_words, label, settings
+from shiftlab.show.study import (
+    CONTRAST_COLOURS,
+    POINT,
+    Summary,
+    Variant,
+    contrast_in_words,
+    figure_in_words,
+    label,
+    page,
+    settings,
+    tables,
+)
 
 COLUMNS = 2  # of panels
+
+
+def written(summary: Summary) -> dict[str, bytes | str]:
+    """The contents of reports/study/, by the file's name: pictures, tables and the page."""
+    drawn = of_study(summary)
+    return {
+        **{f"{name}.png": picture for name, picture in drawn.items()},
+        "results.md": f"# Where invariance comes from, on {summary['data']}\n\n{tables(summary)}",
+        "index.html": page(summary, drawn),
+    }
 
 
 def of_study(summary: Summary) -> dict[str, bytes]:
@@ -28,13 +49,14 @@ def _effects(summary: Summary, about: str) -> bytes:
     title = (
         f"{about}: every contrast with its 95% t-interval, and in brackets the sign that is claimed (grey: ±1 point)"
     )
-    return plots.forest(groups, COLOURS, POINT, title)
+    return plots.forest(groups, CONTRAST_COLOURS, POINT, title)
 
 
 def _effect(one: Mapping[str, Any]) -> Effect:
     words = contrast_in_words(one)
     named = words if one["exactly"] is not None else f"{words}: {figure_in_words(one)} ({one['sign']})"
-    return Effect(named, 100 * one["by"], 100 * one["low"], 100 * one["high"], one["verdict"])
+    kind = one["verdict"] or "secondary"
+    return Effect(named, 100 * one["by"], 100 * one["low"], 100 * one["high"], kind, hollow=one["secondary"])
 
 
 def _curves(summary: Summary, about: str) -> bytes:

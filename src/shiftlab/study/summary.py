@@ -1,6 +1,6 @@
 """All numbers of the study, in JSON's types: every variant's figures over seeds, and every claim's verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import nan
 from typing import Any
@@ -21,12 +21,19 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
     """Of all variants' trainings, by the variant's name."""
     some = next(iter(trials.values())).about
     measured = {name: _figures(one, study.every[name]) for name, one in trials.items()}
-    values = {
-        (name, figure, regime): [estimate.value for estimate in estimates]
-        for name, of_regimes in measured.items()
-        for regime, of_figures in of_regimes.items()
-        for figure, estimates in of_figures.items()
-    }
+    variants = [
+        {
+            "variant": name,
+            **{key: one.about[key] for key in ("architecture", "components", "augmentation", "canvas", "radius")},
+            **{key: one.about[key] for key in ("recipe", "lr", "batch_size", "epochs", "parameters", "multiply_adds")},
+            "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
+            "figures": {
+                regime: {figure: _over_seeds(estimates) for figure, estimates in of_figures.items()}
+                for regime, of_figures in measured[name].items()
+            },
+        }
+        for name, one in trials.items()
+    ]
     return {
         "data": some["data"],
         "data_md5": some["data_md5"],
@@ -34,25 +41,22 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
         "images": study.images,
         "shifts": study.shifts,
         "radius": study.radius,
-        "variants": [
-            {
-                "variant": name,
-                **{key: one.about[key] for key in ("architecture", "components", "augmentation", "canvas", "radius")},
-                **{
-                    key: one.about[key]
-                    for key in ("recipe", "lr", "batch_size", "epochs", "parameters", "multiply_adds")
-                },
-                "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
-                "figures": {
-                    regime: {figure: _over_seeds(estimates) for figure, estimates in of_figures.items()}
-                    for regime, of_figures in measured[name].items()
-                },
-            }
-            for name, one in trials.items()
-        ],
-        "claims": [_claim(answer) for answer in verdicts.decide(study.claims, values)],
+        "variants": variants,
+        "claims": _claims(study, variants),
         "made_on": {name: one.about["made_on"] for name, one in trials.items()},
     }
+
+
+def decide_again(study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Decide the study's claims from a summary's own values, which needs no training.
+
+    Args:
+        summary: of the study's variants, perhaps with other claims.
+
+    Raises:
+        UserError: it lacks a figure of a variant that a claim asks for.
+    """
+    return {**summary, "claims": _claims(study, summary["variants"])}
 
 
 def found(answers: Answers) -> dict[str, Estimate]:
@@ -86,6 +90,17 @@ def _over_seeds(estimates: list[Estimate]) -> dict[str, Any]:
     images = float(np.mean([(one.high - one.low) / 2 for one in estimates]))
     over = over_seeds(values) if len(values) > 1 else OverSeeds(values[0], nan, nan, nan, 1)
     return _without_nan({"values": values, "mean": over.mean, "low": over.low, "high": over.high, "images": images})
+
+
+def _claims(study: Study, variants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every claim's verdict, from the variants' values in each training."""
+    values = {
+        (variant["variant"], figure, regime): [nan if value is None else value for value in one["values"]]
+        for variant in variants
+        for regime, of_figures in variant["figures"].items()
+        for figure, one in of_figures.items()
+    }
+    return [_claim(answer) for answer in verdicts.decide(study.claims, values)]
 
 
 def _claim(answer: verdicts.Answer) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from shiftlab.errors import UserError
 from shiftlab.measure.intervals import Effect, Floats, effect, holm
 from shiftlab.params import Claim, Contrast
 
-# Weakest first: a claim is as good as the weakest of its contrasts.
-Verdict = Literal["contradicted", "no effect worth a point", "undecided", "supported"]
-VERDICTS: tuple[Verdict, ...] = ("contradicted", "no effect worth a point", "undecided", "supported")
+Verdict = Literal["supported", "contradicted", "no effect worth a point", "undecided"]  # of a contrast
+# Of a claim: `depends` where all of its primary contrasts are decided and do not agree.
+ClaimVerdict = Literal[Verdict, "depends"]
 
 POINT = 0.01  # the smallest effect of interest
 CERTAIN = 0.05  # below which a corrected p-value is
@@ -28,8 +28,8 @@ class Decided:
 
     contrast: Contrast
     effect: Effect
-    corrected: float  # p after Holm's correction over all contrasts of the study
-    verdict: Verdict
+    corrected: float | None  # p after Holm's correction over all primary contrasts; a secondary one has none
+    verdict: Verdict | None  # likewise
     larger_than: tuple[str, str] | None  # of `beyond`, the two variants that differ most
 
 
@@ -42,23 +42,26 @@ class Answer:
     decided: list[Decided]
 
     @property
-    def verdict(self) -> Verdict:
-        """That of its weakest contrast."""
-        return min((one.verdict for one in self.decided), key=VERDICTS.index)
+    def verdict(self) -> ClaimVerdict:
+        """What all of its primary contrasts say: a claim needs every one of them."""
+        verdicts = {one.verdict for one in self.decided if one.verdict}
+        if "undecided" in verdicts:
+            return "undecided"
+        return verdicts.pop() if len(verdicts) == 1 else "depends"
 
 
 def decide(claims: Mapping[str, Claim], values: Values) -> list[Answer]:
-    """Every claim's verdict.
+    """Decide every claim.
 
     Raises:
         UserError: a canvas was too small for what a claim asks for.
     """
-    contrasts = [(key, contrast) for key, claim in claims.items() for contrast in claim.contrasts]
-    measured = [_measured(contrast, values) for _, contrast in contrasts]
-    corrected = holm([found.p for found, _ in measured])
+    effects = [(key, contrast, *_effect(contrast, values)) for key, one in claims.items() for contrast in one.contrasts]
+    corrected = iter(holm([size.p for _, contrast, size, _ in effects if not contrast.secondary]))
     decided: dict[str, list[Decided]] = {key: [] for key in claims}
-    for (key, contrast), (found, largest), p in zip(contrasts, measured, corrected, strict=True):
-        decided[key].append(Decided(contrast, found, p, verdict(contrast, found, p), largest))
+    for key, contrast, size, largest in effects:
+        p = None if contrast.secondary else next(corrected)
+        decided[key].append(Decided(contrast, size, p, None if p is None else verdict(contrast, size, p), largest))
     return [Answer(key, claim, decided[key]) for key, claim in claims.items()]
 
 
@@ -74,7 +77,7 @@ def verdict(contrast: Contrast, found: Effect, corrected: float) -> Verdict:
     return "supported" if as_claimed and contrast.sign != "0" else "contradicted"
 
 
-def _measured(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str] | None]:
+def _effect(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str] | None]:
     """The effect, and which two variants of `beyond` differ most."""
 
     def of(variant: str, figure: str) -> Floats:
