@@ -41,7 +41,9 @@ def question(count: int) -> shards.Question:
     about = About("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
     values = {"radius": 5, "regimes": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
     labels = torch.arange(count).remainder(CLASSES).numpy()
-    return shards.Question(NAME, content, images, labels, about, Evaluation.model_validate(values), "cpu", 1)
+    return shards.Question(
+        NAME, content, images, labels, about, Evaluation.model_validate(values), "cpu", 1, "portable"
+    )
 
 
 def here(asked: shards.Question) -> float:

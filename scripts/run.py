@@ -1,68 +1,167 @@
-"""What `make run` and `make demo` do: run the pipeline, then show its results and where to look further."""
+"""What `make run`, `make demo` and `make reproduce` do: run the pipeline, and show its answer and where to look.
+
+`make run` takes the choices of `conf/preset/quick.yaml`, and leaves them in params.yaml.
+"""
 
 import argparse
+import json
+import os
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
-from shiftlab import params, repository
-from shiftlab.errors import NoMirrorError, UserError, one_sentence
-from shiftlab.repository import dvc, git
+import durations
+import runner
 
-# Two minutes on two cores.
-DEMO = ["data=digits", "models.resnet.epochs=3", "evaluation.radius=4", "evaluation.regimes=[zero]"]
+from shiftlab import params, processor, repository
+from shiftlab.errors import NoMirrorError, UserError, one_sentence
+from shiftlab.repository import compose, dvc, git
+
+PARAMS, RESULTS = Path("params.yaml"), Path("metrics/comparison.json")
+QUICK, ON_DIGITS = ["preset=quick"], ["preset=quick_digits"]
+DEMO = [*ON_DIGITS, "threads=2"]  # one stage after the other
+JOBS = 2
+NOT_MNIST = "These are scikit-learn's digits, not MNIST."
 
 
 def main() -> None:
     """Run in the workspace, or with --demo in a copy."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--demo", action="store_true", help="run on the digits, ResNet-18 for 3 epochs, leaving the workspace as it is"
-    )
-    demonstrate = parser.parse_args().demo
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--demo", action="store_true", help="run on scikit-learn's digits, in a copy of the workspace")
+    what.add_argument("--everything", action="store_true", help="run what the committed params.yaml says")
+    parser.add_argument("--jobs", type=int, default=None, help="stages at a time (default: 2, and 1 with --everything)")
+    arguments = parser.parse_args()
     repository.require()
-    if demonstrate:
-        results = demo()
-    else:
-        run()
-        subprocess.run([sys.executable, "scripts/sync.py"], check=True)  # of what DVC restored from its cache
-        results = Path("reports/results.md").read_text(encoding="utf-8")
-        print("\nThe report is in reports/index.html; reports/ also holds a folder for each model.")
-    print(f"\n{results}\n`make ui` opens the runs in MLflow, `dvc plots show` the curves and confusion matrices.")
+    if arguments.demo:
+        print(demo())
+        return
+    with runner.alone():
+        if arguments.everything:
+            reproduce(arguments.jobs or 1)
+        else:
+            quick(arguments.jobs or JOBS)
 
 
-def run() -> None:
-    """`dvc repro`; on the digits where MNIST is neither on disk nor to be had."""
-    from shiftlab.data import dataset, sources  # seconds to import
-
-    wanted = params.load().data
-    path = dataset.path(wanted.name)
-    if not path.exists():
-        dvc("checkout", "--quiet", str(path), check=False, capture_output=True)  # DVC's cache may have it
+def quick(jobs: int) -> None:
+    """Answer the question in minutes, on MNIST or, where it can't be downloaded, on scikit-learn's digits."""
+    refuse_own_parameters("make run")
+    compose(QUICK, PARAMS)
     try:
-        if not path.exists():
-            sources.acquire(wanted)
+        get(params.load())
     except NoMirrorError as error:
-        print(error)
-        if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]).returncode:
-            raise UserError(
-                "the digits would be run instead, but that composes params.yaml anew and would lose your changes to "
-                "it: commit or undo them, or choose yourself with `dvc exp run -S data=digits`"
-            ) from None
-        said = f"{wanted.name} can't be had: running the same pipeline on the digits that scikit-learn carries."
-        print(f"\n{said}\n", flush=True)
-        dvc("exp", "run", "--set-param", "data=digits")
-    else:
-        dvc("repro")
+        if os.environ.get("SHIFTLAB_MIRROR"):  # a copy that the user meant
+            raise
+        print(f"{error.reason}\n{NOT_MNIST}\n", flush=True)
+        compose(ON_DIGITS, PARAMS)
+    chosen = params.load()
+    train, test = durations.images(chosen)
+    print(
+        f"{len(chosen.models)} models, each trained once on {train:,} images and tested on {test:,}, moved by up to "
+        f"{chosen.evaluation.radius} pixels. Ctrl-C stops it at any time; `make run` goes on.",
+        flush=True,
+    )
+    stages = repository.stages()
+    ratio = runner.run(stages, durations.expected(chosen, stages), jobs, "make run")
+    print(f"\n{answer(RESULTS.read_text(encoding='utf-8'))}")
+    if chosen.data.source == "digits":
+        print(NOT_MNIST)
+    print(
+        f"""
+Look:  open reports/index.html     the report: drag a digit, compare models
+       make play                   draw a digit, and see what the models predict
+       make ui                     every run in MLflow
+
+This was a small part of it. `make reproduce` (or `dvc repro` after `make restore`)
+makes what README's tables say, on all of MNIST with five seeds: {runner.in_words(hours(ratio))}
+here. It can be stopped at any time. `make restore` brings the committed
+params.yaml and results back."""
+    )
+
+
+def reproduce(jobs: int) -> None:
+    """Make everything that the committed params.yaml asks for, which README's tables show."""
+    refuse_own_parameters("make reproduce")
+    subprocess.run(["git", "restore", "--", str(PARAMS)], check=True)
+    chosen = params.load()
+    get(chosen)
+    stages = repository.stages()
+    one_at_a_time = 1 if jobs > 1 or chosen.threads == 1 else durations.TWO_THREADS
+    expected = {name: seconds / one_at_a_time for name, seconds in durations.expected(chosen, stages).items()}
+    runner.run(stages, expected, jobs, "make reproduce")
+    print(f"\n{answer(RESULTS.read_text(encoding='utf-8'))}\nThe report is reports/index.html.")
 
 
 def demo() -> str:
-    """Run on the digits as a temporary DVC experiment named `demo`; returns its table."""
+    """Run on the digits as a temporary DVC experiment named `demo`; returns its answer."""
     dvc("exp", "remove", "demo", check=False, capture_output=True)  # the last demo's
-    choices = [f"--set-param={choice}" for choice in DEMO]
-    dvc("exp", "run", "--temp", "--name", "demo", *choices)
+    dvc("exp", "run", "--temp", "--name", "demo", *(f"--set-param={choice}" for choice in DEMO))
     (reference,) = git("for-each-ref", "--format=%(refname)", "refs/exps/*/*/demo").splitlines()
-    return git("show", f"{reference}:reports/results.md")
+    results = git("show", f"{reference}:{RESULTS}")
+    return f"\n{answer(results)}\n{NOT_MNIST}\n\n`make ui` shows the runs in MLflow; `make run` answers on MNIST."
+
+
+def answer(results: str) -> str:
+    """The table and the sentence that answer, from the content of metrics/comparison.json."""
+    from shiftlab.show import report  # seconds to import
+
+    summary = json.loads(results)
+    return f"{report.how_much_text(summary)}\n{report.one_sentence(summary)}"
+
+
+def get(chosen: params.Params) -> None:
+    """Download what the data set is made from, unless it is here.
+
+    Raises:
+        NoMirrorError: it can't be downloaded.
+    """
+    from shiftlab.data import dataset, sources  # seconds to import
+
+    path = dataset.path(chosen.data.name)
+    if not path.exists():
+        dvc("checkout", "--quiet", str(path), check=False, capture_output=True)  # DVC's cache may have it
+    if not path.exists():
+        sources.acquire(chosen.data)
+
+
+def refuse_own_parameters(command: str) -> None:
+    """End where params.yaml holds a user's own changes, which the command would replace.
+
+    Raises:
+        UserError: it does; what to do about it.
+    """
+    ours = [committed(), *map(composed, (QUICK, ON_DIGITS))]
+    if PARAMS.read_text(encoding="utf-8") not in ours:
+        raise UserError(
+            f"params.yaml has changes of yours, which `{command}` would replace: run them with `dvc repro`, or take "
+            "them back with `git restore params.yaml`"
+        )
+
+
+def composed(choices: list[str]) -> str:
+    """What params.yaml is with these choices."""
+    with tempfile.TemporaryDirectory() as folder:
+        compose(choices, Path(folder, "params.yaml"))
+        return Path(folder, "params.yaml").read_text(encoding="utf-8")
+
+
+def committed() -> str:
+    """What params.yaml is in the last commit."""
+    return git("show", "HEAD:params.yaml")
+
+
+def hours(ratio: float) -> float:
+    """Estimate the seconds of `make reproduce` on a machine whose stages take `ratio` times what is expected."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "params.yaml")
+        path.write_text(committed(), encoding="utf-8")
+        everything = params.load(path)
+    trainings = [f"{model}-{seed}" for model in everything.models for seed in everything.seeds]
+    stages = ["download", "compare", *(f"{kind}@{one}" for kind in ("train", "evaluate") for one in trainings)]
+    stages += [f"predict@{one}-{regime}" for one in trainings for regime in everything.evaluation.regimes]
+    seconds = sum(durations.expected(everything, stages).values()) * ratio / durations.TWO_THREADS
+    held = everything.determinism == "portable" and processor.has("avx512f")
+    return seconds * (durations.PORTABLE if held else 1)
 
 
 if __name__ == "__main__":

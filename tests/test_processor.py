@@ -52,10 +52,24 @@ def test_threads_are_as_many_as_asked_for_whatever_the_machine_offers(weights: s
     assert train(threads=3)[1] == "3"
 
 
-@pytest.mark.skipif("avx2" not in processor._flags(), reason="needs an x86 processor with AVX2")
+@pytest.mark.skipif(not processor.has("avx2"), reason="needs an x86 processor with AVX2")
 def test_instructions_are_those_that_every_processor_has() -> None:
     assert train()[2] == "AVX2"
     assert train(ATEN_CPU_CAPABILITY="default")[2] in ("DEFAULT", "NO AVX")  # a user's own choice
+
+
+def test_native_leaves_the_kernels_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*processor.WAITING, *processor.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    processor.prepare("native")
+    assert not set(processor.INSTRUCTIONS) & set(os.environ)
+    assert processor.description()["determinism"] == "native"
+    assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+    if processor.has("avx2"):
+        processor.prepare("portable")
+        assert processor.description()["determinism"] == "portable"
+    for name in (*processor.WAITING, *processor.INSTRUCTIONS):
+        os.environ.pop(name, None)
 
 
 def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +117,7 @@ def test_memory_is_kept_from_batch_to_batch_but_where_the_user_says() -> None:
 
 def test_description_names_the_processor_and_what_else_matters() -> None:
     found = processor.description()
-    assert set(found) == {"processor", "instructions", "threads", "torch", "python"}
+    assert set(found) == {"processor", "determinism", "instructions", "threads", "torch", "python"}
     assert all(found.values())
 
 

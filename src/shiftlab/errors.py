@@ -14,6 +14,10 @@ class UserError(Exception):
 class NoMirrorError(UserError):
     """A published file is not on disk, and no mirror has it."""
 
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason} {advice}")
+        self.reason = reason  # a sentence
+
 
 def without_password(address: str) -> str:
     """An address as it may be shown: what stands before an @ in it is a name and perhaps a password."""

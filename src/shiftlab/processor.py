@@ -43,7 +43,7 @@ def prepare(determinism: Determinism = "portable") -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in WAITING.items():
             os.environ.setdefault(name, value)
-    if determinism == "portable" and "avx2" in _flags():
+    if determinism == "portable" and has("avx2"):
         for name, value in INSTRUCTIONS.items():
             os.environ.setdefault(name, value)
     _keep_memory()
@@ -77,6 +77,11 @@ def name() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def has(instructions: str) -> bool:
+    """Return whether the processor has the instructions that Linux calls so, as "avx512f"."""
+    return instructions in _cpuinfo("flags").split()
+
+
 def _keep_memory() -> None:
     """Until the process ends; without effect where malloc is not glibc's."""
     if sys.platform != "linux":
@@ -86,10 +91,6 @@ def _keep_memory() -> None:
         for name, (option, size) in KEPT.items():
             if name not in os.environ:
                 malloc.mallopt(option, size)
-
-
-def _flags() -> set[str]:
-    return set(_cpuinfo("flags").split())
 
 
 def _cpuinfo(key: str) -> str:

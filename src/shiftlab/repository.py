@@ -65,6 +65,23 @@ def dvc(*arguments: str, check: bool = True, capture_output: bool = False) -> No
         sys.exit(done.returncode)
 
 
+def stages() -> dict[str, list[str]]:
+    """Return every stage that dvc.yaml makes of params.yaml, and the stages that it depends on, by their names.
+
+    Raises:
+        UserError: DVC can't read one of them.
+    """
+    from dvc.exceptions import DvcException  # seconds to import
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            graph = repo.index.graph
+            return {stage.addressing: [one.addressing for one in graph.successors(stage)] for stage in graph}
+    except DvcException as error:
+        raise UserError(f"DVC can't read the pipeline: {' '.join(str(error).split())}") from None
+
+
 def git(*arguments: str) -> str:
     """The output of a git command."""
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout

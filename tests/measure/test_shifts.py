@@ -3,7 +3,18 @@ import pytest
 import torch
 
 from shiftlab.errors import UserError
-from shiftlab.measure.shifts import DIRECTIONS, FRACTIONS, NAMED_SETS, anchors, fixed, grid, line, named_set, sample, subset
+from shiftlab.measure.shifts import (
+    DIRECTIONS,
+    FRACTIONS,
+    NAMED_SETS,
+    anchors,
+    fixed,
+    grid,
+    line,
+    named_set,
+    sample,
+    subset,
+)
 
 
 def test_fractions_go_from_0_to_2_by_quarters() -> None:

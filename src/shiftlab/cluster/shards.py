@@ -42,7 +42,13 @@ class Question:
 
     @property
     def _known_by(self) -> tuple[object, ...]:
-        return self.about, str(self.wanted), self.device, self.threads, self.determinism  # with the digests of data and weights
+        return (
+            self.about,
+            str(self.wanted),
+            self.device,
+            self.threads,
+            self.determinism,
+        )  # with the digests of data and weights
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Question) and self._known_by == other._known_by

@@ -141,12 +141,11 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], dataset: str = "MNIST") -
                 return _copy(folder, name, md5, dataset)
             return attempts(_fetch_once, mirror, name, md5)
         except _RefusedError as refusal:
-            reasons.append(f"  {mirror}: {refusal}")
+            reasons.append(f"{mirror}: {refusal}")
     raise NoMirrorError(
-        "\n".join([f"{name} of {dataset} could not be had from any mirror:", *reasons])
-        + f"\nTwo ways to go on: name a copy of {dataset}'s four files (a folder, file:// or http://) in the "
-        "environment variable SHIFTLAB_MIRROR, or run on the digits that scikit-learn carries: `dvc exp run -S "
-        "data=digits`"
+        f"{name} of {dataset} could not be downloaded ({'; '.join(reasons)}).",
+        f"Name a copy of {dataset}'s four files (a folder, file:// or http://) in the environment variable "
+        "SHIFTLAB_MIRROR, or run on the digits that scikit-learn carries: `dvc exp run -S data=digits`",
     )
 
 

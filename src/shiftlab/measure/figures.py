@@ -295,9 +295,7 @@ def phases(right: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
         for dx in range(period):
             members = inside & (offsets % period == (dx, dy)).all(axis=1)
             nothing = np.full(right.shape[1], np.nan)
-            of_phase.append(
-                np.average(right[members], axis=0, weights=weights[members]) if members.any() else nothing
-            )
+            of_phase.append(np.average(right[members], axis=0, weights=weights[members]) if members.any() else nothing)
     found = means(np.stack(of_phase))
     return Estimates(*(values.reshape(period, period) for values in (found.value, found.low, found.high)))
 

@@ -106,8 +106,9 @@ def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Estimate:
 def consistency(predicted: NDArray[np.integer], design: Design) -> Floats:
     """Estimate each image's consistency over the whole grid, `(M,)`, from predictions `(S, M)`; exact of all shifts."""
     whole, _ = design.pairs(np.ones((len(predicted), 1)))
-    agreeing: Floats = sum(design.pairs((predicted == label).astype(np.float64))[0] for label in np.unique(predicted))
-    return agreeing / whole
+    agreeing = [design.pairs((predicted == label).astype(np.float64))[0] for label in np.unique(predicted)]
+    of_images: Floats = np.sum(agreeing, axis=0) / whole
+    return of_images
 
 
 def share_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[float, Floats]:

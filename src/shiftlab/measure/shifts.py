@@ -51,7 +51,7 @@ def grid(radius: int) -> Shifts:
 
 
 def fixed(radius: int) -> Shifts:
-    """Return the shifts that stand for themselves in a sample of a grid: the centre, the ends of both axes; `(5, 2)`."""
+    """Return the shifts that stand for themselves in a sample: the centre and the ends of both axes, `(5, 2)`."""
     return np.array([(0, 0), (-radius, 0), (radius, 0), (0, -radius), (0, radius)], dtype=np.int8)
 
 

@@ -1,0 +1,173 @@
+"""Run stages of the pipeline, several at a time, and say how far it is, for `make run`, `reproduce` and `study`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from shiftlab.errors import UserError
+
+LOCK = Path(".dvc/tmp/pipeline.lock")
+GRACE_S = 60  # that a stage has to keep what it has, when it is interrupted
+
+
+@dataclass
+class Clock:
+    """Estimates the time left, from the seconds that each stage is expected to take and those that some have taken."""
+
+    expected: Mapping[str, float]
+    jobs: int
+    taken: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long as expected the stages took that have ended; 1 before any has."""
+        expected = sum(self.expected[stage] for stage in self.taken)
+        return sum(self.taken.values()) / expected if expected else 1.0
+
+    def left(self, running: Mapping[str, float]) -> float:
+        """The seconds left, with so many seconds spent on each of the stages that are running."""
+        rest = sum(seconds for stage, seconds in self.expected.items() if stage not in self.taken)
+        return max(0.0, rest * self.ratio - sum(running.values())) / self.jobs
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep a second command from running stages in this repository meanwhile.
+
+    Raises:
+        UserError: one is at it.
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            "`make run`, `make reproduce` or `make study` is at work in this folder already: wait for it, or clone the "
+            "repository once more to run another beside it"
+        ) from None
+
+
+def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs: int, again: str) -> float:
+    """Run stages, `jobs` at a time, those with the most to come first.
+
+    Args:
+        stages: each one's name in dvc.yaml and the names of those that it depends on.
+        expected: seconds that each is expected to take.
+        again: the command that goes on from here where this one ends early.
+
+    Returns:
+        How many times as long as expected they took.
+
+    Raises:
+        UserError: one of them failed; the others were interrupted and have kept what they had.
+        KeyboardInterrupt: likewise.
+    """
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, say: the stages are in groups of their own
+        signal.signal(ending, signal.default_int_handler)
+    clock = Clock(expected, jobs)
+    order = sorted(stages, key=lambda stage: -_chain(stage, stages, expected))
+    running: dict[str, Process] = {}
+    with tqdm(bar_format="{desc}", disable=not sys.stdout.isatty(), file=sys.stdout, leave=False) as status:
+        try:
+            while len(clock.taken) < len(stages):
+                for stage in order:
+                    begun = stage in running or stage in clock.taken
+                    if len(running) < jobs and not begun and set(stages[stage]) <= set(clock.taken):
+                        running[stage] = Process(stage)
+                        place = len(clock.taken) + len(running)
+                        spent = {name: process.seconds for name, process in running.items()}
+                        tqdm.write(f"[{place}/{len(stages)}] {label(stage)}, {in_words(clock.left(spent))} left")
+                        sys.stdout.flush()
+                time.sleep(0.1)
+                for stage, process in list(running.items()):
+                    if process.ended(again):
+                        clock.taken[stage] = process.seconds
+                        del running[stage]
+                spent = {name: process.seconds for name, process in running.items()}
+                status.set_description_str(f"{'; '.join(map(label, running))}: {in_words(clock.left(spent))} left")
+        finally:
+            for process in running.values():
+                process.interrupt()
+    return clock.ratio
+
+
+class Process:
+    """One stage at work, in a process group of its own, so that an interruption reaches it once."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage, self._begun = stage, time.monotonic()
+        self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro", "--wait-for-lock", "--single-item", stage],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._begun
+
+    def ended(self, again: str) -> bool:
+        """Whether it has ended, well.
+
+        Raises:
+            UserError: it has failed; the sentence is its own, or DVC's.
+        """
+        if self._process.poll() is None:
+            return False
+        self._output.seek(0)
+        lines = [line.strip() for line in self._output]
+        self._output.close()
+        if self._process.returncode:
+            own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+            if any(line.startswith("Traceback") for line in lines):
+                print("\n".join(lines), file=sys.stderr, flush=True)  # a bug, whose traceback is wanted
+            reason = (own or of_dvc or [f"exit status {self._process.returncode}"])[-1]
+            raise UserError(f"{label(self._stage)}: {reason}; `{again}` goes on from here")
+        return True
+
+    def interrupt(self) -> None:
+        """End it as Ctrl-C does, and wait until it has kept what it has."""
+        try:
+            os.killpg(self._process.pid, signal.SIGINT)
+            self._process.wait(GRACE_S)
+        except ProcessLookupError:
+            self._process.wait()
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def label(stage: str) -> str:
+    """A stage for people: `train@lenet-0` is `train lenet 0`."""
+    return stage.replace("@", " ").replace("-", " ")
+
+
+def in_words(seconds: float) -> str:
+    """A duration as roughly as an estimate can be."""
+    if seconds < 60:
+        return f"about {10 * max(1, round(seconds / 10))} s"
+    if seconds < 100 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 1800) / 2:g} hours"
+
+
+def _chain(stage: str, stages: Mapping[str, Sequence[str]], expected: Mapping[str, float]) -> float:
+    """The seconds that it and the longest chain of stages after it are expected to take."""
+    after = [_chain(other, stages, expected) for other, before in stages.items() if stage in before]
+    return expected[stage] + max(after, default=0.0)
