@@ -57,8 +57,8 @@ def quick(jobs: int) -> None:
     chosen = params.load()
     train, test = durations.images(chosen)
     print(
-        f"{len(chosen.models)} models, each trained once on {train:,} images and tested on {test:,}, moved by up to "
-        f"{chosen.evaluation.radius} pixels. Ctrl-C stops it at any time; `make run` goes on.",
+        f"{len(chosen.models)} models, each trained once on {train:,} images, and tested on {test:,} that are\n"
+        f"moved by up to {chosen.evaluation.radius} pixels. Ctrl-C stops it at any time; `make run` goes on.",
         flush=True,
     )
     stages = repository.stages()

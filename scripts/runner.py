@@ -110,7 +110,7 @@ class Process:
         self._stage, self._begun = stage, time.monotonic()
         self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "--wait-for-lock", "--single-item", stage],
+            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -154,8 +154,8 @@ class Process:
 
 
 def label(stage: str) -> str:
-    """A stage for people: `train@lenet-0` is `train lenet 0`."""
-    return stage.replace("@", " ").replace("-", " ")
+    """A stage for people: `predict@lenet-0-zero` is `predict lenet seed 0, zero`."""
+    return stage.replace("@", " ").replace("-", " seed ", 1).replace("-", ", ")
 
 
 def in_words(seconds: float) -> str:

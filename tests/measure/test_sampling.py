@@ -139,3 +139,13 @@ def test_mean_of_what_does_not_vary_is_sure() -> None:
     shifts = sample(RADIUS, 64, 0)
     one = sampling.mean(np.full((len(shifts), 30), 0.25), Design.of(shifts))
     assert [one.value, one.low, one.high] == pytest.approx([0.25] * 3)
+
+
+@pytest.mark.parametrize("count", [16, 64])
+def test_phase_that_no_drawn_shift_has_is_nan(count: int) -> None:
+    """Anchors have it, but stand for no other shift."""
+    shifts = sample(RADIUS, count, seed=0)
+    found = figures.phases(a_grid(shifts, CALLED).predicted == LABELS, shifts, 4)
+    assert np.isnan(found.value).any() == (count == 16)
+    exact = figures.phases(CALLED == LABELS, WHOLE, 4)
+    assert np.nanmax(np.abs(found.value - exact.value)) < 0.5

@@ -289,7 +289,7 @@ def phases(right: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
     radius = int(np.abs(offsets).max())
     first = -((2 * radius + 1) // period * period // 2)
     last = first + (2 * radius + 1) // period * period - 1
-    inside = ((first <= offsets) & (offsets <= last)).all(axis=1)
+    inside = ((first <= offsets) & (offsets <= last)).all(axis=1) & (weights > 0)
     of_phase = []
     for dy in range(period):
         for dx in range(period):
