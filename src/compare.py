@@ -19,7 +19,7 @@ def main() -> None:
     from shiftlab import files
     from shiftlab.data import dataset
     from shiftlab.measure import comparison, evaluation, predictions
-    from shiftlab.show import explorer, pictures, report, tables
+    from shiftlab.show import columns, explorer, pictures, report, tables
     from shiftlab.track import recording
     from shiftlab.track.store import connect
 
@@ -49,7 +49,8 @@ def main() -> None:
     files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    files.write(Path("reports/results.md"), f"# Results on {report.data_name(summary)}\n\n{report.tables(summary)}")
+    title = f"# Results on {columns.data_name(summary['data'])}"
+    files.write(Path("reports/results.md"), f"{title}\n\n{report.tables(summary)}")
     print(f"{report.how_much_text(summary)}\n{report.one_sentence(summary)}")
     recording.log_comparison(store, summary["data"], Path("reports/index.html"), Path("plots/pictures"))
 

@@ -40,13 +40,13 @@ def test_coloured_pictures_are_learned_and_measured(project: Project, pictures: 
     assert "28x28" not in output
     comparison = json.loads(project.read("metrics/comparison.json"))
     assert comparison["data"] == "folder"
-    assert (comparison["shape"], comparison["classes"], comparison["shifts"]) == ([3, 28, 32], 3, 30)
+    assert (comparison["shape"], comparison["classes"], comparison["shifts"]) == ([3, 28, 32], 3, 72)
     assert comparison["images"] == 15
     clean = {one["regime"]: one["figures"]["clean"]["value"] for one in comparison["models"]}
     assert list(clean) == ["zero", "crop"]
     assert clean["zero"] == clean["crop"]
     report = project.read("reports/index.html").decode()
-    for words in ("32x28 pixels, 3 classes", "30 drawn of the 121", "Regime crop", "a window of 32x28 pixels"):
+    for words in ("32x28 pixels, 3 classes", "72 of the 121", "Regime crop", "a window of 32x28 pixels"):
         assert words in report
     header, *rows = project.read("reports/lenet-0/crop/confusion-clean.csv").decode().splitlines()
     assert header == "actual,predicted a flower,predicted a temple,predicted its roof"

@@ -90,7 +90,7 @@ def extent(summary: Summary) -> str:
     shifts = (
         f"all {protocol['shifts']:,}"
         if protocol["shifts"] == protocol["of_shifts"]
-        else (f"{protocol['shifts']:,} of {protocol['of_shifts']:,}, drawn,")
+        else f"{protocol['shifts']:,} of {protocol['of_shifts']:,} (all within 3 pixels, and some drawn)"
     )
     images = f"{data['images']:,}" if data["images"] == data["of"] else f"{data['images']:,} of {data['of']:,}, drawn,"
     return (

@@ -3,6 +3,8 @@
 from math import inf, sqrt
 from typing import NamedTuple
 
+from shiftlab.params import SOURCE_NAMES
+
 
 class Column(NamedTuple):
     """A figure in the tables."""
@@ -26,3 +28,10 @@ SUMMARY = {
 
 # Models as people know them; others go by their architecture's name.
 MODELS = {"mlp": "MLP", "lenet": "LeNet-5", "resnet": "ResNet-18", "invariant": "InvariantNet"}
+
+
+def data_name(data: str) -> str:
+    """Return the data set as people know it; what is a source's in another form says so in brackets."""
+    source, _, form = data.partition("_")
+    name = SOURCE_NAMES.get(source, source)
+    return f"{name} ({form.replace('_', ' ')})" if form else name

@@ -16,9 +16,9 @@ from shiftlab.measure.intervals import Estimates, Floats
 from shiftlab.measure.predictions import Predictions
 from shiftlab.measure.regimes import Frame, shift
 from shiftlab.measure.shifts import DIRECTIONS
-from shiftlab.params import SOURCE_NAMES, RegimeName
+from shiftlab.params import RegimeName
 from shiftlab.show import plots
-from shiftlab.show.columns import MODELS
+from shiftlab.show.columns import MODELS, data_name
 from shiftlab.show.plots import AXIS_LABELS, Line, Panel
 
 if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
@@ -113,8 +113,9 @@ def against_shift(found: Found, images: Tensor) -> bytes:
             to_the_right = [accuracy.value for step, accuracy in one.curves["x"] if step >= 0]
             curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
     means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
-    data = SOURCE_NAMES.get(some.about.data, some.about.data)
-    return plots.against_shift(means, _cut_from(some, images), f"Test images of {data} classified right (%)")
+    return plots.against_shift(
+        means, _cut_from(some, images), f"Test images of {data_name(some.about.data)} classified right (%)"
+    )
 
 
 def _cut_from(some: Figures, images: Tensor) -> int | None:

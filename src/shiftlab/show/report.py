@@ -8,9 +8,8 @@ from math import isnan, nan
 from typing import Any, NamedTuple
 
 from shiftlab.measure.intervals import Estimate, combined
-from shiftlab.params import SOURCE_NAMES
 from shiftlab.show import study as of_study
-from shiftlab.show.columns import MODELS, SUMMARY
+from shiftlab.show.columns import MODELS, SUMMARY, data_name
 from shiftlab.show.pages import enumerated, inline, probability, template
 
 SIGNIFICANT = 0.05
@@ -82,12 +81,6 @@ def model_name(model: str) -> str:
     return MODELS.get(model, model)
 
 
-def data_name(summary: Summary) -> str:
-    """The data as people know them."""
-    name: str = summary["data"]
-    return SOURCE_NAMES.get(name, name)
-
-
 def how_much(summary: Summary) -> str:
     """The answer as a table in Markdown: each model in the first regime, in %."""
     header = [
@@ -96,7 +89,7 @@ def how_much(summary: Summary) -> str:
     ]
     lines = [header, ["---"] * len(header)]
     for row in _of_first_regime(summary):
-        trained = data_name(summary) + _moved_in_training(summary["augmentation"][row.model])
+        trained = data_name(summary["data"]) + _moved_in_training(summary["augmentation"][row.model])
         lines.append([row.name, trained, *_answer_cells(row), _moves(row, summary)])
     return _markdown(lines)
 
@@ -121,11 +114,9 @@ def one_sentence(summary: Summary) -> str:
     """The answer in the first regime, in one sentence."""
     figures = _means(summary, summary["models"][0]["regime"])
     best, *others = _ranked(figures, "right5")
-    data = data_name(summary)
-    whose = f"{data}'" if data.endswith("s") else f"{data}'s"
     said = (
         f"Moved 5 pixels to the right, {_with_article(best)} still classifies {_percent(figures[best]['right5'])} of "
-        f"{whose} test images right"
+        f"the {summary['images']:,} test images right"
     )
     if not others:
         return f"{said}; unmoved, {_percent(figures[best]['clean'])}."
@@ -161,11 +152,10 @@ def how_much_in_words(summary: Summary) -> str:
     """What the numbers of the first table are."""
     within = summary["worst_case_within"]
     shifts = (2 * within + 1) ** 2
-    drawn = "" if _complete(summary) else " that were drawn"
     return (
-        f"In % of the {summary['images']:,} test images of {data_name(summary)}: right as they are; 5 pixels to the "
-        "right; each moved by up to 5 pixels along each axis, drawn for each. Robust: right at every one of the "
-        f"{shifts} shifts of up to {within} pixels{drawn}, of {summary['grid_images']:,} images. Moves survived: the "
+        f"In % of the {summary['images']:,} test images of {data_name(summary['data'])}: right as they are; 5 pixels "
+        "to the right; each moved by up to 5 pixels along each axis, drawn for each. Robust: right at every one of the "
+        f"{shifts} shifts of up to {within} pixels, of {summary['grid_images']:,} images. Moves survived: the "
         "largest number of pixels such that, at every shift of at most as many to the left or right, accuracy is at "
         "least 90% of the unmoved, in every training. "
         f"{intervals_in_words(summary)} {regime_in_words(summary['models'][0]['regime'], summary)}"
@@ -229,7 +219,11 @@ def grid_in_words(summary: Summary) -> str:
     """What the figures of the grid are taken over."""
     radius, shifts = summary["radius"], summary["shifts"]
     whole = (2 * radius + 1) ** 2
-    over = f"all {whole:,}" if _complete(summary) else f"{shifts:,} drawn of the {whole:,}"
+    over = (
+        f"all {whole:,}"
+        if _complete(summary)
+        else f"{shifts:,} of the {whole:,} (all within {summary['worst_case_within']} pixels, and some drawn)"
+    )
     boots = "images" if _complete(summary) else "images and shifts"
     return (
         f"Over {over} integer shifts of up to {radius} pixels along each axis, on {summary['grid_images']:,} test "
@@ -291,8 +285,8 @@ def _moved(regime: str, figures: Means, summary: Summary) -> str:
     seeds = len({one["seed"] for one in summary["models"]})
     mean = f" (means over {seeds} trainings)" if seeds > 1 else ""
     return (
-        f"In regime {regime}, with every one of the {summary['images']:,} test images of {data_name(summary)} moved 5 "
-        f"pixels to the right, the share classified right is: {shifted}{mean}. Unmoved it is: {clean}."
+        f"In regime {regime}, with every one of the {summary['images']:,} test images of {data_name(summary['data'])} "
+        f"moved 5 pixels to the right, the share classified right is: {shifted}{mean}. Unmoved it is: {clean}."
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from shiftlab.measure.intervals import effect
+from shiftlab.show.columns import data_name
 from shiftlab.show.pages import both_intervals, enumerated, inline, probability, template
 
 # Colours of verdicts that people who see no red and green tell apart (Okabe and Ito 2008): of contrasts, of claims.
@@ -299,8 +300,8 @@ def where_in_words(summary: Summary, count: int = SHOWN_CHANGES) -> str:
     which = f"the {count} largest of {changes}" if changes > count else f"all {changes}"
     return (
         f"Changes of one setting of a small CNN (of a narrow ResNet-18 where that is named), {which}, on "
-        f"{summary['data']}, means over {len(summary['seeds'])} seeds. Within 5 px: accuracy with each test image "
-        "moved by up to 5 pixels along each axis (random5). Difference: in points, with Welch's 95% interval. "
+        f"{data_name(summary['data'])}, means over {len(summary['seeds'])} seeds. Within 5 px: accuracy with each test "
+        "image moved by up to 5 pixels along each axis (random5). Difference: in points, with Welch's 95% interval. "
         f"Consistent: called the same at two circular shifts of up to {summary['radius']} pixels."
     )
 
