@@ -1,30 +1,40 @@
-"""What `make readme` does: write the tables of results, verdicts and speed into the pages, and copy the report."""
+"""What `make readme` does: write the generated tables into README.md and docs/, and copy the report."""
 
 import argparse
 import json
 import re
 from pathlib import Path
 
-from shiftlab import files
+import architecture
+
+from shiftlab import files, params
 from shiftlab.errors import UserError, one_sentence
 from shiftlab.show import report, study
 
-PAGES = {name: Path("docs/report", name) for name in ("index.html", "study/index.html")}  # of reports/
-MADE_ELSEWHERE = {"study/index.html"}  # by `make study`, perhaps on another machine: its copy stays as it is then
-TABLES = {"README.md": ("how-much", "study"), "docs/results.md": ("results",), "docs/speed.md": ("speed",)}
+# Of reports/. A page that is not here, since it was made on another machine, leaves its copy as it is.
+PAGES = {name: Path("docs/report", name) for name in ("index.html", "study/index.html")}
+TABLES = {
+    "README.md": ("answer", "how-much", "where-from"),
+    "docs/results.md": ("results", "study"),
+    "docs/speed.md": ("speed",),
+    "docs/architecture.md": ("tree",),
+}
 RESULTS, STUDY, SPEED = Path("metrics/comparison.json"), Path("metrics/study.json"), Path("benchmarks/results.md")
 
 
 def main() -> None:
     """Replace what stands between each pair of markers, and the copies in docs/report/."""
     argparse.ArgumentParser(description=__doc__).parse_args()
+    if preset := params.load().preset:
+        raise UserError(
+            f"the results here are those of the preset {preset!r}, not those that the pages are about: `make restore` "
+            "brings the committed ones back, `make reproduce` makes them anew"
+        )
     texts = {page: with_tables(page, Path()) for page in TABLES}
     for name, copy in PAGES.items():
         made = Path("reports", name)
         if made.exists():
             files.write(copy, made.read_bytes())
-        elif name not in MADE_ELSEWHERE:
-            raise UserError(f"no {made}: `dvc checkout` brings it back, or `make run` writes it")
     for page, text in texts.items():
         files.write(Path(page), text)
 
@@ -38,11 +48,14 @@ def with_tables(page: str, root: Path) -> str:
     for path, command in ((RESULTS, "make run"), (STUDY, "make study"), (SPEED, "make bench")):
         if not (root / path).exists():
             raise UserError(f"no {path}: `{command}` writes it")
-    results = json.loads((root / RESULTS).read_text(encoding="utf-8"))
+    results, of_study = (json.loads((root / path).read_text(encoding="utf-8")) for path in (RESULTS, STUDY))
     tables = {
+        "answer": f"**{report.one_sentence(results)}** {study.answer(of_study)[0]}\n",
         "how-much": report.how_much(results),
         "results": report.tables(results),
-        "study": study.verdicts(json.loads((root / STUDY).read_text(encoding="utf-8"))),
+        "where-from": study.where_from(of_study),
+        "study": study.verdicts(of_study),
+        "tree": architecture.tree(root),
         "speed": (root / SPEED).read_text(encoding="utf-8"),
     }
     text = (root / page).read_text(encoding="utf-8")

@@ -8,13 +8,12 @@ import json
 import os
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
-
-import durations
-import runner
 
 from shiftlab import params, processor, repository
 from shiftlab.errors import NoMirrorError, UserError, one_sentence
+from shiftlab.experiments import durations, runner
 from shiftlab.repository import compose, dvc, git
 
 PARAMS, RESULTS = Path("params.yaml"), Path("metrics/comparison.json")
@@ -52,7 +51,7 @@ def quick(jobs: int) -> None:
     except NoMirrorError as error:
         if os.environ.get("SHIFTLAB_MIRROR"):  # a copy that the user meant
             raise
-        print(f"{error.reason}\n{NOT_MNIST}\n", flush=True)
+        print(f"{wrapped(error.reason)}\n{NOT_MNIST}\n", flush=True)
         compose(ON_DIGITS, PARAMS)
     chosen = params.load()
     train, test = durations.images(chosen)
@@ -72,10 +71,10 @@ Look:  open reports/index.html     the report: drag a digit, compare models
        make play                   draw a digit, and see what the models predict
        make ui                     every run in MLflow
 
-This was a small part of it. `make reproduce` (or `dvc repro` after `make restore`)
-makes what README's tables say, on all of MNIST with five seeds: {runner.in_words(hours(ratio))}
-here. It can be stopped at any time. `make restore` brings the committed
-params.yaml and results back."""
+This was a small part of it. `make reproduce` makes what README's tables say, on
+all of MNIST with five seeds, as plain `dvc repro` does after `make restore`:
+{runner.in_words(hours(ratio))} here. It can be stopped at any time. `make restore`
+brings the committed params.yaml and results back."""
     )
 
 
@@ -106,7 +105,12 @@ def answer(results: str) -> str:
     from shiftlab.show import report  # seconds to import
 
     summary = json.loads(results)
-    return f"{report.how_much_text(summary)}\n{report.one_sentence(summary)}"
+    return f"{report.how_much_text(summary)}\n{wrapped(report.one_sentence(summary))}"
+
+
+def wrapped(text: str) -> str:
+    """Break a text into lines that fit a terminal of 80 columns; an address stays whole."""
+    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
 
 
 def get(chosen: params.Params) -> None:

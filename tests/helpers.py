@@ -31,6 +31,7 @@ PARAMETERS: dict[str, Any] = {
         "mirrors": [],
         "test": None,
         "validation": 144,
+        "train": None,
         "split_seed": 0,
         "channels": None,
         "resize": None,
@@ -65,6 +66,8 @@ PARAMETERS: dict[str, Any] = {
         "seed": 0,
     },
     "tracking": "required",
+    "determinism": "portable",
+    "preset": None,
     "study": {
         "name": [],
         "seeds": [0, 1],

@@ -118,6 +118,7 @@ def new_project(root: Path, quick: bool = True) -> Project:
         ("evaluation/default.yaml", "phase: 4", "phase: 2"),
         ("evaluation/default.yaml", "[zero, circular]", "[zero]"),
         ("data/digits.yaml", "radius: 8 # pixels", "radius: 2"),
+        ("preset/quick_digits.yaml", "radius: 8", "radius: 2"),
     ):
         settings = root / "conf" / name
         text = settings.read_text()

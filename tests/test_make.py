@@ -19,7 +19,7 @@ from tests.test_pipeline import OFFLINE
 
 # What takes all of a machine, changes the requirements, or is what runs this.
 ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme", "notebook"}
-ELSEWHERE |= {"cluster", "docs", "dist", "hooks"}
+ELSEWHERE |= {"cluster", "docs", "dist", "hooks", "reproduce"}
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -40,12 +40,22 @@ def make(project: Project, *words: str, check: bool = True) -> subprocess.Comple
 
 
 def test_targets_are_known() -> None:
-    assert set(TARGETS) - ELSEWHERE == {"help", "run", "demo", "show", "sync", "ui", "serve", "play", "verify", "study"}
+    ours = {"help", "run", "demo", "restore", "show", "sync", "ui", "serve", "play", "verify", "study"}
+    assert set(TARGETS) - ELSEWHERE == ours
 
 
 def test_targets_that_end_work_in_a_bare_shell(bare: Project) -> None:
     assert "make verify" in make(bare, "help").stdout
-    assert "test images of **digits**" in make(bare, "run").stdout
+    lines = make(bare, "run").stdout.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert re.fullmatch(r"\[1/14\] download, about .* left", lines[lines.index("") + 3])
+    assert [line.split()[0] for line in lines if line.startswith(("MLP", "LeNet", "ResNet", "Inv"))][:4] == [
+        *("MLP", "LeNet-5", "ResNet-18", "InvariantNet")
+    ]
+    assert lines.count("These are scikit-learn's digits, not MNIST.") == 2  # before and after
+    assert "preset: quick_digits" in bare.read("params.yaml").decode()
+    make(bare, "restore")
+    assert bare.git("status", "--porcelain") == ""
     assert "Experiment" in make(bare, "show").stdout
     assert "MLflow has" in make(bare, "sync").stdout
 

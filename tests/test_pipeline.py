@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
@@ -328,33 +329,41 @@ MNIST_IS_HERE = pytest.mark.skipif(
 
 
 class TestMakeRun:
-    """scripts/run.py, which `make run` and `make demo` call, on a machine that reaches no mirror."""
+    """scripts/run.py, which `make run` and `make demo` call; tests/test_make.py has the whole of it."""
 
-    @MNIST_IS_HERE
-    def test_falls_back_to_the_digits_under_their_own_name(self, done: Project) -> None:
-        done.compose("data=mnist")
-        output = done.run(sys.executable, "scripts/run.py", environment=OFFLINE).stdout
-        assert "mnist can't be had" in output
-        assert "SHIFTLAB_MIRROR" in output
-        assert "test images of **digits**" in output
-        assert "make ui" in output
-        assert "name: digits" in (done.root / "params.yaml").read_text()
-        assert {run.data.params["data"] for run in runs(done)} == {"digits"}
-
-    @MNIST_IS_HERE
-    def test_keeps_the_users_own_parameters(self, done: Project) -> None:
-        done.compose("data=mnist")
-        parameters = done.root / "params.yaml"
+    def test_keeps_the_users_own_parameters(self, project: Project) -> None:
+        parameters = project.root / "params.yaml"
         parameters.write_text(parameters.read_text().replace("lr: 0.001", "lr: 0.1", 1))
         before = parameters.read_text()
-        ended = done.run(sys.executable, "scripts/run.py", check=False, environment=OFFLINE)
+        ended = project.run(sys.executable, "scripts/run.py", check=False, environment=OFFLINE)
         assert ended.returncode == 1
-        assert "params.yaml" in ended.stdout.splitlines()[-1]
+        assert "error: params.yaml has changes of yours" in ended.stdout.splitlines()[-1]
         assert parameters.read_text() == before
 
-    def test_runs_what_params_yaml_says(self, done: Project) -> None:
-        output = done.run(sys.executable, "scripts/run.py", environment=OFFLINE).stdout
-        assert "test images of **digits**" in output
+    @MNIST_IS_HERE
+    def test_half_a_copy_of_mnist_ends_with_a_sentence(self, project: Project, tmp_path: Path) -> None:
+        """Not with the digits: somebody meant to have MNIST."""
+        (tmp_path / "copy").mkdir()
+        environment = {**OFFLINE, "SHIFTLAB_MIRROR": str(tmp_path / "copy")}
+        ended = project.run(sys.executable, "scripts/run.py", check=False, environment=environment)
+        assert ended.returncode == 1
+        (sentence,) = ended.stdout.splitlines()
+        assert sentence.startswith("error: train-images-idx3-ubyte.gz of MNIST could not be downloaded (")
+        assert f"{tmp_path / 'copy'}: no such file" in sentence
+        again = project.run(sys.executable, "scripts/run.py", check=False, environment=environment)
+        assert again.stdout == ended.stdout  # params.yaml is the preset's now, which is no change of the user's
+
+    def test_second_one_beside_it_is_refused(self, project: Project) -> None:
+        lock = project.root / ".dvc/tmp/pipeline.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        before = project.read("params.yaml")
+        for arguments in ([], ["--everything"]):
+            with FileLock(lock):
+                ended = project.run(sys.executable, "scripts/run.py", *arguments, check=False, environment=OFFLINE)
+            assert ended.returncode == 1
+            (sentence,) = ended.stdout.splitlines()
+            assert "is at work in this folder already" in sentence
+        assert project.read("params.yaml") == before
 
     def test_demo_leaves_the_workspace_as_it_is(self, done: Project) -> None:
         script = done.root / "scripts/run.py"
@@ -367,5 +376,6 @@ class TestMakeRun:
         earlier = done.git("commit-tree", "HEAD^{tree}", "-p", head, "-m", "an earlier demo").strip()
         done.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/demo", earlier)  # which this one replaces
         output = done.run(sys.executable, "scripts/run.py", "--demo", environment=OFFLINE).stdout
-        assert "test images of **digits**" in output
+        assert "InvariantNet  by 5 px" in output
+        assert "These are scikit-learn's digits, not MNIST." in output
         assert done.git("status", "--porcelain") == ""

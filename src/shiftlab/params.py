@@ -304,6 +304,7 @@ class Study(_Strict):
 class Params(_Strict):
     """All of params.yaml."""
 
+    preset: str | None  # the choice in conf/preset/ that set several others
     data: Data
     recipe: RecipeName
     augmentation: Augmentation

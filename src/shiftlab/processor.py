@@ -77,6 +77,11 @@ def name() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def cores() -> int:
+    """Return how many cores this process may use, which a container or `taskset` may have made fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has(instructions: str) -> bool:
     """Return whether the processor has the instructions that Linux calls so, as "avx512f"."""
     return instructions in _cpuinfo("flags").split()

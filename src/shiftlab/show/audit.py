@@ -18,7 +18,7 @@ WORDS = {
     **{name: column.words for name, column in SUMMARY.items()},
     # Otherwise than in the report, since an audit may measure a sample of the shifts.
     "grid": "accuracy over all shifts",
-    "worst_case": "right at every shift measured within 3 px",
+    "worst_case": "right at every shift within 3 px",
 }
 DISTANCES = [name for name, column in SUMMARY.items() if not column.percent]
 CAPTIONS = {

@@ -49,6 +49,6 @@ def images(params: Params) -> tuple[int, int]:
     train -= data.validation if isinstance(data.validation, int) else round(data.validation * train)
     if data.train is not None:
         train = data.train if isinstance(data.train, int) else round(data.train * train)
-    if isinstance(data.test, int):
-        test = data.test
+    if data.test is not None and data.source != "folder":
+        test = data.test if isinstance(data.test, int) else round(data.test * test)
     return train, test
