@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import time
+import timeit
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,32 @@ from filelock import FileLock
 
 from tests.project import Project, new_project
 from tests.servers import KEYS
+
+BEGUN = pytest.StashKey[float]()
+LAST = "shiftlab/seconds"  # of the last run of all tests, in pytest's cache
+REFERENCE_S, REFERENCE_LOOP_S = 12 * 60, 0.037  # such a run on two cores of an AMD EPYC, and a loop of a million there
+MOST = 1000  # tests that are fewer are not all
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how long all tests take: what they took here last, or else what the processor's speed tells."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword:
+        return None
+    last = config.cache.get(LAST, None) if config.cache else None
+    loop = min(timeit.repeat("for i in range(1_000_000): i * i", number=1, repeat=3))
+    seconds = last or REFERENCE_S * loop / REFERENCE_LOOP_S
+    return f"all of it takes some {round(seconds / 60)} minutes, {'as the last time' if last else 'by a guess'}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note when it begins."""
+    session.config.stash[BEGUN] = time.monotonic()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Keep how long all of it took."""
+    if config.cache and len(terminalreporter.stats.get("passed", [])) > MOST:
+        config.cache.set(LAST, time.monotonic() - config.stash[BEGUN])
 
 
 @pytest.hookimpl(trylast=True)  # of those that are left when the slow ones, or the others, are out
