@@ -35,6 +35,7 @@ def main() -> None:
         wanted = params.load(copy / "params.yaml")
         lock = YAML(typ="safe").load(copy / "dvc.lock")["stages"]
         models = chosen(asked, list(wanted.models))
+        refuse_without_entries(lock, models, wanted.seeds[0])
         told = json.loads((copy / "metrics/comparison.json").read_text(encoding="utf-8"))["made_on"]
         committed = {model: told[f"{model}-{wanted.seeds[0]}"] for model in models}
         differing = compare(run(copy, models, wanted), copy, lock)
@@ -53,6 +54,21 @@ def chosen(asked: Sequence[str], known: Sequence[str]) -> list[str]:
     if unknown := [model for model in models if model not in known]:
         raise UserError(f"no model {unknown[0]!r} in the committed params.yaml: choose of {', '.join(known)}, or all")
     return models
+
+
+def refuse_without_entries(lock: Mapping[str, Any], models: Sequence[str], seed: int) -> None:
+    """End where dvc.lock has nothing to compare with.
+
+    Raises:
+        UserError: it lacks a model's training.
+    """
+    for model in models:
+        if f"train@{model}-{seed}" not in lock:
+            raise UserError(
+                f"the committed dvc.lock has no entry for {model} with seed {seed}, so that there is nothing to compare "
+                "with: the code has changed since the results were made. `make reproduce` and a commit of dvc.lock "
+                "make one"
+            )
 
 
 def run(copy: Path, models: Sequence[str], wanted: params.Params) -> list[str]:

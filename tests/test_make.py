@@ -76,6 +76,17 @@ def test_verify_finds_the_committed_bytes_again(bare: Project) -> None:
     )
 
 
+def test_verify_says_where_there_is_nothing_to_compare_with(project: Project) -> None:
+    (project.root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (project.root / "metrics/comparison.json").write_text('{"made_on": {"mlp-0": {}}}')
+    project.git("add", "--all", "--force")
+    project.git("commit", "--quiet", "--message", "no entries")
+    ended = project.run(sys.executable, "scripts/verify.py", "mlp", check=False)
+    assert ended.returncode == 1
+    (sentence,) = ended.stdout.splitlines()
+    assert sentence.startswith("error: the committed dvc.lock has no entry for mlp with seed 0")
+
+
 def test_verify_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("weights", "history"):
         (tmp_path / name).write_text(name)
