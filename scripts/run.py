@@ -73,7 +73,7 @@ Look:  open reports/index.html     the report: drag a digit, compare models
 
 This was a small part of it. `make reproduce` makes what README's tables say, on
 all of MNIST with five seeds, as plain `dvc repro` does after `make restore`:
-{runner.in_words(hours(ratio))} here. It can be stopped at any time. `make restore`
+{runner.in_words(hours(ratio)) + " here" if ratio else "hours"}. It can be stopped at any time. `make restore`
 brings the committed params.yaml and results back."""
     )
 

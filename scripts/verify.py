@@ -65,9 +65,8 @@ def refuse_without_entries(lock: Mapping[str, Any], models: Sequence[str], seed:
     for model in models:
         if f"train@{model}-{seed}" not in lock:
             raise UserError(
-                f"the committed dvc.lock has no entry for {model} with seed {seed}, so that there is nothing to compare "
-                "with: the code has changed since the results were made. `make reproduce` and a commit of dvc.lock "
-                "make one"
+                f"the committed dvc.lock has no entry for {model} with seed {seed}, so nothing to compare with: "
+                "the code has changed since the results were made. `make reproduce` and a commit of dvc.lock make one"
             )
 
 

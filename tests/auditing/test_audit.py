@@ -85,11 +85,11 @@ def test_audit_is_saved_whole(found: Audit, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "audit/figures.json").read_text())
     assert summary["figures"]["zero"]["clean"]["value"] == found.clean.value
     assert summary["protocol"] == {
-        **{"radius": 5, "regimes": ["zero", "circular"], "shifts": 20, "of_shifts": 121, "phase": 4, "seed": 0},
+        **{"radius": 5, "regimes": ["zero", "circular"], "shifts": 66, "of_shifts": 121, "phase": 4, "seed": 0},
         "images": 80,
         "published": None,
     }
-    assert set(summary["made_on"]) == {"processor", "instructions", "threads", "torch", "python"}
+    assert set(summary["made_on"]) == {"processor", "determinism", "instructions", "threads", "torch", "python"}
     assert summary["preprocessing"]["mean"] == [0.1307]
     assert summary["model"]["digest"]
     assert summary["data"]["digest"]

@@ -13,7 +13,7 @@ from tests.auditing.models import Plain, data
 
 TEST = data().test
 IMAGES, LABELS = TEST.images.numpy(), TEST.labels.numpy()
-ASKED: dict[str, Any] = {"count": 60, "radius": 3, "shifts": 20, "mean": [0.1307], "std": [0.3081]}
+ASKED: dict[str, Any] = {"count": 60, "radius": 4, "shifts": 20, "mean": [0.1307], "std": [0.3081]}
 
 
 class Halved(nn.Module):
@@ -69,8 +69,8 @@ def test_an_audit_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
     ("otherwise", "words"),
     [
         ({"count": 50}, "the images differ"),
-        ({"radius": 2}, "the radius differ, 3 and 2"),
-        ({"shifts": 21}, "the number of shifts differ, 20 and 21"),
+        ({"radius": 2}, "the radius differ, 4 and 2"),
+        ({"shifts": 30}, "the number of shifts differ, 60 and 64"),
         ({"regimes": ["zero"]}, "the regimes differ"),
     ],
 )
@@ -79,6 +79,12 @@ def test_audits_that_were_not_asked_alike_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=words):
         shiftlab.compare(folders["plain"], audited(Plain(), "other", **otherwise))
+
+
+def test_as_many_other_shifts_are_refused() -> None:
+    """Twenty that were drawn and twenty-one are 60 different ones with the anchors."""
+    with pytest.raises(UserError, match="other shifts were drawn"):
+        shiftlab.compare(audited(Plain(), "plain"), audited(Plain(), "other", shifts=21))
 
 
 def test_what_is_no_audit_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_stages_run_in_an_order_that_they_can_run_in(few: Project) -> None:
     assert [line.partition(",")[0] for line in lines[:2]] in (["[1/3] one", "[2/3] two"], ["[1/3] two", "[2/3] one"])
     assert lines[2].startswith("[3/3] three, about")
     assert float(lines[3]) > 0
+    *_, ratio = few.run(sys.executable, "run.py").stdout.splitlines()
+    assert ratio == "None"  # nothing was to do, which tells nothing of the machine
     assert "Data and pipelines are up to date" in few.dvc("status")
 
 
@@ -104,10 +106,13 @@ def test_second_command_is_refused_while_the_first_runs(few: Project) -> None:
 def test_time_left_follows_what_stages_took() -> None:
     clock = runner.Clock({"one": 10.0, "two": 30.0, "three": 20.0}, jobs=2)
     assert clock.left({}) == 30.0
+    assert clock.ratio is None
     clock.taken["one"] = 20.0  # twice as long as expected
     assert clock.ratio == 2
     assert clock.left({"two": 40.0}) == 30.0
     assert clock.left({"two": 500.0}) == 0
+    clock.skipped.add("two")
+    assert clock.left({}) == 20.0
 
 
 @pytest.mark.parametrize(

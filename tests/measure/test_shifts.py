@@ -152,6 +152,7 @@ def test_sample_covers_the_square_evenly() -> None:
         assert max(quarters) - min(quarters) <= 8
 
 
-@pytest.mark.parametrize("count", ["all", 841, 1000])
-def test_sample_of_everything_is_the_grid(count: int | str) -> None:
-    assert np.array_equal(sample(14, count, seed=0), grid(14))
+@pytest.mark.parametrize(("radius", "count"), [(14, "all"), (14, 841), (14, 1000), (3, 16), (4, 76)])
+def test_sample_of_everything_is_the_grid(radius: int, count: int | str) -> None:
+    """Each shift once: within 3 pixels the anchors are all there are."""
+    assert np.array_equal(sample(radius, count, seed=0), grid(radius))

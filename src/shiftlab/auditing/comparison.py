@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shiftlab import files
 from shiftlab.auditing.audit import FIGURES, Audit
 from shiftlab.errors import UserError
@@ -94,6 +96,7 @@ def compare(*audits: Audit | str | Path) -> Comparison:
     differences: dict[str, list[dict[str, Any]]] = {}
     for regime in first["protocol"]["regimes"]:
         models = {label: answers[regime] for label, (_, answers) in found.items()}
+        _refuse_different_shifts(models)
         figures[regime] = {label: evaluation.evaluate(one, radius, phase) for label, one in models.items()}
         differences[regime] = _differences(models)
     return Comparison(summaries, figures, differences)
@@ -124,6 +127,16 @@ def _refuse_different(summaries: Mapping[str, Mapping[str, Any]]) -> None:
                     f"{name} and {label} were not audited alike: {words} differ, {ours} and {theirs}; audit both with "
                     "the same options"
                 )
+
+
+def _refuse_different_shifts(models: Mapping[str, Predictions]) -> None:
+    """As many may be others."""
+    (name, first), *others = models.items()
+    for label, other in others:
+        if not np.array_equal(first.grid.shifts, other.grid.shifts):
+            raise UserError(
+                f"{name} and {label} were not audited alike: other shifts were drawn; audit both with the same options"
+            )
 
 
 def _read(folder: Path) -> tuple[Mapping[str, Any], dict[RegimeName, Predictions]]:

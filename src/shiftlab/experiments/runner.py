@@ -18,6 +18,7 @@ from tqdm import tqdm
 from shiftlab.errors import UserError
 
 LOCK = Path(".dvc/tmp/pipeline.lock")
+ENOUGH = 0.1  # of the work, to tell from it how fast the machine is
 GRACE_S = 60  # that a stage has to keep what it has, when it is interrupted
 
 
@@ -28,17 +29,25 @@ class Clock:
     expected: Mapping[str, float]
     jobs: int
     taken: dict[str, float] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)  # that had nothing to do, and so tell nothing of the machine's speed
 
     @property
-    def ratio(self) -> float:
-        """How many times as long as expected the stages took that have ended; 1 before any has."""
+    def ended(self) -> set[str]:
+        """The stages that have ended."""
+        return self.skipped | set(self.taken)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long as expected stages take here; none while too few have run to tell."""
         expected = sum(self.expected[stage] for stage in self.taken)
-        return sum(self.taken.values()) / expected if expected else 1.0
+        if expected < ENOUGH * sum(self.expected.values()):
+            return None
+        return sum(self.taken.values()) / expected
 
     def left(self, running: Mapping[str, float]) -> float:
         """The seconds left, with so many seconds spent on each of the stages that are running."""
-        rest = sum(seconds for stage, seconds in self.expected.items() if stage not in self.taken)
-        return max(0.0, rest * self.ratio - sum(running.values())) / self.jobs
+        rest = sum(seconds for stage, seconds in self.expected.items() if stage not in self.ended)
+        return max(0.0, rest * (self.ratio or 1.0) - sum(running.values())) / self.jobs
 
 
 @contextmanager
@@ -59,7 +68,7 @@ def alone() -> Iterator[None]:
         ) from None
 
 
-def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs: int, again: str) -> float:
+def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs: int, again: str) -> float | None:
     """Run stages, `jobs` at a time, those with the most to come first.
 
     Args:
@@ -68,7 +77,7 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
         again: the command that goes on from here where this one ends early.
 
     Returns:
-        How many times as long as expected they took.
+        How many times as long as expected they took; none where too little had to be done to tell.
 
     Raises:
         UserError: one of them failed; the others were interrupted and have kept what they had.
@@ -81,19 +90,22 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
     running: dict[str, Process] = {}
     with tqdm(bar_format="{desc}", disable=not sys.stdout.isatty(), file=sys.stdout, leave=False) as status:
         try:
-            while len(clock.taken) < len(stages):
+            while len(clock.ended) < len(stages):
                 for stage in order:
-                    begun = stage in running or stage in clock.taken
-                    if len(running) < jobs and not begun and set(stages[stage]) <= set(clock.taken):
+                    begun = stage in running or stage in clock.ended
+                    if len(running) < jobs and not begun and set(stages[stage]) <= clock.ended:
                         running[stage] = Process(stage)
-                        place = len(clock.taken) + len(running)
+                        place = len(clock.ended) + len(running)
                         spent = {name: process.seconds for name, process in running.items()}
                         tqdm.write(f"[{place}/{len(stages)}] {label(stage)}, {in_words(clock.left(spent))} left")
                         sys.stdout.flush()
                 time.sleep(0.1)
                 for stage, process in list(running.items()):
                     if process.ended(again):
-                        clock.taken[stage] = process.seconds
+                        if process.skipped:
+                            clock.skipped.add(stage)
+                        else:
+                            clock.taken[stage] = process.seconds
                         del running[stage]
                 spent = {name: process.seconds for name, process in running.items()}
                 status.set_description_str(f"{'; '.join(map(label, running))}: {in_words(clock.left(spent))} left")
@@ -108,6 +120,7 @@ class Process:
 
     def __init__(self, stage: str) -> None:
         self._stage, self._begun = stage, time.monotonic()
+        self.skipped = False  # since nothing has changed that it depends on
         self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
@@ -133,6 +146,7 @@ class Process:
         self._output.seek(0)
         lines = [line.strip() for line in self._output]
         self._output.close()
+        self.skipped = f"Stage '{self._stage}' didn't change, skipping" in lines
         if self._process.returncode:
             own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

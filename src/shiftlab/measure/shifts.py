@@ -88,7 +88,8 @@ def sample(radius: int, count: int | str, seed: int) -> Shifts:
         sequence = sequences[len(drawn) % 2]
         (place,) = (sequence.random(1) * side).astype(int) - radius
         drawn.setdefault(tuple(place.tolist()))
-    return np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(certain) :]])
+    shifts = np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(certain) :]])
+    return everything if len(np.unique(shifts, axis=0)) == len(everything) else shifts
 
 
 def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
