@@ -11,12 +11,12 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-from shiftlab import params, processor, repository
+from shiftlab import files, params, processor, repository
 from shiftlab.errors import NoMirrorError, UserError, one_sentence
 from shiftlab.experiments import durations, runner
 from shiftlab.repository import compose, dvc, git
 
-PARAMS, RESULTS = Path("params.yaml"), Path("metrics/comparison.json")
+PARAMS, RESULTS, STUDY = Path("params.yaml"), Path("metrics/comparison.json"), Path("reports/study/index.html")
 QUICK, ON_DIGITS = ["preset=quick"], ["preset=quick_digits"]
 DEMO = [*ON_DIGITS, "threads=2"]  # one stage after the other
 JOBS = 2
@@ -60,11 +60,14 @@ def quick(jobs: int) -> None:
         f"moved by up to {chosen.evaluation.radius} pixels. Ctrl-C stops it at any time; `make run` goes on.",
         flush=True,
     )
+    if not STUDY.exists():  # whose stage has not run here: the report leads to its page
+        files.write(STUDY, (Path("docs/report") / STUDY.relative_to("reports")).read_bytes())
     stages = repository.stages()
     ratio = runner.run(stages, durations.expected(chosen, stages), jobs, "make run")
     print(f"\n{answer(RESULTS.read_text(encoding='utf-8'))}")
     if chosen.data.source == "digits":
         print(NOT_MNIST)
+    takes = f"{runner.in_words(hours(ratio))} here" if ratio else "some hours"
     print(
         f"""
 Look:  open reports/index.html     the report: drag a digit, compare models
@@ -73,7 +76,7 @@ Look:  open reports/index.html     the report: drag a digit, compare models
 
 This was a small part of it. `make reproduce` makes what README's tables say, on
 all of MNIST with five seeds, as plain `dvc repro` does after `make restore`:
-{runner.in_words(hours(ratio)) + " here" if ratio else "hours"}. It can be stopped at any time. `make restore`
+{takes}. It can be stopped at any time. `make restore`
 brings the committed params.yaml and results back."""
     )
 
@@ -137,8 +140,8 @@ def refuse_own_parameters(command: str) -> None:
     ours = [committed(), *map(composed, (QUICK, ON_DIGITS))]
     if PARAMS.read_text(encoding="utf-8") not in ours:
         raise UserError(
-            f"params.yaml has changes of yours, which `{command}` would replace: run them with `dvc repro`, or take "
-            "them back with `git restore params.yaml`"
+            f"params.yaml is not the committed one, but has changes of yours or of an experiment, which `{command}` "
+            "would replace: run it as it is with `dvc repro`, or take them back with `git restore params.yaml`"
         )
 
 

@@ -337,7 +337,7 @@ class TestMakeRun:
         before = parameters.read_text()
         ended = project.run(sys.executable, "scripts/run.py", check=False, environment=OFFLINE)
         assert ended.returncode == 1
-        assert "error: params.yaml has changes of yours" in ended.stdout.splitlines()[-1]
+        assert "error: params.yaml is not the committed one, but has changes of yours" in ended.stdout.splitlines()[-1]
         assert parameters.read_text() == before
 
     @MNIST_IS_HERE

@@ -118,10 +118,11 @@ def compose(choices: Sequence[str], path: Path) -> None:
     from dvc.exceptions import DvcException  # seconds to import
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
+    from yaml import YAMLError
 
     try:
         compose_and_dump(path, str(Path("conf").resolve()), None, "config", "", list(choices))
-    except (DvcException, HydraException) as error:
+    except (DvcException, HydraException, YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{' '.join(choices)} can't be chosen ({reason}): `conf/` has what can") from None
 

@@ -17,7 +17,9 @@ def summary() -> dict[str, Any]:
 def test_answer_follows_from_the_numbers(summary: dict[str, Any]) -> None:
     accuracy = {name: 100 * mean(summary, name) for name in ("max", "moved", "blurred")}
     first, second, *rest = study.answer(summary)
-    assert first.startswith("Of 2 changes of a single setting, training on moved images (up to 3 px) matters most")
+    assert first.startswith(
+        "Of 2 changes of a single setting, training on moved images (up to 3 px) has the largest effect"
+    )
     assert f"from {accuracy['max']:.1f} to {accuracy['moved']:.1f}%" in first
     assert f"by {accuracy['moved'] - accuracy['max']:+.1f} ±" in first
     by = accuracy["blurred"] - accuracy["max"]

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -343,7 +344,7 @@ def refusal() -> str:
         connect("digits")
     message = str(caught.value)
     assert "\n" not in message
-    assert "MLFLOW_TRACKING_URI" in message
+    assert "MLFLOW_TRACKING_URI" in message or "delete the file" in message
     return message
 
 
@@ -380,3 +381,16 @@ def test_patience_is_for_the_start_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     connect("digits")
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_store_whose_making_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a schema can neither be used nor gone on with."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Path, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            connect("digits")
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+    store = connect("digits")
+    assert store.client.get_experiment(store.experiment).name == "shiftlab-digits"
+    assert (tmp_path / "mlflow.db").exists()

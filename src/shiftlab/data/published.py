@@ -145,7 +145,7 @@ def fetch(name: str, md5: str, mirrors: Sequence[str], dataset: str = "MNIST") -
     raise NoMirrorError(
         f"{name} of {dataset} could not be downloaded ({'; '.join(reasons)}).",
         f"Name a copy of {dataset}'s four files (a folder, file:// or http://) in the environment variable "
-        "SHIFTLAB_MIRROR, or run on the digits that scikit-learn carries: `dvc exp run -S data=digits`",
+        "SHIFTLAB_MIRROR, or run on the digits that scikit-learn carries: `make demo`",
     )
 
 

@@ -120,7 +120,7 @@ class Process:
 
     def __init__(self, stage: str) -> None:
         self._stage, self._begun = stage, time.monotonic()
-        self.skipped = False  # since nothing has changed that it depends on
+        self.skipped = False  # since DVC has its outputs
         self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
@@ -146,7 +146,8 @@ class Process:
         self._output.seek(0)
         lines = [line.strip() for line in self._output]
         self._output.close()
-        self.skipped = f"Stage '{self._stage}' didn't change, skipping" in lines
+        nothing = ("didn't change, skipping", "is cached - skipping run, checking out outputs")
+        self.skipped = any(line == f"Stage '{self._stage}' {words}" for line in lines for words in nothing)
         if self._process.returncode:
             own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

@@ -115,17 +115,20 @@ def one_sentence(summary: Summary) -> str:
     figures = _means(summary, summary["models"][0]["regime"])
     best, *others = _ranked(figures, "right5")
     said = (
-        f"Moved 5 pixels to the right, {_with_article(best)} still classifies {_percent(figures[best]['right5'])} of "
+        f"Moved 5 pixels to the right, {_who(best, summary)} still classifies {_percent(figures[best]['right5'])} of "
         f"the {summary['images']:,} test images right"
     )
     if not others:
         return f"{said}; unmoved, {_percent(figures[best]['clean'])}."
-    rest = enumerated(f"{_with_article(model)} {_percent(figures[model]['right5'])}" for model in others)
+    rest = enumerated(f"{_who(model, summary)} {_percent(figures[model]['right5'])}" for model in others)
     return f"{said}; {rest}."
 
 
-def _with_article(name: str) -> str:
-    return f"the {name}" if name == MODELS["mlp"] else name
+def _who(name: str, summary: Summary) -> str:
+    """A model by its name, and whether it has learned from moved images: it is no wonder then."""
+    keys = {model_name(key): key for key in summary["augmentation"]}
+    moved = " (trained on moved images)" if summary["augmentation"][keys[name]]["pixels"] else ""
+    return f"the {name}{moved}" if name == MODELS["mlp"] else f"{name}{moved}"
 
 
 def _of_first_regime(summary: Summary) -> list[Row]:

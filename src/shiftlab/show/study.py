@@ -121,8 +121,9 @@ def answer(summary: Summary) -> list[str]:
     if largest:
         most, *others = largest.values()
         sentences.append(
-            f"Of {len(changes)} changes of a single setting, {most.words} matters most: it takes accuracy within 5 px "
-            f"from {_percent(most.before)} to {_percent(most.accuracy)}%, by {most.points} points."
+            f"Of {len(changes)} changes of a single setting, {most.words} has the largest effect: it takes accuracy "
+            f"within 5 px from {_percent(most.before)} to {_percent(most.accuracy)}%, by {most.points} points"
+            + (f"; next is {others[0].words}, {others[0].points}." if others else ".")
         )
         if others:
             parts = "; ".join(f"{one.words}: {100 * one.by:+.1f}" for one in others)

@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import socket
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
@@ -64,6 +67,7 @@ STUDY = Kind(
         *(f"params.`{name}`" for name in ("downsampling", "padding", "head", "augmentation")),
     ),
 )
+REMEDY = "delete the file, after which `make sync` records again what Git and DVC hold"  # for one that is broken
 # What a store may answer with; S3, where artifacts may lie, has errors of its own.
 FAILURES = (
     MlflowException,
@@ -103,9 +107,10 @@ class Store:
         trouble = f"MLflow's tracking store {shown} can't be used ({reason.replace(self.address, shown)})"
         self.lost = True
         if self.choice == "required":
+            configured = "MLFLOW_TRACKING_URI" in os.environ
+            remedy = "start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db" if configured else REMEDY
             raise UserError(
-                f"{trouble}: start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db, or go on without it, "
-                "as in `dvc exp run -S tracking=optional`"
+                f"{trouble}: {remedy}, or go on without it, as in `dvc exp run -S tracking=optional`"
             ) from None
         print(f"warning: {trouble}: going on without it; `make sync` records the results later", file=sys.stderr)
 
@@ -221,7 +226,22 @@ def alone() -> Iterator[None]:
     database = make_url(address()).database if address().startswith("sqlite:") else None
     _knock(address())
     with _impatient(), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+        if database and not Path(database).exists():
+            _create(Path(database))
         yield
+
+
+def _create(database: Path) -> None:
+    """Make MLflow's schema in another file, and give it its name when it is whole.
+
+    It takes seconds, and one that was interrupted in the midst of it can neither be used nor gone on with.
+    """
+    with tempfile.TemporaryDirectory(dir=database.parent or None) as folder:
+        made, copied = Path(folder, "made.db"), Path(folder, "copied.db")
+        MlflowClient(f"sqlite:///{os.path.relpath(made)}").search_experiments()
+        with contextlib.closing(sqlite3.connect(made)) as connection:  # MLflow's own stays open
+            connection.execute("VACUUM INTO ?", (str(copied),))
+        copied.replace(database)
 
 
 def _knock(uri: str) -> None:
