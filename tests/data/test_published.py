@@ -200,7 +200,7 @@ def test_without_any_mirror_each_ones_reason_is_told(
     assert f"{missing.address}: HTTP status 404" in message
     assert f"{tmp_path}: no such file (looked for images.gz" in message
     assert "SHIFTLAB_MIRROR" in message
-    assert "data=digits" in message
+    assert "make demo" in message
 
 
 @pytest.mark.parametrize("folder", ["plain", "with spaces and #%?"])

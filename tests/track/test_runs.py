@@ -385,12 +385,14 @@ def test_patience_is_for_the_start_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_store_whose_making_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a schema can neither be used nor gone on with."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    folder = tmp_path / "interrupted"  # of its own, since MLflow keeps a store open by its relative address
+    folder.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(folder))
     with monkeypatch.context() as interrupted:
         interrupted.setattr(Path, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             connect("digits")
-    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+    assert [path.name for path in folder.iterdir()] == ["mlflow.db.lock"]
     store = connect("digits")
     assert store.client.get_experiment(store.experiment).name == "shiftlab-digits"
-    assert (tmp_path / "mlflow.db").exists()
+    assert (folder / "mlflow.db").exists()
