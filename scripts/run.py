@@ -17,6 +17,7 @@ from shiftlab.experiments import durations, runner
 from shiftlab.repository import compose, dvc, git
 
 PARAMS, RESULTS, STUDY = Path("params.yaml"), Path("metrics/comparison.json"), Path("reports/study/index.html")
+COPY = Path("docs/report/study/index.html")
 QUICK, ON_DIGITS = ["preset=quick"], ["preset=quick_digits"]
 DEMO = [*ON_DIGITS, "threads=2"]  # one stage after the other
 JOBS = 2
@@ -60,14 +61,14 @@ def quick(jobs: int) -> None:
         f"moved by up to {chosen.evaluation.radius} pixels. Ctrl-C stops it at any time; `make run` goes on.",
         flush=True,
     )
-    if not STUDY.exists():  # whose stage has not run here: the report leads to its page
-        files.write(STUDY, (Path("docs/report") / STUDY.relative_to("reports")).read_bytes())
+    if COPY.exists() and not STUDY.exists():  # the study has not run here, but the report leads to its page
+        files.write(STUDY, COPY.read_bytes())
     stages = repository.stages()
     ratio = runner.run(stages, durations.expected(chosen, stages), jobs, "make run")
     print(f"\n{answer(RESULTS.read_text(encoding='utf-8'))}")
     if chosen.data.source == "digits":
         print(NOT_MNIST)
-    takes = f"{runner.in_words(hours(ratio))} here" if ratio else "some hours"
+    takes = f"{runner.in_words(seconds_of_everything(ratio))} here" if ratio else "some hours"
     print(
         f"""
 Look:  open reports/index.html     the report: drag a digit, compare models
@@ -157,7 +158,7 @@ def committed() -> str:
     return git("show", "HEAD:params.yaml")
 
 
-def hours(ratio: float) -> float:
+def seconds_of_everything(ratio: float) -> float:
     """Estimate the seconds of `make reproduce` on a machine whose stages take `ratio` times what is expected."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "params.yaml")
