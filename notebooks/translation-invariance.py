@@ -66,7 +66,7 @@ if DATA == "mnist":
     data = dataset.load(Path("../data/mnist/dataset.safetensors"))
 else:
     wanted = params.Data(
-        name="digits", source="digits", path="src/shiftlab/data/digits.py", mirrors=[], test=None, validation=144,
+        name="digits", source="digits", path="src/shiftlab/data/digits.py", mirrors=[], test=None, validation=144, train=None,
         split_seed=0, channels=None, resize=None, crop=None, frame=None, canvas=None, placement="centred",
     )  # fmt: skip
     data = sources.build(wanted)
