@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shiftlab.auditing import adapters, images
-from shiftlab.auditing import audit as auditing
-from shiftlab.auditing.adapters import Given
-from shiftlab.auditing.audit import Audit
-from shiftlab.auditing.model import Model, Prepared
-from shiftlab.auditing.preprocessing import Preprocessing
+from shiftlab.audit import adapters, images
+from shiftlab.audit import audit as auditing
+from shiftlab.audit.adapters import Given
+from shiftlab.audit.audit import Audit
+from shiftlab.audit.model import Model, Prepared
+from shiftlab.audit.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 RADIUS, SHIFTS = 8, 64
@@ -39,10 +39,10 @@ def pictures(folder: Path, count: int) -> None:
         Image.fromarray(small).resize((SIDE, SIDE)).save(place)
 
 
-def audited(model: Model, folder: Path, regime: str = "crop", shifts: int = SHIFTS, radius: int = RADIUS) -> Audit:
-    """All images of a folder, one regime."""
+def audited(model: Model, folder: Path, boundary: str = "crop", shifts: int = SHIFTS, radius: int = RADIUS) -> Audit:
+    """All images of a folder, one boundary."""
     found = images.of(str(folder))
-    asked = auditing.protocol([regime], radius, shifts, "all", 0)  # type: ignore[list-item]  # a regime's name
+    asked = auditing.protocol([boundary], radius, shifts, "all", 0)  # type: ignore[list-item]  # a boundary's name
     prepared = Preprocessing.of(model.carried, found.size())
     return auditing.run(model, found, prepared, asked, CPU, any_accuracy=True)
 
@@ -117,7 +117,7 @@ def _peaks(folder: str, count: int) -> tuple[float, float]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(3 * 16, CLASSES))
     known = Given(outputs=CLASSES)
-    from shiftlab.auditing.modules import of_module
+    from shiftlab.audit.modules import of_module
 
     model = of_module(module, "small", "python", known)
     found = images.of(folder)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from shiftlab import processor
+from shiftlab import determinism
 from shiftlab.errors import one_sentence
 
 
@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and images, some seven minutes")
     quick = parser.parse_args().quick
 
-    processor.prepare()
+    determinism.prepare()
     from measure import measure  # seconds to import, so after a look at the arguments
 
     measure(quick)

@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from shiftlab import files, processor
-from shiftlab.cluster import engine, shards
-from shiftlab.cluster.engine import Room
+from shiftlab import determinism, files
+from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import Examples, numbered
-from shiftlab.measure import inference
-from shiftlab.measure.predictions import About
+from shiftlab.distributed import engine, shards
+from shiftlab.distributed.engine import Room
 from shiftlab.models import architectures, weights
 from shiftlab.models.fusion import fused
-from shiftlab.params import Evaluation
+from shiftlab.shifts import inference
+from shiftlab.shifts.predictions import About
 
 GREY, CLASSES = (1, 28, 28), 10
 NAME = "resnet"
@@ -39,7 +39,7 @@ def question(count: int) -> shards.Question:
         digest, content = files.md5(path), np.fromfile(path, np.uint8)
     images = torch.randint(0, 256, (count, *GREY), dtype=torch.uint8).numpy()
     about = About("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
-    values = {"radius": 5, "regimes": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
+    values = {"radius": 5, "boundaries": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
     labels = torch.arange(count).remainder(CLASSES).numpy()
     return shards.Question(
         NAME, content, images, labels, about, Evaluation.model_validate(values), "cpu", 1, "portable"
@@ -48,7 +48,7 @@ def question(count: int) -> shards.Question:
 
 def here(asked: shards.Question) -> float:
     """Seconds that the answers take in this process, with one thread."""
-    processor.use(asked.threads)
+    determinism.use(asked.threads)
     torch.manual_seed(0)
     model = fused(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
     test = Examples(torch.from_numpy(asked.images), torch.from_numpy(asked.labels))
@@ -83,7 +83,7 @@ def empty(count: int) -> float:
 
 
 def lines(quick: bool) -> Iterator[tuple[str, str, list[float], str]]:
-    """What, in words; the absolute figures; values by round; the goal."""
+    """What, in words; the absolute metrics; values by round; the goal."""
     rounds = 2 if quick else 3
     asked = question(SMALL if quick else IMAGES)
     one, two, alone = [], [], []

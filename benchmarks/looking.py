@@ -11,7 +11,7 @@ from PIL import Image
 
 from shiftlab.models import architectures
 from shiftlab.models.fusion import fused
-from shiftlab.show import play
+from shiftlab.reports import play
 
 REPORT = Path("docs/report/index.html")  # the committed copy
 GREY, CLASSES = (1, 28, 28), 10

@@ -29,24 +29,25 @@ from PIL import Image
 from ruamel.yaml import YAML
 from torchvision.transforms import ToTensor
 
-from shiftlab import files, params, processor
+from shiftlab import determinism, files
+from shiftlab.config import params
+from shiftlab.config.params import Augmentation, Params, RecipeName, Training
 from shiftlab.data import dataset as data
 from shiftlab.data.dataset import Dataset, Examples, numbered
 from shiftlab.errors import UserError
-from shiftlab.learn import training
-from shiftlab.learn.augmentation import NONE, Augmented
-from shiftlab.measure import inference, regimes, shifts
-from shiftlab.measure.predictions import About
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
-from shiftlab.params import Augmentation, Params, RecipeName, Training
+from shiftlab.shifts import boundaries, grids, inference
+from shiftlab.shifts.predictions import About
+from shiftlab.training import loop
+from shiftlab.training.augmentation import NONE, Augmented
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("mlp", "lenet", "resnet")
-BUSY = 10  # percent of the processor, taken by others before we begin: above it the figures are not to be trusted
+BUSY = 10  # percent of the processor, taken by others before we begin: above it the metrics are not to be trusted
 CPU = torch.device("cpu")
 GREY = (1, 28, 28)  # channels, height, width
-ABOUT = About("benchmark", "", numbered(10), "", GREY, canvas=False, regime="zero", parameters=0, multiply_adds=0)
+ABOUT = About("benchmark", "", numbered(10), "", GREY, canvas=False, boundary="zero", parameters=0, multiply_adds=0)
 SIDE = 2048  # of the square matrices whose product tells the processor's peak
 
 
@@ -91,9 +92,9 @@ def measure(quick: bool) -> None:
     os.chdir(ROOT)
     others = psutil.cpu_percent(interval=3)
     if others > BUSY:
-        print(f"Others take {others:.0f}% of this machine's processor: don't trust the figures.\n", file=sys.stderr)
+        print(f"Others take {others:.0f}% of this machine's processor: don't trust the metrics.\n", file=sys.stderr)
     wanted = params.load()
-    processor.use(wanted.threads)
+    determinism.use(wanted.threads)
     # Before there is much in this process: Linux counts a child's memory from its parent's on.
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
@@ -178,7 +179,7 @@ def train(name: str, dataset: Dataset, size: Size) -> Spent:
 
     def ours(recipe: RecipeName) -> Callable[[], object]:
         model, one = architectures.build(name, GREY, 10), recipes[recipe].model_copy(update={"epochs": 1})
-        return lambda: list(training.fit(model, few, one.recipe or recipe, one, CPU))
+        return lambda: list(loop.fit(model, few, one.recipe or recipe, one, CPU))
 
     theirs = partial(peer.train, plain, batches, recipes["notebook"].lr)
     counts = [*[len(few.train)] * 3, SIDE**3]
@@ -248,9 +249,9 @@ def shifted_batch(test: Examples, size: Size) -> Line:
     steps = range(-14, 15)
 
     def ours() -> None:
-        surrounded = regimes.surround(few.images, 14, "zero")
+        surrounded = boundaries.surround(few.images, 14, "zero")
         for dx in steps:
-            regimes.window(surrounded, 14, dx, 0).contiguous()
+            boundaries.window(surrounded, 14, dx, 0).contiguous()
 
     theirs, spent = in_turn(
         size,
@@ -268,9 +269,9 @@ def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, 
         The line; seconds for one of our images, and for a multiply-add at the processor's peak, in every round.
     """
     few, more = first(test, size.evaluated[name]), first(test, 1000)
-    some = shifts.grid(1)
+    some = grids.grid(1)
     plain, model = peer.network(name), fused(architectures.build(name, GREY, 10).eval(), GREY)
-    wanted = params.Evaluation(radius=1, regimes=["zero"], images="all", shifts="all", phase=1, seed=0)
+    wanted = params.Evaluation(radius=1, boundaries=["zero"], images="all", shifts="all", phase=1, seed=0)
     theirs, spent, peak = in_turn(
         size,
         lambda: peer.probabilities(name, plain, few, some.tolist()),
@@ -284,8 +285,8 @@ def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, 
 def recorded(spent: Spent, images: int, size: Size) -> Line:
     """What MLflow adds to the shortest of the notebook's trainings: a run, each epoch's metrics, a registered model."""
     # Here, since the processes that `memory` measures import this file.
-    from shiftlab.track import recording, runs
-    from shiftlab.track.store import connect
+    from shiftlab.tracking import recording, runs
+    from shiftlab.tracking.store import connect
 
     epochs = settings("mlp")["notebook"].epochs
     one = runs.Identity("benchmark", "0" * 32, "mlp", 0)
@@ -374,15 +375,15 @@ def _together(trainings: Sequence[tuple[str, int, int]], busy: bool = False) -> 
 
 
 def _train_when_told(name: str, threads: int, images: int, ready: Any, start: Any, results: Any) -> None:
-    processor.use(threads)
+    determinism.use(threads)
     whole = data.load(data.path(params.load().data.name))
     few = replace(whole, train=first(whole.train, images), validation=first(whole.validation, 64))
     one = settings(name)["notebook"].model_copy(update={"epochs": 1})
     warm = replace(few, train=first(whole.train, 256))
-    list(training.fit(architectures.build(name, GREY, 10), warm, "notebook", one, CPU))
+    list(loop.fit(architectures.build(name, GREY, 10), warm, "notebook", one, CPU))
     ready.release()
     start.wait()
-    results.put(seconds(lambda: list(training.fit(architectures.build(name, GREY, 10), few, "notebook", one, CPU))))
+    results.put(seconds(lambda: list(loop.fit(architectures.build(name, GREY, 10), few, "notebook", one, CPU))))
 
 
 def _keep_busy() -> None:
@@ -427,9 +428,7 @@ def _peak_memory(name: str) -> float:
 
 def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object]) -> None:
     list(
-        training.fit(
-            architectures.build(name, GREY, 10), dataset, "notebook", settings(name)["notebook"], CPU, None, stop
-        )
+        loop.fit(architectures.build(name, GREY, 10), dataset, "notebook", settings(name)["notebook"], CPU, None, stop)
     )
 
 
@@ -485,7 +484,7 @@ def report(lines: list[Line], wanted: Params, others: float, size: Size) -> str:
     """The table in Markdown, and what it was measured on."""
     rows = [HEADER, ["---"] * len(HEADER), *(line.cells() for line in lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    machine = f"{processor.name()}, {os.cpu_count()} cores, {wanted.threads} threads"
+    machine = f"{determinism.name()}, {os.cpu_count()} cores, {wanted.threads} threads"
     versions = (
         f"Python {platform.python_version()}, PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
     )

@@ -24,9 +24,9 @@
 # ```
 
 # %%
-from shiftlab import processor
+from shiftlab import determinism
 
-processor.prepare()  # before PyTorch is imported, so that its kernels are the pipeline's
+determinism.prepare()  # before PyTorch is imported, so that its kernels are the pipeline's
 
 import json
 from pathlib import Path
@@ -37,16 +37,17 @@ import torch
 from IPython.display import Image, Markdown, display
 from torch import nn
 
-from shiftlab import params
+from shiftlab.config import params
 from shiftlab.data import dataset, sources
-from shiftlab.learn import training
-from shiftlab.measure import evaluation, inference, predictions
-from shiftlab.measure.regimes import shift
+from shiftlab.metrics import evaluation
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
-from shiftlab.show import pictures
+from shiftlab.reports import pictures
+from shiftlab.shifts import inference, predictions
+from shiftlab.shifts.boundaries import shift
+from shiftlab.training import loop
 
-processor.use(1)  # one thread: the same bytes on every machine of a kind
+determinism.use(1)  # one thread: the same bytes on every machine of a kind
 DATA = "digits"  # or "mnist", where `dvc repro download` has brought it, and hours are there
 SEED = 0
 
@@ -66,8 +67,8 @@ if DATA == "mnist":
     data = dataset.load(Path("../data/mnist/dataset.safetensors"))
 else:
     wanted = params.Data(
-        name="digits", source="digits", path="src/shiftlab/data/digits.py", mirrors=[], test=None, validation=144, train=None,
-        split_seed=0, channels=None, resize=None, crop=None, frame=None, canvas=None, placement="centred",
+        name="digits", source="digits", path="src/shiftlab/data/digits.py", mirrors=[], test=None, validation=144,
+        train=None, split_seed=0, channels=None, resize=None, crop=None, frame=None, canvas=None, placement="centred",
     )  # fmt: skip
     data = sources.build(wanted)
 print(dataset.describe(data))
@@ -92,7 +93,7 @@ show({"a test image": seven[0, 0], "5 pixels to the right": moved[0, 0]})
 #
 # The same image, unmoved and moved, through one convolution with random weights, a pooling, and a dense layer. Where
 # the layer is equivariant, the second map is the first one moved; the difference says where that ends. Content wraps
-# round here (regime `circular`), so that nothing is lost at the edge and the comparison is exact.
+# round here (boundary `circular`), so that nothing is lost at the edge and the comparison is exact.
 
 # %%
 torch.manual_seed(SEED)
@@ -173,7 +174,7 @@ for name, settings in SETTINGS.items():
     torch.manual_seed(SEED)
     model = architectures.build(name, data.shape, len(data.classes))
     augmentation = settings.augmentation or NONE
-    *_, reached = training.fit(
+    *_, reached = loop.fit(
         model, data, settings.recipe or "notebook", settings, torch.device("cpu"), augmentation=augmentation
     )
     model.load_state_dict(reached.best)
@@ -204,16 +205,16 @@ display(Markdown("| model | as it is | 5 pixels to the right |\n|---|---|---|\n"
 # ## Part E: all test images, every shift
 #
 # Each model answers every test image along three lines of shifts, and 100 of them at every shift of up to 5 pixels; all
-# figures come from these answers, with 95% intervals.
+# metrics come from these answers, with 95% intervals.
 
 # %%
-ASKED = params.Evaluation(radius=5, regimes=["zero"], images=100, shifts="all", phase=4, seed=0)
+ASKED = params.Evaluation(radius=5, boundaries=["zero"], images=100, shifts="all", phase=4, seed=0)
 
 
-def measured(name: str, regime: params.RegimeName) -> evaluation.Figures:
-    """All figures of a model in one regime."""
+def measured(name: str, boundary: params.BoundaryName) -> evaluation.Metrics:
+    """All metrics of a model in one boundary."""
     parameters, multiply_adds = cost.count(models[name], data.test.images[0])
-    about = predictions.About(DATA, "", data.classes, "", data.shape, False, regime, parameters, multiply_adds)
+    about = predictions.About(DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds)
     answers = inference.predict(fused(models[name], data.shape), data.test, ASKED, about, inference.Nowhere())
     return evaluation.evaluate(answers, ASKED.radius, ASKED.phase)
 
@@ -230,8 +231,8 @@ lines = [
 ]
 display(Markdown("| model | clean | right5 | random5 |\n|---|---|---|---|\n" + "\n".join(lines)))
 
-# %% tags=["figures"]
-# What a test compares with the pipeline's figures.
+# %% tags=["metrics"]
+# What a test compares with the pipeline's metrics.
 print(json.dumps({name: {on: one.accuracies[on].value for on in ("clean", "right5")} for name, one in found.items()}))
 
 # %%
@@ -248,7 +249,7 @@ display(Image(data=drawn["accuracy"]))
 circular = {name: measured(name, "circular") for name in models}
 display(Image(data=pictures.of_models(circular)["maps"]))
 lines = [
-    f"| {name} | {percent(one.summary['consistency'])} | {100 * one.summary['chance_consistency'].value:.2f} |"
+    f"| {name} | {percent(one.summary['consistency'])} | {100 * one.summary['consistency_by_chance'].value:.2f} |"
     for name, one in circular.items()
 ]
 display(Markdown("| model | consistency | by chance |\n|---|---|---|\n" + "\n".join(lines)))
@@ -310,7 +311,7 @@ print("the same answers at every one:", same)
 # 3. Some of it, and at a price: with sigmoids and so few images, 20 epochs of moved ones are too few. Try more.
 torch.manual_seed(SEED)
 taught = architectures.build("lenet", data.shape, len(data.classes))
-*_, reached = training.fit(
+*_, reached = loop.fit(
     taught, data, "notebook", SETTINGS["lenet"], torch.device("cpu"), augmentation=SETTINGS["invariant"].augmentation
 )
 taught.load_state_dict(reached.best)

@@ -4,8 +4,11 @@ import argparse
 import ast
 from pathlib import Path
 
-# The rooms of src/shiftlab by what their code may know: imports go down this list only.
-ROOMS = ("experiments", "auditing", "study", "cluster", "track", "show", "learn", "measure", "models", "data")
+# The packages of src/shiftlab by what their code may know: imports go down this list only.
+PACKAGES = (
+    *("tuning", "audit", "pipeline", "distributed", "study", "tracking", "reports", "training", "metrics", "shifts"),
+    *("models", "data", "config"),
+)
 
 
 def main() -> None:
@@ -15,18 +18,18 @@ def main() -> None:
 
 
 def tree(root: Path = Path()) -> str:
-    """A list in Markdown of the modules of the repository at `root`, rooms first and in their order."""
+    """A list in Markdown of the modules of the repository at `root`, packages first and in their order."""
     package = root / "src/shiftlab"
-    return "".join(_lines(package, [package / name for name in ROOMS], depth=0))
+    return "".join(_lines(package, [package / name for name in PACKAGES], depth=0))
 
 
-def _lines(folder: Path, rooms: list[Path], depth: int) -> list[str]:
+def _lines(folder: Path, packages: list[Path], depth: int) -> list[str]:
     lines = []
     files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    for path in [*rooms, *files]:
-        name = f"**`{path.name}/`**" if path in rooms else f"`{path.name}`"
+    for path in [*packages, *files]:
+        name = f"**`{path.name}/`**" if path in packages else f"`{path.name}`"
         lines.append(f"{'    ' * depth}- {name} {_summary(path)}\n")
-        if path in rooms:
+        if path in packages:
             within = sorted(one.parent for one in path.glob("*/__init__.py"))
             lines += _lines(path, within, depth + 1)
     return lines

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import architecture
 
-from shiftlab import files, params
+from shiftlab import files
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
-from shiftlab.show import report, study
+from shiftlab.reports import report, study
 
 # Of reports/. A page that is not here, since it was made on another machine, leaves its copy as it is.
 PAGES = {name: Path("docs/report", name) for name in ("index.html", "study/index.html")}

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shiftlab import files, params
+from shiftlab import files
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
 from shiftlab.repository import compose
 
@@ -23,7 +24,7 @@ def main() -> None:
         raise UserError(f"no {METRICS}: `make study` writes it")
 
     # Seconds to import, so after a look at what can be refused without it.
-    from shiftlab.show import study_pictures
+    from shiftlab.reports import study_pictures
     from shiftlab.study import summary
 
     with TemporaryDirectory() as folder:

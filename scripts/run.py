@@ -11,9 +11,10 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-from shiftlab import files, params, processor, repository
+from shiftlab import determinism, files, repository
+from shiftlab.config import params
 from shiftlab.errors import NoMirrorError, UserError, one_sentence
-from shiftlab.experiments import durations, runner
+from shiftlab.pipeline import durations, runner
 from shiftlab.repository import compose, dvc, git
 
 PARAMS, RESULTS, STUDY = Path("params.yaml"), Path("metrics/comparison.json"), Path("reports/study/index.html")
@@ -106,7 +107,7 @@ def demo() -> str:
 
 def answer(results: str) -> str:
     """The table and the sentence that answer, from the content of metrics/comparison.json."""
-    from shiftlab.show import report  # seconds to import
+    from shiftlab.reports import report  # seconds to import
 
     summary = json.loads(results)
     return f"{report.how_much_text(summary)}\n{wrapped(report.one_sentence(summary))}"
@@ -166,9 +167,9 @@ def seconds_of_everything(ratio: float) -> float:
         everything = params.load(path)
     trainings = [f"{model}-{seed}" for model in everything.models for seed in everything.seeds]
     stages = ["download", "compare", *(f"{kind}@{one}" for kind in ("train", "evaluate") for one in trainings)]
-    stages += [f"predict@{one}-{regime}" for one in trainings for regime in everything.evaluation.regimes]
+    stages += [f"predict@{one}-{boundary}" for one in trainings for boundary in everything.evaluation.boundaries]
     seconds = sum(durations.expected(everything, stages).values()) * ratio / durations.TWO_THREADS
-    held = everything.determinism == "portable" and processor.has("avx512f")
+    held = everything.determinism == "portable" and determinism.has("avx512f")
     return seconds * (durations.PORTABLE if held else 1)
 
 

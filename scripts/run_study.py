@@ -6,9 +6,10 @@ Each variant is a stage of its own, so that what has run already is not run agai
 import argparse
 from pathlib import Path
 
-from shiftlab import params, processor, repository
+from shiftlab import determinism, repository
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
-from shiftlab.experiments import durations, runner
+from shiftlab.pipeline import durations, runner
 from shiftlab.repository import compose
 
 PARAMS = Path("params.yaml")
@@ -32,7 +33,7 @@ def main() -> None:
             chosen = params.load()
             if not chosen.study.name:
                 raise UserError(f"{' '.join(arguments.choices)} leaves no study to run: take study=claims")
-            jobs = arguments.jobs or max(1, processor.cores() // chosen.study.threads)
+            jobs = arguments.jobs or max(1, determinism.cores() // chosen.study.threads)
             every = repository.stages()
             stages = {name: needed for name, needed in every.items() if name.partition("@")[0] in STAGES}
             runner.run(stages, durations.expected(chosen, stages), jobs, "make study")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiftlab import params
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
 
 if TYPE_CHECKING:

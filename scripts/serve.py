@@ -21,7 +21,7 @@ def main() -> None:
     # Seconds to import, so after a look at what can be refused without it.
     import uvicorn
 
-    from shiftlab.track import registry, serving, store
+    from shiftlab.tracking import registry, serving, store
 
     champion = registry.champion(arguments.model)
     refuse_taken(arguments.port, "make serve PORT=5002")

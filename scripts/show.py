@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from shiftlab import repository
+from shiftlab.config.params import Params
 from shiftlab.errors import one_sentence
-from shiftlab.params import Params
 
 # What stages depend on, of which DVC shows digests.
 FILES = r"(src|data|models|predictions|study)(/.*)?|/.*|metrics/study.json|reports/study/.*"

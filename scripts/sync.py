@@ -11,7 +11,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     repository.require()
 
-    from shiftlab.track import syncing  # seconds to import
+    from shiftlab.tracking import syncing  # seconds to import
 
     syncing.sync()
 

@@ -28,7 +28,9 @@ def main() -> None:
             "mlflow.db"
         )
     refuse_taken(port, "make ui PORT=5001")
-    from shiftlab.track import store as stores  # seconds to import, so after a look at what can be refused without it
+    from shiftlab.tracking import (
+        store as stores,  # seconds to import, so after a look at what can be refused without it
+    )
 
     print(f"MLflow's pages will be at http://{HOST}:{port}, in some ten seconds:")
     for name, page in stores.pages().items():

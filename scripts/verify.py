@@ -16,7 +16,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from shiftlab import files, params, repository
+from shiftlab import files, repository
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
 
 CHEAP = ["mlp", "lenet"]
@@ -82,8 +83,8 @@ def run(copy: Path, models: Sequence[str], wanted: params.Params) -> list[str]:
     for model in models:
         seed = str(wanted.seeds[0])
         stages[f"train@{model}-{seed}"] = ["src/train.py", model, seed]
-        for regime in wanted.evaluation.regimes:
-            stages[f"predict@{model}-{seed}-{regime}"] = ["src/predict.py", model, seed, regime]
+        for boundary in wanted.evaluation.boundaries:
+            stages[f"predict@{model}-{seed}-{boundary}"] = ["src/predict.py", model, seed, boundary]
     for command in stages.values():
         if subprocess.run([sys.executable, *command], cwd=copy, env=environment).returncode:
             raise UserError(f"`python {' '.join(command)}` failed in a copy of the last commit, for the reason above")

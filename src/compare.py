@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from shiftlab import params, processor
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.errors import one_sentence
 
 
@@ -13,18 +14,21 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = params.load()
     settings = wanted.evaluation
-    processor.prepare()
+    determinism.prepare()
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import files
     from shiftlab.data import dataset
-    from shiftlab.measure import comparison, evaluation, predictions
-    from shiftlab.show import columns, explorer, pictures, report, tables
-    from shiftlab.track import recording
-    from shiftlab.track.store import connect
+    from shiftlab.metrics import comparison, evaluation
+    from shiftlab.reports import columns, explorer, pictures, report, tables
+    from shiftlab.shifts import predictions
+    from shiftlab.tracking import recording
+    from shiftlab.tracking.store import connect
 
     store = connect(wanted.data.name, wanted.tracking)
-    keys = [(name, seed, regime) for regime in settings.regimes for name in wanted.models for seed in wanted.seeds]
+    keys = [
+        (name, seed, boundary) for boundary in settings.boundaries for name in wanted.models for seed in wanted.seeds
+    ]
     predictions.keep_only((predictions.path(*key) for key in keys), predictions.FOLDER)
     answers = {key: predictions.load(predictions.path(*key)) for key in keys}
     found = {key: evaluation.evaluate(one, settings.radius, settings.phase) for key, one in answers.items()}
@@ -36,12 +40,12 @@ def main() -> None:
     moved = {name: (of.augmentation or wanted.augmentation).model_dump() for name, of in wanted.models.items()}
     summary = {**comparison.summarise(answers, found), "augmentation": moved, "made_on": made_on}
     drawn = pictures.of_comparison(answers, found, images)
-    for regime, name in comparison.regimes(found).items():
-        tables.write_curves(comparison.of_regime(found, regime), name, Path("plots/accuracy"))
+    for boundary, name in comparison.boundaries(found).items():
+        tables.write_curves(comparison.of_boundary(found, boundary), name, Path("plots/accuracy"))
     for name, picture in drawn.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
     files.write(Path("reports/accuracy.png"), pictures.against_shift(found, images))
-    files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['regime']}-maps"])
+    files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['boundary']}-maps"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
     of_study = {name: Path("reports/study", f"{name}.png").read_bytes() for name in ("effects", "plane")}

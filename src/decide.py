@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from shiftlab import params, processor
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
 
 FOLDER = Path("reports", "study")
@@ -17,16 +18,16 @@ def main() -> None:
     study = wanted.study
     if not study.variants:
         raise UserError("params.yaml selects no variants: choose them with `dvc exp run -S study=claims`")
-    processor.prepare()
+    determinism.prepare()
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import files
-    from shiftlab.measure import predictions
-    from shiftlab.show import study as show
-    from shiftlab.show import study_pictures
+    from shiftlab.reports import study as show
+    from shiftlab.reports import study_pictures
+    from shiftlab.shifts import predictions
     from shiftlab.study import answers, summary
-    from shiftlab.track import recording
-    from shiftlab.track.store import STUDY, connect
+    from shiftlab.tracking import recording
+    from shiftlab.tracking.store import STUDY, connect
 
     paths = {name: answers.path(name) for name in study.variants}
     predictions.keep_only(paths.values(), answers.FOLDER)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from shiftlab import params
+from shiftlab.config import params
 from shiftlab.errors import one_sentence
 
 

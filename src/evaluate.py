@@ -1,38 +1,41 @@
-"""Stage `evaluate`: one model's figures and pictures in every regime, from its predictions, added to its run."""
+"""Stage `evaluate`: one model's metrics and pictures in every boundary, from its predictions, added to its run."""
 
 from pathlib import Path
 
-from shiftlab import params, processor, stage
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.errors import one_sentence
+from shiftlab.pipeline import arguments
 
 
 def main() -> None:
     """Read params.yaml and the predictions; write plots and the report of one model; log them."""
-    arguments = stage.model_and_seed(__doc__)
-    name, seed = arguments.model, arguments.seed
+    options = arguments.model_and_seed(__doc__)
+    name, seed = options.model, options.seed
     wanted = params.load()
     settings = params.training(wanted, name)
-    processor.prepare()
+    determinism.prepare()
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import files
-    from shiftlab.measure import evaluation, predictions
-    from shiftlab.show import tables
-    from shiftlab.track import recording, runs
-    from shiftlab.track.store import connect
+    from shiftlab.metrics import evaluation
+    from shiftlab.reports import tables
+    from shiftlab.shifts import predictions
+    from shiftlab.tracking import recording, runs
+    from shiftlab.tracking.store import connect
 
     store = connect(wanted.data.name, wanted.tracking)
     label = f"{name}-{seed}"
     report = Path("reports", label)
-    paths = {regime: predictions.path(name, seed, regime) for regime in wanted.evaluation.regimes}
-    answers = {regime: predictions.load(path) for regime, path in paths.items()}
+    paths = {boundary: predictions.path(name, seed, boundary) for boundary in wanted.evaluation.boundaries}
+    answers = {boundary: predictions.load(path) for boundary, path in paths.items()}
     predictions.keep_only(paths.values(), predictions.FOLDER / label)
-    for regime, answered in answers.items():
+    for boundary, answered in answers.items():
         found = evaluation.evaluate(answered, wanted.evaluation.radius, wanted.evaluation.phase)
-        tables.write_report(found, name, seed, report / regime)
+        tables.write_report(found, name, seed, report / boundary)
         tables.write_confusions_for_dvc(answered, Path("plots", label, "confusion"))
 
-    about = answers[wanted.evaluation.regimes[0]].about
+    about = answers[wanted.evaluation.boundaries[0]].about
     identity = runs.Identity(about.data, about.data_md5, name, seed)
     run = runs.find(store, about.weights_md5) or recording.restore_training(
         store,
@@ -45,8 +48,8 @@ def main() -> None:
         about.classes,
         Path("plots", label, "history.csv").read_text(encoding="utf-8"),
     )
-    for regime, path in paths.items():
-        recording.log_evaluation(run, regime, files.md5(path), report / regime)
+    for boundary, path in paths.items():
+        recording.log_evaluation(run, boundary, files.md5(path), report / boundary)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,42 @@
-"""Stage `predict`: what one trained model calls every test image under every shift, in one regime."""
+"""Stage `predict`: what one trained model calls every test image under every shift, in one boundary."""
 
 import os
 from typing import cast
 
-from shiftlab import params, processor, stage
+from shiftlab import determinism
+from shiftlab.config import params
+from shiftlab.config.params import DeviceName
 from shiftlab.errors import UserError, one_sentence
-from shiftlab.params import DeviceName
+from shiftlab.pipeline import arguments
 
 
 def main() -> None:
-    """Read params.yaml, the data and the weights; write predictions/MODEL-SEED/REGIME.safetensors.
+    """Read params.yaml, the data and the weights; write predictions/MODEL-SEED/BOUNDARY.safetensors.
 
     Where SHIFTLAB_RAY has Ray's address, its nodes do the work; the answers are the same bytes.
     """
-    arguments = stage.model_seed_and_regime(__doc__)
-    name, seed, regime = arguments.model, arguments.seed, arguments.regime
+    options = arguments.model_seed_and_boundary(__doc__)
+    name, seed, boundary = options.model, options.seed, options.boundary
     wanted = params.load()
     params.training(wanted, name)
-    processor.prepare(wanted.determinism)
+    determinism.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import device, files
     from shiftlab.data import dataset
-    from shiftlab.learn.checkpoints import PredictionParts
-    from shiftlab.measure import inference, predictions
     from shiftlab.models import cost, weights
     from shiftlab.models.fusion import fused
+    from shiftlab.shifts import inference, predictions
+    from shiftlab.training.checkpoints import PredictionParts
 
-    processor.use(wanted.threads)
+    determinism.use(wanted.threads)
     chosen = device.pick(wanted.device)
     data_path, weights_path = dataset.path(wanted.data.name), weights.path(name, seed)
     data = dataset.load(data_path)
     height, width = data.test.images.shape[-2:]
     try:
         params.refuse_radius(wanted.evaluation.radius, data.frame)
-        if regime == "crop":
+        if boundary == "crop":
             params.refuse_margin(wanted.evaluation.radius, data.frame, (height, width))
     except ValueError as error:  # of a folder's images, whose size params.yaml does not tell
         raise UserError(str(error)) from None
@@ -48,7 +50,7 @@ def main() -> None:
         weights_md5=files.md5(weights_path),
         shape=data.shape,
         canvas=data.canvas,
-        regime=regime,
+        boundary=boundary,
         parameters=parameters,
         multiply_adds=multiply_adds,
     )
@@ -56,11 +58,11 @@ def main() -> None:
     settings = {"device": chosen.type, "threads": wanted.threads, **wanted.evaluation.model_dump()}
     parts = PredictionParts(name, {**vars(about), **settings})
     total = inference.count(wanted.evaluation, test.labels.cpu().numpy())
-    with stage.progress(total, f"{name} seed {seed}, {regime}") as bar:
+    with arguments.progress(total, f"{name} seed {seed}, {boundary}") as bar:
         if address := os.environ.get("SHIFTLAB_RAY"):
             import numpy as np
 
-            from shiftlab.cluster import shards
+            from shiftlab.distributed import shards
 
             question = shards.Question(
                 name,
@@ -76,7 +78,7 @@ def main() -> None:
             answers = shards.predict(question, address, parts, bar.update)
         else:
             answers = inference.predict(fused(model, data.shape), test, wanted.evaluation, about, parts, bar.update)
-    predictions.save(answers, predictions.path(name, seed, regime))
+    predictions.save(answers, predictions.path(name, seed, boundary))
     parts.remove()
 
 

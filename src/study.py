@@ -2,8 +2,10 @@
 
 import argparse
 
-from shiftlab import params, processor, stage
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.pipeline import arguments
 
 
 def main() -> None:
@@ -19,16 +21,16 @@ def main() -> None:
             "choose them with `dvc exp run -S study=claims`"
         )
     variant = study.every[name]
-    processor.prepare(wanted.determinism)
+    determinism.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import device, files
     from shiftlab.data import dataset
-    from shiftlab.learn.checkpoints import StudyParts
     from shiftlab.models import architectures, cost
     from shiftlab.study import answers, trial
+    from shiftlab.training.checkpoints import StudyParts
 
-    processor.use(study.threads)
+    determinism.use(study.threads)
     chosen = device.pick(wanted.device)
     data_path = dataset.path(wanted.data.name)
     data = trial.laid(dataset.load(data_path), variant).framed()
@@ -46,19 +48,19 @@ def main() -> None:
     }
     extent = study.model_dump(exclude={"seeds", "baseline", "variants", "claims"})
     parts = StudyParts(variant.architecture, {"device": chosen.type, **extent, **about})
-    every: dict[tuple[int, params.RegimeName], answers.Answers] = {}
+    every: dict[tuple[int, params.BoundaryName], answers.Answers] = {}
     size = trial.count(data, variant, study)
-    with stage.progress(len(study.seeds) * size, name) as bar:
+    with arguments.progress(len(study.seeds) * size, name) as bar:
         for seed in study.seeds:
-            saved = {regime: parts.load(f"{seed} {regime}") for regime in trial.regimes(variant)}
+            saved = {boundary: parts.load(f"{seed} {boundary}") for boundary in trial.boundaries(variant)}
             if None in saved.values():
                 of_seed = trial.run(variant, data, study, seed, chosen, bar.update)
-                for regime, one in of_seed.items():
-                    parts.save(f"{seed} {regime}", one.arrays())
+                for boundary, one in of_seed.items():
+                    parts.save(f"{seed} {boundary}", one.arrays())
             else:
-                of_seed = {regime: answers.Answers.of(arrays or {}) for regime, arrays in saved.items()}
+                of_seed = {boundary: answers.Answers.of(arrays or {}) for boundary, arrays in saved.items()}
                 bar.update(size)
-            every |= {(seed, regime): one for regime, one in of_seed.items()}
+            every |= {(seed, boundary): one for boundary, one in of_seed.items()}
     answers.save(answers.Trials({**about, "made_on": device.description(chosen)}, every), answers.path(name))
     parts.remove()
 

@@ -6,17 +6,19 @@ from dataclasses import asdict, astuple, fields
 from itertools import chain
 from pathlib import Path
 
-from shiftlab import params, processor, stage
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
+from shiftlab.pipeline import arguments
 
 
 def main() -> None:
     """Read params.yaml and the data; write the weights, and the history after every epoch; log a run."""
-    arguments = stage.model_and_seed(__doc__)
-    name, seed = arguments.model, arguments.seed
+    options = arguments.model_and_seed(__doc__)
+    name, seed = options.model, options.seed
     wanted = params.load()
     settings = params.training(wanted, name)
-    processor.prepare(wanted.determinism)
+    determinism.prepare(wanted.determinism)
 
     # Seconds to import, so after a look at what can be refused without it. The second would be imported as an optimizer
     # is made, at the expense of the training's time.
@@ -25,13 +27,13 @@ def main() -> None:
 
     from shiftlab import device, files
     from shiftlab.data import dataset
-    from shiftlab.learn import training
-    from shiftlab.learn.checkpoints import Checkpoint
     from shiftlab.models import architectures, cost, weights
-    from shiftlab.track import recording, runs
-    from shiftlab.track.store import connect
+    from shiftlab.tracking import recording, runs
+    from shiftlab.tracking.store import connect
+    from shiftlab.training import loop
+    from shiftlab.training.checkpoints import Checkpoint
 
-    processor.use(wanted.threads)
+    determinism.use(wanted.threads)
     chosen = device.pick(wanted.device)
     store = connect(wanted.data.name, wanted.tracking)
     data_path = dataset.path(wanted.data.name)
@@ -58,7 +60,7 @@ def main() -> None:
     finished = len(state.history) if state else 0
     with (
         runs.training(store, identity, choices, {"training.key": checkpoint.key, **made_on}) as run,
-        stage.progress(settings.epochs * images, f"{name} seed {seed}", finished * images) as bar,
+        arguments.progress(settings.epochs * images, f"{name} seed {seed}", finished * images) as bar,
     ):
 
         def show(seen: int, loss: float) -> None:
@@ -67,11 +69,11 @@ def main() -> None:
 
         seconds, logged = 0.0, 0  # of training alone, without what is kept and recorded between epochs
         begun = time.perf_counter()
-        epochs = training.fit(model, data, recipe, settings, chosen, state, show, augmentation)
+        epochs = loop.fit(model, data, recipe, settings, chosen, state, show, augmentation)
         for reached in chain([state] if state else [], epochs):
             seconds += time.perf_counter() - begun
             checkpoint.save(reached)
-            header = [field.name for field in fields(training.Epoch)]
+            header = [field.name for field in fields(loop.Epoch)]
             files.write(
                 Path("plots", f"{name}-{seed}", "history.csv"),
                 files.table(header, map(astuple, reached.history)),
@@ -84,7 +86,7 @@ def main() -> None:
         files.write(weights_path.with_suffix(".json"), json.dumps(made_on, indent=2) + "\n")
         run.log_metrics({"train/seconds": seconds})
         model.eval()
-        for count in (1, training.INFERENCE_BATCH):
+        for count in (1, loop.INFERENCE_BATCH):
             batch = data.validation.seen(data.frame).images[:count].to(chosen)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
         history = map(asdict, reached.history)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from shiftlab.data.dataset import Dataset, Examples
-from shiftlab.measure.predictions import About, OnGrid, OnSet, Predictions
-from shiftlab.measure.shifts import grid
 from shiftlab.models.classifier import Classifier
+from shiftlab.shifts.grids import grid
+from shiftlab.shifts.predictions import About, OnGrid, OnSet, Predictions
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -59,7 +59,7 @@ PARAMETERS: dict[str, Any] = {
     "seeds": [0, 1],
     "evaluation": {
         "radius": 14,
-        "regimes": ["zero", "circular"],
+        "boundaries": ["zero", "circular"],
         "images": "all",
         "shifts": "all",
         "phase": 4,
@@ -142,7 +142,7 @@ def tiny_model() -> Classifier:
 
 
 ABOUT = About(
-    "digits", "a" * 32, DIGITS, "b" * 32, (1, 28, 28), canvas=False, regime="zero", parameters=5, multiply_adds=12
+    "digits", "a" * 32, DIGITS, "b" * 32, (1, 28, 28), canvas=False, boundary="zero", parameters=5, multiply_adds=12
 )
 
 

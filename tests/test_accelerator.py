@@ -12,21 +12,21 @@ from torch.nn.functional import cross_entropy
 
 import shiftlab
 from shiftlab import device
+from shiftlab.config.params import Augmentation, BoundaryName, Evaluation, RecipeName, Training
 from shiftlab.data.dataset import Dataset
-from shiftlab.learn import training
-from shiftlab.learn.augmentation import Augmented
-from shiftlab.learn.training import State
-from shiftlab.measure import inference
-from shiftlab.measure.predictions import Predictions
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.fusion import fused
-from shiftlab.params import Augmentation, Evaluation, RecipeName, RegimeName, Training
+from shiftlab.shifts import inference
+from shiftlab.shifts.predictions import Predictions
 from shiftlab.study import trial
-from tests.auditing.models import Plain, data
+from shiftlab.training import loop
+from shiftlab.training.augmentation import Augmented
+from shiftlab.training.loop import State
+from tests.audit.models import Plain, data
 from tests.helpers import ABOUT, DIGITS, GREY, dataset, examples, settings_put_back
-from tests.learn.test_training import assert_same, copied
 from tests.study.trials import study
+from tests.training.test_training import assert_same, copied
 
 pytestmark = pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
 
@@ -54,7 +54,7 @@ def epochs(
 ) -> Iterator[State]:
     torch.manual_seed(0)
     model = architectures.build(name, GREY, 10)
-    return map(copied, training.fit(model, data or dataset(300), recipe, settings, on, state, augmentation=MOVED))
+    return map(copied, loop.fit(model, data or dataset(300), recipe, settings, on, state, augmentation=MOVED))
 
 
 @pytest.mark.parametrize("recipe", get_args(RecipeName))
@@ -99,18 +99,18 @@ def a_model(name: str) -> Classifier:
     return model.eval()
 
 
-def predictions(name: str, regime: RegimeName, on: torch.device) -> Predictions:
-    settings = {"radius": 2, "regimes": [regime], "images": 20, "shifts": "all", "phase": 1, "seed": 0}
-    about = replace(ABOUT, regime=regime)
+def predictions(name: str, boundary: BoundaryName, on: torch.device) -> Predictions:
+    settings = {"radius": 2, "boundaries": [boundary], "images": 20, "shifts": "all", "phase": 1, "seed": 0}
+    about = replace(ABOUT, boundary=boundary)
     model = fused(a_model(name).to(on), GREY)
     test = examples(60).to(on)
     return inference.predict(model, test, Evaluation.model_validate(settings), about, inference.Nowhere())
 
 
-@pytest.mark.parametrize("regime", ["zero", "circular"])
+@pytest.mark.parametrize("boundary", ["zero", "circular"])
 @pytest.mark.parametrize("name", ALL)
-def test_predictions_are_the_cpus(name: str, regime: RegimeName, gpu: torch.device) -> None:
-    expected, found = (predictions(name, regime, on) for on in (torch.device("cpu"), gpu))
+def test_predictions_are_the_cpus(name: str, boundary: BoundaryName, gpu: torch.device) -> None:
+    expected, found = (predictions(name, boundary, on) for on in (torch.device("cpu"), gpu))
     assert found.sets.keys() == expected.sets.keys()
     for key, one in expected.sets.items():
         np.testing.assert_array_equal(found.sets[key].shifts, one.shifts)
@@ -127,8 +127,8 @@ def test_a_trial_of_the_study_runs_there(gpu: torch.device) -> None:
     given = study(images=40)
     first, second = (trial.run(given.every["polyphase"], data, given, 0, gpu) for _ in range(2))
     assert first.keys() == {"zero", "circular"}
-    for regime, one in first.items():
-        np.testing.assert_array_equal(one.on_grid, second[regime].on_grid)
+    for boundary, one in first.items():
+        np.testing.assert_array_equal(one.on_grid, second[boundary].on_grid)
         assert one.on_grid.max() < len(DIGITS)
 
 
@@ -140,5 +140,5 @@ def test_audit_asks_a_module_where_it_is(gpu: torch.device) -> None:
     assert network.training
     assert {weights.device.type for weights in network.parameters()} == {gpu.type}
     expected = shiftlab.audit(Plain(), test.images, test.labels, **asked)
-    for regime, one in expected.answers.items():
-        assert (found.answers[regime].grid.predicted == one.grid.predicted).mean() > 0.999
+    for boundary, one in expected.answers.items():
+        assert (found.answers[boundary].grid.predicted == one.grid.predicted).mean() > 0.999

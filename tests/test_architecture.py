@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from architecture import ROOMS
+from architecture import PACKAGES
 from ruamel.yaml import YAML
 
 from tests.helpers import ROOT, SRC, run_python
@@ -43,58 +43,60 @@ def ours(name: str) -> set[str]:
 
 
 def test_files_are_found() -> None:
-    assert {"train", "shiftlab", "shiftlab.track.runs", "shiftlab.models.architectures.mlp"} <= set(FILES)
+    assert {"train", "shiftlab", "shiftlab.tracking.runs", "shiftlab.models.architectures.mlp"} <= set(FILES)
     assert "shiftlab.data.dataset" in ours("train")
 
 
-# What users come in by may know every room, and no room knows it.
-DOORS = {"shiftlab", "shiftlab.cli"}
+# Entry points may import every package, and no package imports them.
+ENTRY_POINTS = {"shiftlab", "shiftlab.cli"}
 
 
-def room(name: str) -> str:
-    """The room of a module; what lies in none, every room may know."""
+def package_of(name: str) -> str:
+    """Return the package of a module; a module outside of all may be imported by every package."""
     _, *parts = name.split(".")
-    return parts[0] if parts and parts[0] in ROOMS else ""
+    return parts[0] if parts and parts[0] in PACKAGES else ""
 
 
-def test_every_room_is_known() -> None:
-    assert {path.name for path in (SRC / "shiftlab").iterdir() if (path / "__init__.py").exists()} == set(ROOMS)
+def test_every_package_is_known() -> None:
+    assert {path.name for path in (SRC / "shiftlab").iterdir() if (path / "__init__.py").exists()} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("name", LIBRARY)
-def test_imports_go_down_the_rooms(name: str) -> None:
-    if name in DOORS:
+def test_imports_go_down_the_packages(name: str) -> None:
+    if name in ENTRY_POINTS:
         return
-    below = [*ROOMS[ROOMS.index(room(name)) :], ""] if room(name) else [""]
+    below = [*PACKAGES[PACKAGES.index(package_of(name)) :], ""] if package_of(name) else ["config", ""]
     names = {"shiftlab.models.architectures", "shiftlab.models.components"}  # registries, which know nothing else
-    known = names if name == "shiftlab.params" else set[str]()
-    assert [module for module in ours(name) - known if room(module) not in below or module in DOORS] == []
+    known = names if name == "shiftlab.config.params" else set[str]()
+    assert [module for module in ours(name) - known if package_of(module) not in below or module in ENTRY_POINTS] == []
 
 
 def test_what_shows_does_not_know_what_tracks_and_trains() -> None:
-    showing = {module for name in LIBRARY if room(name) == "show" for module in ours(name)}
-    assert {room(module) for module in showing} <= {"show", "measure", ""}
+    showing = {module for name in LIBRARY if package_of(name) == "reports" for module in ours(name)}
+    assert {package_of(module) for module in showing} <= {"reports", "metrics", "shifts", "config", ""}
 
 
-@pytest.mark.parametrize(("package", "rooms"), [("mlflow", "track"), ("fastapi", "track"), ("jinja2", "show")])
-def test_one_room_knows_the_package(package: str, rooms: str) -> None:
-    assert {room(name) for name in importers(package)} == {rooms}
+@pytest.mark.parametrize(
+    ("library", "package"), [("mlflow", "tracking"), ("fastapi", "tracking"), ("jinja2", "reports")]
+)
+def test_one_package_imports_the_library(library: str, package: str) -> None:
+    assert {package_of(name) for name in importers(library)} == {package}
 
 
 @pytest.mark.parametrize(
     ("package", "module"), [("matplotlib", "plots"), ("altair", "charts"), ("vl_convert", "charts"), ("gradio", "play")]
 )
 def test_one_module_knows_the_package(package: str, module: str) -> None:
-    assert importers(package) == {f"shiftlab.show.{module}"}
+    assert importers(package) == {f"shiftlab.reports.{module}"}
 
 
 def test_one_module_knows_ray() -> None:
-    assert importers("ray") == {"shiftlab.cluster.engine"}
+    assert importers("ray") == {"shiftlab.distributed.engine"}
 
 
 def test_stages_do_not_know_dvc() -> None:
-    assert importers("dvc") == {"shiftlab.track.history", "shiftlab.repository"}
-    assert not [name for name in FILES if "shiftlab.track.syncing" in ours(name)]  # which alone reads all of history
+    assert importers("dvc") == {"shiftlab.tracking.history", "shiftlab.repository"}
+    assert not [name for name in FILES if "shiftlab.tracking.syncing" in ours(name)]  # which alone reads all of history
 
 
 def test_imports_have_no_circle() -> None:
@@ -106,21 +108,28 @@ def test_library_does_not_know_the_stage_scripts(name: str) -> None:
     assert all(module.startswith("shiftlab") for module in ours(name))
 
 
-@pytest.mark.parametrize("name", ["learn.training", "measure.figures", "measure.inference", "measure.evaluation"])
+@pytest.mark.parametrize("name", ["training.loop", "metrics.metrics", "shifts.inference", "metrics.evaluation"])
 def test_core_needs_neither_stages_nor_sources(name: str) -> None:
     known, waiting = set[str](), {f"shiftlab.{name}"}
     while waiting:
         known |= waiting
         waiting = {module for one in waiting for module in ours(one)} - known
-    assert not known & {"shiftlab.stage", "shiftlab.processor", "shiftlab.data.sources", "shiftlab.data.published"}
+    assert not known & {
+        "shiftlab.pipeline.arguments",
+        "shiftlab.determinism",
+        "shiftlab.data.sources",
+        "shiftlab.data.published",
+    }
 
 
 NAMED = re.compile(r"\b(ten|digits?|28)\b", re.IGNORECASE)
 
 
-@pytest.mark.parametrize("name", [name for name in LIBRARY if room(name) in ("track", "show", "measure")])
+@pytest.mark.parametrize(
+    "name", [name for name in LIBRARY if package_of(name) in ("tracking", "reports", "metrics", "shifts")]
+)
 def test_nothing_that_measures_or_shows_names_ten_digits_of_28_pixels(name: str) -> None:
-    """In strings and in code; PROTOCOL.md's published figures are MNIST's own."""
+    """In strings and in code; PROTOCOL.md's published metrics are MNIST's own."""
     strings = [
         node.value
         for node in ast.walk(ast.parse(FILES[name].read_text()))
@@ -148,7 +157,7 @@ def test_stages_depend_on_files_that_are_there() -> None:
     chosen = (YAML(typ="safe").load(path) for path in ROOT.glob("conf/data/*.yaml"))
     of_sources = {Path(one.get("data", one).get("path", "")).name for one in chosen}
     apart = ("track", "auditing", "cluster", "experiments")
-    here = {path.name for name, path in FILES.items() if room(name) not in apart and "architectures" not in name}
+    here = {path.name for name, path in FILES.items() if package_of(name) not in apart and "architectures" not in name}
     assert here - names - without_effect - of_audits - of_sources == set()
 
 

@@ -9,14 +9,14 @@ import torch
 from measure import Line, Size
 from torchvision.transforms.functional import affine
 
+from shiftlab.config.params import Evaluation, Params, Training
 from shiftlab.data.dataset import Examples
-from shiftlab.learn import training
-from shiftlab.measure import inference
-from shiftlab.measure.regimes import shift
-from shiftlab.measure.shifts import grid
 from shiftlab.models import architectures
 from shiftlab.models.fusion import fused
-from shiftlab.params import Evaluation, Params, Training
+from shiftlab.shifts import inference
+from shiftlab.shifts.boundaries import shift
+from shiftlab.shifts.grids import grid
+from shiftlab.training import loop
 from tests.helpers import ABOUT, GREY, PARAMETERS, dataset, examples
 
 STEPS = 20
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 # Adam's first steps are as long for a small gradient as for a large one, so that rounding grows with the learning rate.
 @pytest.mark.parametrize(("name", "lr"), [("mlp", 1e-3), ("lenet", 1e-3), ("resnet", 1e-5)])
 def test_losses_of_twenty_steps_are_the_ordinary_loops(name: str, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(loop, "REPORT_EVERY", 1)
     batch_size = 32
     data = dataset(STEPS * batch_size)
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def test_losses_of_twenty_steps_are_the_ordinary_loops(name: str, lr: float, mon
     torch.manual_seed(1)
     losses: list[float] = []
     settings = Training(lr=lr, batch_size=batch_size, epochs=1)
-    list(training.fit(model, data, "notebook", settings, CPU, on_progress=lambda _, loss: losses.append(loss)))
+    list(loop.fit(model, data, "notebook", settings, CPU, on_progress=lambda _, loss: losses.append(loss)))
 
     torch.manual_seed(1)
     order = torch.randperm(len(data.train)).tolist()
@@ -54,7 +54,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     model = architectures.build(name, GREY, 10).eval()
     plain = peer.network(name).eval()
     plain.load_state_dict(model.network.state_dict())
-    wanted = Evaluation(radius=radius, regimes=["zero"], images="all", shifts="all", phase=1, seed=0)
+    wanted = Evaluation(radius=radius, boundaries=["zero"], images="all", shifts="all", phase=1, seed=0)
     found = torch.from_numpy(
         inference.predict(fused(model, GREY), test, wanted, ABOUT, inference.Nowhere()).grid.predicted
     )

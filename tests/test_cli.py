@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from shiftlab.cli import app
-from tests.auditing.models import NORMALISED, Plain, data
+from tests.audit.models import NORMALISED, Plain, data
 from tests.helpers import ROOT
 
-FEW = ["--images", "60", "--radius", "3", "--shifts", "16", "--regime", "zero"]
+FEW = ["--images", "60", "--radius", "3", "--shifts", "16", "--boundary", "zero"]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def shiftlab(*arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments])
 
 
-def audit(*arguments: str, model: str = "tests.auditing.models:build") -> Result:
+def audit(*arguments: str, model: str = "tests.audit.models:build") -> Result:
     return shiftlab("audit", model, "--data", "digits", *NORMALISED, *FEW, *arguments)
 
 
@@ -39,8 +39,8 @@ def test_audit_prints_a_table_and_writes_a_report() -> None:
     assert "held: zero.clean is" in done.stdout
     assert "sees: the middle 28x28, grey, 0..255 as 0..1, less 0.1307, over 0.3081, as NCHW" in done.stderr
     assert "unshifted images are right (chance" in done.stderr
-    place = Path("audits/tests.auditing.models-build")
-    assert sorted(path.name for path in place.iterdir()) == ["answers", "figures.json", "report.html", "zero"]
+    place = Path("audits/tests.audit.models-build")
+    assert sorted(path.name for path in place.iterdir()) == ["answers", "metrics.json", "report.html", "zero"]
 
 
 def test_failed_threshold_is_status_1_and_the_report_is_there() -> None:
@@ -53,7 +53,7 @@ def test_failed_threshold_is_status_1_and_the_report_is_there() -> None:
 
 def test_json_is_all_that_is_printed() -> None:
     done = audit("--json")
-    assert json.loads(done.stdout)["figures"]["zero"].keys() >= {"clean", "consistency"}
+    assert json.loads(done.stdout)["metrics"]["zero"].keys() >= {"clean", "consistency"}
     assert done.stderr == ""
     quiet = audit("--quiet")
     assert (quiet.output, quiet.exit_code) == ("", 0)
@@ -68,8 +68,8 @@ def test_json_is_all_that_is_printed() -> None:
         (["--shifts", "0"], "--shifts is '0'"),
         (["--range", "2"], "--range is 2"),
         (["--device", "abacus"], "device is 'abacus'"),
-        (["--fail-under", "speed=1"], "unknown figure"),
-        (["--thresholds", "nowhere.txt"], "nowhere.txt can't be read: it has to be a text file with FIGURE=SHARE"),
+        (["--fail-under", "speed=1"], "unknown metric"),
+        (["--thresholds", "nowhere.txt"], "nowhere.txt can't be read: it has to be a text file with METRIC=SHARE"),
         (
             ["--classes", "nowhere.txt"],
             "a text file with the name of an output on each line",
@@ -96,9 +96,9 @@ def test_outputs_are_named_by_a_file() -> None:
         "renamed.npz", images=test.images.numpy(), labels=test.labels.numpy(), classes=[f"digit {n}" for n in range(10)]
     )
     Path("names.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
-    arguments = ["audit", "tests.auditing.models:build", "--data", "renamed.npz", *NORMALISED, *FEW]
+    arguments = ["audit", "tests.audit.models:build", "--data", "renamed.npz", *NORMALISED, *FEW]
     straight = shiftlab(*arguments, "--classes", "names.txt", "--json")
-    assert json.loads(straight.stdout)["figures"]["zero"]["clean"]["value"] > 0.8
+    assert json.loads(straight.stdout)["metrics"]["zero"]["clean"]["value"] > 0.8
     order = rng.permutation(10)
     Path("names.txt").write_text("".join(f"digit {n}\n" for n in order))
     assert "the classes in another order" in shiftlab(*arguments, "--classes", "names.txt").stderr
@@ -110,7 +110,7 @@ def test_outputs_are_named_by_a_file() -> None:
 
 
 def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shiftlab.auditing import asking
+    from shiftlab.audit import asking
 
     monkeypatch.setattr(asking, "chunk_size", lambda *_: 10)
     whole = audit("--json", "--out", "whole")
@@ -136,16 +136,16 @@ def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPa
     assert Path("stopped/answers/zero.safetensors").read_bytes() == Path("whole/answers/zero.safetensors").read_bytes()
 
 
-def test_audit_is_a_run_where_mlflow_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_is_a_run_where_mlflow_is_conmetricd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = audit("--json", "--out", "out")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (experiment,) = [one for one in client.search_experiments() if one.name == "shiftlab-digits"]
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.run_name == "audit of tests.auditing.models:build"
-    figures = json.loads(done.stdout)["figures"]["zero"]
-    assert run.data.metrics["zero/consistency"] == figures["consistency"]["value"]
-    assert {one.path for one in client.list_artifacts(run.info.run_id)} == {"figures.json", "report.html"}
+    assert run.info.run_name == "audit of tests.audit.models:build"
+    metrics = json.loads(done.stdout)["metrics"]["zero"]
+    assert run.data.metrics["zero/consistency"] == metrics["consistency"]["value"]
+    assert {one.path for one in client.list_artifacts(run.info.run_id)} == {"metrics.json", "report.html"}
 
 
 def test_two_audits_are_compared() -> None:
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "from shiftlab.cli import app\n"
-        f"app({['audit', 'tests.auditing.models:build', '--data', 'digits', *NORMALISED, *FEW, '--quiet']!r})\n"
+        f"app({['audit', 'tests.audit.models:build', '--data', 'digits', *NORMALISED, *FEW, '--quiet']!r})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

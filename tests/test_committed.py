@@ -13,7 +13,7 @@ import readme
 from dvc.utils.hydra import compose_and_dump
 from ruamel.yaml import YAML
 
-from shiftlab.measure.figures import moves_survived
+from shiftlab.metrics.metrics import moves_survived
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,15 +41,15 @@ def test_params_yaml_is_what_conf_composes(committed: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", readme.TABLES)
-def test_pages_show_the_committed_figures(committed: Path, page: str) -> None:
+def test_pages_show_the_committed_metrics(committed: Path, page: str) -> None:
     assert (committed / page).read_text() == readme.with_tables(page, committed)
 
 
 def test_moves_survived_are_those_of_the_curves(committed: Path) -> None:
     comparison = json.loads((committed / "metrics/comparison.json").read_text())
-    for regime, moves in comparison["moves_survived"].items():
+    for boundary, moves in comparison["moves_survived"].items():
         of_models: dict[str, dict[str, list[float]]] = {}
-        with (committed / f"plots/accuracy/{regime}-x.csv").open(encoding="utf-8", newline="") as table:
+        with (committed / f"plots/accuracy/{boundary}-x.csv").open(encoding="utf-8", newline="") as table:
             for row in csv.DictReader(table):
                 model = row["model"].partition(" seed ")[0]
                 of_models.setdefault(model, {}).setdefault(row["model"], []).append(float(row["accuracy"]))
@@ -79,12 +79,12 @@ def test_results_are_those_of_the_lock(committed: Path) -> None:
     comparison = json.loads((committed / "metrics/comparison.json").read_text())
     assert comparison["data"] == params["data"]["name"]
     chosen = [
-        (regime, model, seed)
-        for regime in params["evaluation"]["regimes"]
+        (boundary, model, seed)
+        for boundary in params["evaluation"]["boundaries"]
         for model in params["models"]
         for seed in params["seeds"]
     ]
-    assert [(entry["regime"], entry["model"], entry["seed"]) for entry in comparison["models"]] == chosen
+    assert [(entry["boundary"], entry["model"], entry["seed"]) for entry in comparison["models"]] == chosen
     assert comparison["radius"] == params["evaluation"]["radius"]
     assert comparison["grid_images"] == params["evaluation"]["images"]
 

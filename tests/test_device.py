@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 import torch
 
-from shiftlab import device, processor
+from shiftlab import determinism, device
+from shiftlab.config.params import DeviceName
 from shiftlab.errors import UserError
-from shiftlab.params import DeviceName
 from tests.helpers import settings_put_back
 
 
@@ -56,14 +56,14 @@ def test_accelerator_is_held_to_deterministic_algorithms_and_whole_float32() -> 
 
 
 def test_description_is_the_processors_on_a_cpu() -> None:
-    assert device.description(torch.device("cpu")) == processor.description()
+    assert device.description(torch.device("cpu")) == determinism.description()
 
 
 @pytest.mark.skipif(found() is None, reason="needs an accelerator")
 def test_description_names_the_accelerator() -> None:
     described = device.description(device.pick("auto"))
     assert described["accelerator"]
-    assert {name: value for name, value in described.items() if name != "accelerator"} == processor.description()
+    assert {name: value for name, value in described.items() if name != "accelerator"} == determinism.description()
 
 
 def test_users_own_cublas_setting_stays() -> None:

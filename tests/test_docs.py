@@ -15,8 +15,8 @@ from dvc.utils.hydra import compose_and_dump
 from ruamel.yaml import YAML
 from typer.main import get_command
 
-from shiftlab import params
 from shiftlab.cli import EXAMPLES, app
+from shiftlab.config import params
 from tests.helpers import ROOT
 
 PAGES = [

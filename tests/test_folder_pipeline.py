@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_coloured_pictures_are_learned_and_measured(project: Project, pictures: Path) -> None:
-    choices = ["data=folder", f"data.path={pictures}", "data.frame=[28,32]", "evaluation.regimes=[zero,crop]"]
+    choices = ["data=folder", f"data.path={pictures}", "data.frame=[28,32]", "evaluation.boundaries=[zero,crop]"]
     choices += ["evaluation.radius=5", "evaluation.shifts=30", "model=lenet"]
     output = project.dvc("exp", "run", "--name", "own", *(word for choice in choices for word in ("-S", choice)))
     assert "28x28" not in output
@@ -42,11 +42,11 @@ def test_coloured_pictures_are_learned_and_measured(project: Project, pictures: 
     assert comparison["data"] == "folder"
     assert (comparison["shape"], comparison["classes"], comparison["shifts"]) == ([3, 28, 32], 3, 72)
     assert comparison["images"] == 15
-    clean = {one["regime"]: one["figures"]["clean"]["value"] for one in comparison["models"]}
+    clean = {one["boundary"]: one["metrics"]["clean"]["value"] for one in comparison["models"]}
     assert list(clean) == ["zero", "crop"]
     assert clean["zero"] == clean["crop"]
     report = project.read("reports/index.html").decode()
-    for words in ("32x28 pixels, 3 classes", "72 of the 121", "Regime crop", "a window of 32x28 pixels"):
+    for words in ("32x28 pixels, 3 classes", "72 of the 121", "Boundary crop", "a window of 32x28 pixels"):
         assert words in report
     header, *rows = project.read("reports/lenet-0/crop/confusion-clean.csv").decode().splitlines()
     assert header == "actual,predicted a flower,predicted a temple,predicted its roof"
@@ -72,7 +72,7 @@ def test_folder_that_is_not_there_is_named(project: Project) -> None:
 def test_named_sets_need_a_margin_in_crop(project: Project, pictures: Path) -> None:
     """The size of a folder's images is not known before they are read."""
     project.compose(
-        "data=folder", f"data.path={pictures}", "data.frame=[36,40]", "evaluation.regimes=[crop]", "model=mlp"
+        "data=folder", f"data.path={pictures}", "data.frame=[36,40]", "evaluation.boundaries=[crop]", "model=mlp"
     )
     project.dvc("repro", "train")
     refused = project.run(sys.executable, "src/predict.py", "mlp", "0", "crop", check=False)

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and its figures are the pipeline's."""
+"""The notebook runs from top to bottom, and its metrics are the pipeline's."""
 
 import json
 import shutil
@@ -26,12 +26,12 @@ def test_committed_notebook_is_its_text_with_outputs() -> None:
 
 
 @pytest.mark.slow
-def test_notebook_has_the_figures_of_the_pipeline(
+def test_notebook_has_the_metrics_of_the_pipeline(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     ran = nbformat.reads(run_notebook.executed(TEXT), 4)
-    (cell,) = [one for one in ran.cells if "figures" in one.metadata.get("tags", [])]
+    (cell,) = [one for one in ran.cells if "metrics" in one.metadata.get("tags", [])]
     found = json.loads(cell.outputs[0].text)
     assert set(found) == {"mlp", "lenet", "resnet", "invariant"}
 
@@ -41,4 +41,4 @@ def test_notebook_has_the_figures_of_the_pipeline(
         project.compose("data=digits", f"model={name}")
         project.dvc("repro")
         (one,) = json.loads(project.read("metrics/comparison.json"))["models"]
-        assert {on: one["figures"][on]["value"] for on in ("clean", "right5")} == found[name]
+        assert {on: one["metrics"][on]["value"] for on in ("clean", "right5")} == found[name]

@@ -8,7 +8,7 @@ from dvc.utils.hydra import compose_and_dump
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from shiftlab import params
+from shiftlab.config import params
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from tests.helpers import PARAMETERS, ROOT
@@ -115,7 +115,7 @@ def test_folder_that_contradicts_itself_is_refused(change: dict[str, object], re
 )
 def test_crop_needs_a_margin(frame: list[int] | None, radius: int, reason: str | None, tmp_path: Path) -> None:
     values = copy.deepcopy(PARAMETERS)
-    values["evaluation"] |= {"regimes": ["crop"], "radius": radius, "phase": 1}
+    values["evaluation"] |= {"boundaries": ["crop"], "radius": radius, "phase": 1}
     values["data"]["frame"] = frame
     if reason:
         assert reason in refusal(write(tmp_path, values))
@@ -226,10 +226,10 @@ def test_whole_learning_rate_is_a_number(tmp_path: Path) -> None:
         ("evaluation.radius", 0),
         ("evaluation.radius", 28),
         ("evaluation.radius", True),
-        ("evaluation.regimes", []),
-        ("evaluation.regimes", ["zero", "zero"]),
-        ("evaluation.regimes", ["torus"]),
-        ("evaluation.regimes", "zero"),
+        ("evaluation.boundaries", []),
+        ("evaluation.boundaries", ["zero", "zero"]),
+        ("evaluation.boundaries", ["torus"]),
+        ("evaluation.boundaries", "zero"),
         ("evaluation.images", 0),
         ("evaluation.images", "some"),
         ("evaluation.images", 0.1),
@@ -252,7 +252,17 @@ def test_bad_value_is_refused_by_name(name: str, value: object, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "name",
-    ["data", "recipe", "device", "threads", "data.path", "models.mlp.lr", "data.canvas", "evaluation.regimes", "seeds"],
+    [
+        "data",
+        "recipe",
+        "device",
+        "threads",
+        "data.path",
+        "models.mlp.lr",
+        "data.canvas",
+        "evaluation.boundaries",
+        "seeds",
+    ],
 )
 def test_missing_parameter_is_named(name: str, tmp_path: Path) -> None:
     values = copy.deepcopy(PARAMETERS)
@@ -362,7 +372,7 @@ def test_crops_need_a_margin(tmp_path: Path) -> None:
 
 
 VARIANTS = {"max": {}, "dense": {"architecture": "mlp", "lr": 0.001}, "wide": {"canvas": 48}}
-CONTRAST = {"first": "max", "second": "dense", "figure": "clean", "regime": "zero"}
+CONTRAST = {"first": "max", "second": "dense", "metric": "clean", "boundary": "zero"}
 CLAIM = {"says": "It helps.", "by": "somebody", "contrasts": [CONTRAST]}
 
 
@@ -402,26 +412,26 @@ def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> Non
         (study({"max": {}}), "study: claim helps names the variant 'dense', which is not among study.variants (max)"),
         (study(seeds=[3]), "study: seeds are [3], but a verdict needs two at least"),
         (
-            claimed(figure="beauty"),
-            "study.claims.helps.contrasts.0.figure is 'beauty': input should be 'clean'",
+            claimed(metric="beauty"),
+            "study.claims.helps.contrasts.0.metric is 'beauty': input should be 'clean'",
         ),
         (
-            claimed(regime="spiral"),
-            "study.claims.helps.contrasts.0.regime is 'spiral': input should be 'zero', 'circular' or 'canvas'",
+            claimed(boundary="spiral"),
+            "study.claims.helps.contrasts.0.boundary is 'spiral': input should be 'zero', 'circular' or 'canvas'",
         ),
         (
             claimed(second="wide"),
-            "claim helps asks for the regime zero of the variant 'wide', whose canvas is 48",
+            "claim helps asks for the boundary zero of the variant 'wide', whose canvas is 48",
         ),
         (
-            claimed(regime="canvas"),
-            "claim helps asks for the regime canvas of the variant 'max', whose canvas is None",
+            claimed(boundary="canvas"),
+            "claim helps asks for the boundary canvas of the variant 'max', whose canvas is None",
         ),
         (
             claimed(exactly=1.0),
-            "a contrast is against a `second` variant, or says what the figure is `exactly`",
+            "a contrast is against a `second` variant, or says what the metric is `exactly`",
         ),
-        (claimed(figure="distance 7"), "claim helps asks for distance 7, beyond the study's radius of 4"),
+        (claimed(metric="distance 7"), "claim helps asks for distance 7, beyond the study's radius of 4"),
         (study(claims={"helps": {**CLAIM, "contrasts": []}}), "study.claims.helps.contrasts is []"),
         (
             study(claims={"helps": {**CLAIM, "contrasts": [{**CONTRAST, "on": "it"}, CONTRAST]}}),
@@ -446,8 +456,8 @@ def test_the_studys_claims_are_those_of_the_protocol(tmp_path: Path) -> None:
     named = {name for claim in chosen.claims.values() for contrast in claim.contrasts for name in contrast.variants}
     assert set(chosen.every) == named  # no variant is trained for nothing
     contrasts = [contrast for claim in chosen.claims.values() for contrast in claim.primary]
-    assert not [one for one in contrasts if one.figure == "clean"]  # a side condition vetoes nothing
+    assert not [one for one in contrasts if one.metric == "clean"]  # a side condition vetoes nothing
     for one in contrasts:  # over large shifts, flattened heads are consistent by chance
-        if one.figure == "consistency":
+        if one.metric == "consistency":
             assert {chosen.every[name].components["head"] for name in one.variants} <= {"average", "max"}
     assert compose(tmp_path).study.variants == {}

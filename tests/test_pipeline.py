@@ -104,7 +104,7 @@ def test_each_model_has_one_run_with_all_its_results(done: Project) -> None:
         assert run.inputs
         assert run.inputs.dataset_inputs[0].dataset.name == "digits"
         (entry,) = [one for one in json.loads(done.read("metrics/comparison.json"))["models"] if one["model"] == model]
-        assert run.data.metrics["zero/clean"] == entry["figures"]["clean"]["value"]
+        assert run.data.metrics["zero/clean"] == entry["metrics"]["clean"]["value"]
         assert [point.step for point in client.get_metric_history(run.info.run_id, "validation/loss")] == [1]
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"evaluation", "model"}
 
@@ -118,16 +118,18 @@ def test_comparison_has_a_run_with_the_report(done: Project) -> None:
 
 
 @pytest.mark.slow
-def test_prediction_in_another_regime_leaves_the_first_alone(done: Project) -> None:
+def test_prediction_in_another_boundary_leaves_the_first_alone(done: Project) -> None:
     before = locked(done, "evaluate@mlp-0")
-    output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.regimes=[zero,circular]")
+    output = done.dvc(
+        "exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.boundaries=[zero,circular]"
+    )
     assert stages_run(output) == ["predict@mlp-0-circular", "evaluate@mlp-0", "compare"]
-    assert b"Regime circular" in done.read("reports/index.html")
+    assert b"Boundary circular" in done.read("reports/index.html")
     clean = {
-        one["regime"]: one["figures"]["clean"] for one in json.loads(done.read("metrics/comparison.json"))["models"]
+        one["boundary"]: one["metrics"]["clean"] for one in json.loads(done.read("metrics/comparison.json"))["models"]
     }
     assert clean["zero"] == clean["circular"]
-    # Back to the first choice: what the other regime left behind must not change what evaluate sees.
+    # Back to the first choice: what the other boundary left behind must not change what evaluate sees.
     done.compose("data=digits", "model=mlp")
     done.dvc("repro", "evaluate@mlp-0")
     assert locked(done, "evaluate@mlp-0") == before
@@ -148,8 +150,8 @@ def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Pro
     assert "zero/clean" in run.data.metrics
 
     shown = done.run(sys.executable, "scripts/show.py", environment={"COLUMNS": "200"}).stdout
-    figures = ["best", "clean", "right5", "random5", "consistency"]
-    assert shown.splitlines()[1].split() == ["Experiment", "Created", *figures, "model", "models.lenet.lr"]
+    metrics = ["best", "clean", "right5", "random5", "consistency"]
+    assert shown.splitlines()[1].split() == ["Experiment", "Created", *metrics, "model", "models.lenet.lr"]
 
     done.dvc("exp", "push", "origin", "one")
     done.git("clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
@@ -176,7 +178,7 @@ def test_more_seeds_reuse_those_already_run(done: Project) -> None:
 
 def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> None:
     done.compose("data=digits", "model=mlp")
-    with (done.root / "src/shiftlab/show/plots.py").open("a") as plots:
+    with (done.root / "src/shiftlab/reports/plots.py").open("a") as plots:
         plots.write("\n# another look\n")
     assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0", "compare"]
     assert len(runs(done)) == 4  # the evaluation went to the runs there were
@@ -257,7 +259,7 @@ def test_python_without_the_requirements_ends_with_a_sentence(project: Project) 
         ("epochs: 1", "epochs: 0", "models.mlp.epochs"),
         ("radius: 2", "radius: 28", "evaluation.radius"),
         ("source: digits", "source: letters", "data.source"),
-        ("- zero", "- torus", "evaluation.regimes"),
+        ("- zero", "- torus", "evaluation.boundaries"),
         ("images: 40", "images: 0", "evaluation.images"),
         ("recipe: notebook", "recipe: cookbook", "recipe"),
         ("device: auto", "device: auto\nbatch: 64", "batch"),
@@ -303,7 +305,7 @@ def test_fourth_architecture_is_two_files_and_runs_on_a_canvas_too(done: Project
     comparison = json.loads(done.read("metrics/comparison.json"))
     assert [entry["model"] for entry in comparison["models"]] == ["linear"]
     assert (comparison["data"], comparison["shape"]) == ("digits_canvas", [1, 48, 48])
-    assert b"Regime canvas" in done.read("reports/index.html")
+    assert b"Boundary canvas" in done.read("reports/index.html")
 
 
 def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:

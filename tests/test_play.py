@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from shiftlab.auditing import play
-from shiftlab.auditing.model import Prepared
-from shiftlab.auditing.preprocessing import Carried
-from shiftlab.measure.inference import probabilities
+from shiftlab.audit import play
+from shiftlab.audit.model import Prepared
+from shiftlab.audit.preprocessing import Carried
+from shiftlab.shifts.inference import probabilities
 from tests.data.test_drawing import PICTURES
 from tests.helpers import run_python
 from tests.project import Project
@@ -142,8 +142,8 @@ def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Prepared
 @pytest.mark.slow
 @needs_browser
 def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Prepared]) -> None:
-    from shiftlab.measure.regimes import shift
-    from shiftlab.show.explorer import PALETTE
+    from shiftlab.reports.explorer import PALETTE
+    from shiftlab.shifts.boundaries import shift
 
     draw(page)
     page.locator(".maps[aria-busy=false]").wait_for()

@@ -11,11 +11,12 @@ import screenshots
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from shiftlab.measure import comparison, predictions
-from shiftlab.show import explorer, report
-from shiftlab.show.pictures import of_comparison
+from shiftlab.metrics import comparison
+from shiftlab.reports import explorer, report
+from shiftlab.reports.pictures import of_comparison
+from shiftlab.shifts import predictions
 from tests.helpers import examples
-from tests.measure.test_comparison import answers, found
+from tests.metrics.test_comparison import answers, found
 from tests.project import Project
 from tests.study import trials
 
@@ -97,20 +98,20 @@ def test_image_moves_by_mouse_and_by_keys(page: Page) -> None:
     assert page.inner_text("#place").endswith("moved by (0, 0)")
 
 
-def test_every_regime_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_path: Path) -> None:
-    stored, figures, images = answers(), found(), examples(4).images
-    summary, study = comparison.summarise(stored, figures), trials.summarised()
+def test_every_boundary_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_path: Path) -> None:
+    stored, metrics, images = answers(), found(), examples(4).images
+    summary, study = comparison.summarise(stored, metrics), trials.summarised()
     summary["augmentation"] = {one["model"]: {"kind": "none", "pixels": 0} for one in summary["models"]}
-    parts = explorer.parts(stored, figures, images, study)
-    pictures = dict.fromkeys(of_comparison(stored, figures, images), b"")
+    parts = explorer.parts(stored, metrics, images, study)
+    pictures = dict.fromkeys(of_comparison(stored, metrics, images), b"")
     html = report.page(summary, pictures, parts, study, {"effects": b"", "plane": b""})
     (tmp_path / "index.html").write_text(html, encoding="utf-8")
     page.goto((tmp_path / "index.html").as_uri())
     repeats = "getComputedStyle(document.getElementById('frame')).backgroundRepeat"
-    for regime, edge in (("zero", "no-repeat"), ("circular", "repeat")):
-        page.select_option("#regime", regime)
+    for boundary, edge in (("zero", "no-repeat"), ("circular", "repeat")):
+        page.select_option("#boundary", boundary)
         assert page.evaluate(repeats) == edge
-        some = stored["lenet", 0, regime]  # type: ignore[index]
+        some = stored["lenet", 0, boundary]  # type: ignore[index]
         page.fill("#number", str(some.grid.images[1]))
         page.press("#number", "Enter")
         page.locator("#dx").fill("-1")
@@ -144,7 +145,7 @@ def test_two_models_are_compared(page: Page) -> None:
     assert page.locator("[data-name=first]").first.inner_text() == "lenet"
     data = "document.getElementById('map-second').chart.view.data('map')"
     cells = page.evaluate(f"{data}.map(({{dx, dy, value}}) => [dx, dy, value])")
-    content = page.evaluate("JSON.parse(document.getElementById('content').textContent).figures.zero.resnet")
+    content = page.evaluate("JSON.parse(document.getElementById('content').textContent).metrics.zero.resnet")
     assert [value for _, _, value in cells] == content["maps"]["accuracy"]["value"]
     assert [cells[0][:2], cells[-1][:2]] == [[-2, -2], [2, 2]]
     expected = [100 * content["radii"]["accuracy at the radius"][end][1] for end in ("value", "low", "high")]

@@ -26,8 +26,8 @@ claims:
     says: A blur before subsampling restores invariance.
     by: Zhang 2019
     contrasts:
-      - { first: blurred, second: max, figure: random5, regime: zero }
-      - { first: blurred, second: max, figure: consistency, regime: circular, secondary: true }
+      - { first: blurred, second: max, metric: random5, boundary: zero }
+      - { first: blurred, second: max, metric: consistency, boundary: circular, secondary: true }
 """
 
 # For all variants: what they learn is not what is tested.
@@ -97,7 +97,7 @@ def test_mlflow_has_the_study_and_below_it_every_training(mine: Project) -> None
         (variant,) = (one for one in summary["variants"] if one["variant"] == run.data.params["variant"])
         seed = int(run.data.params["seed"])
         assert run.data.params["downsampling"] == variant["components"]["downsampling"]
-        assert run.data.metrics["zero/random5"] == variant["figures"]["zero"]["random5"]["values"][seed]
+        assert run.data.metrics["zero/random5"] == variant["metrics"]["zero"]["random5"]["values"][seed]
     assert parent.data.tags["verdict.blur"] == summary["claims"][0]["verdict"]
 
 

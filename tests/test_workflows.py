@@ -64,7 +64,7 @@ def test_hooks_are_those_of_lint() -> None:
 
 
 @pytest.mark.slow
-def test_figures_before_and_after_a_change_are_put_side_by_side(project: Project) -> None:
+def test_metrics_before_and_after_a_change_are_put_side_by_side(project: Project) -> None:
     """The steps of pipeline.yml, in a clone, less those that talk to GitHub."""
     (project.root / ".gitignore").write_text((project.root / ".gitignore").read_text() + "/.venv\n")
     (project.root / ".venv").symlink_to(ROOT / ".venv")

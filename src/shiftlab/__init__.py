@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shiftlab.auditing.audit import Audit as Audit
-    from shiftlab.auditing.audit import audit as audit
-    from shiftlab.auditing.comparison import compare as compare
-    from shiftlab.auditing.metric import ShiftConsistency as ShiftConsistency
+    from shiftlab.audit.audit import Audit as Audit
+    from shiftlab.audit.audit import audit as audit
+    from shiftlab.audit.comparison import compare as compare
+    from shiftlab.audit.torchmetric import ShiftConsistency as ShiftConsistency
 
 # DVC starts a stage with whatever `python` stands first on the PATH. The wrong one would end in an import
 # error deep inside some module; the right one is a sentence away.
@@ -21,10 +21,10 @@ if importlib.util.find_spec("torch") is None:
 
 # What a user of the package imports, and where it lies: PyTorch is imported with the first of them.
 PUBLIC = {
-    "Audit": "shiftlab.auditing.audit",
-    "ShiftConsistency": "shiftlab.auditing.metric",
-    "audit": "shiftlab.auditing.audit",
-    "compare": "shiftlab.auditing.comparison",
+    "Audit": "shiftlab.audit.audit",
+    "ShiftConsistency": "shiftlab.audit.torchmetric",
+    "audit": "shiftlab.audit.audit",
+    "compare": "shiftlab.audit.comparison",
 }
 
 

@@ -16,7 +16,7 @@ import typer
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
-    from shiftlab.auditing.preprocessing import Carried
+    from shiftlab.audit.preprocessing import Carried
 
 app = typer.Typer(
     help="Measure how much translation invariance a model has, and hold it to that.",
@@ -158,7 +158,7 @@ def audit(
             show_default="nchw",
         ),
     ] = None,
-    regime: Annotated[
+    boundary: Annotated[
         list[str] | None,
         Moves(
             metavar="NAME",
@@ -180,18 +180,18 @@ def audit(
     fail_under: Annotated[
         list[str] | None,
         Check(
-            metavar="FIGURE=SHARE",
-            help="End with status 1 if a figure is lower, as in consistency=0.95. Can be given more than once.",
+            metavar="METRIC=SHARE",
+            help="End with status 1 if a metric is lower, as in consistency=0.95. Can be given more than once.",
         ),
     ] = None,
     thresholds: Annotated[
-        Path | None, Check(metavar="FILE", help="A file with a FIGURE=SHARE on each line; # begins a comment.")
+        Path | None, Check(metavar="FILE", help="A file with a METRIC=SHARE on each line; # begins a comment.")
     ] = None,
     out: Annotated[
         Path | None,
         Written(metavar="FOLDER", help="Folder that the report is written to.", show_default="audits/MODEL"),
     ] = None,
-    as_json: Annotated[bool, Written("--json", help="Print the figures as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, Written("--json", help="Print the metrics as JSON, and nothing else.")] = False,
     quiet: Annotated[bool, Written("--quiet", help="Print nothing but errors.")] = False,
     device: Annotated[
         str, Place(metavar="NAME", help="auto (a GPU where PyTorch finds one), cpu, cuda or mps.")
@@ -200,27 +200,27 @@ def audit(
         int | None,
         Place(
             metavar="N",
-            help="How many threads of the processor to use. Another number changes the last bits of figures.",
+            help="How many threads of the processor to use. Another number changes the last bits of metrics.",
             show_default="all",
         ),
     ] = None,
     ray: Annotated[str | None, Place(metavar="ADDRESS", help=RAY, show_default="without Ray")] = None,
 ) -> None:
-    """Measure a model on shifted images: accuracy, consistency, worst case, with intervals, into a report."""
+    """Measure a model on shifted images: accuracy, consistency, robust accuracy, with intervals, into a report."""
     with _mistakes():
-        from shiftlab import processor
+        from shiftlab import determinism
 
-        processor.prepare()
-        from shiftlab.auditing import request
+        determinism.prepare()
+        from shiftlab.audit import request
 
-        limits = request.lines(thresholds, "FIGURE=SHARE") if thresholds else []
+        limits = request.lines(thresholds, "METRIC=SHARE") if thresholds else []
         asked = request.Request(
             ray=ray,
             model=model,
             data=data,
             out=out or _folder(model),
             given=_preprocessing(size, crop, interpolation, channels, layout, white, mean, std),
-            regimes=regime or [],
+            boundaries=boundary or [],
             protocol=protocol,
             radius=radius,
             shifts=_number(shifts, "--shifts"),
@@ -239,7 +239,7 @@ def audit(
         if as_json:
             typer.echo(json.dumps(audited.summary(), indent=2, allow_nan=False))
         elif not quiet:
-            from shiftlab.show import audit as show
+            from shiftlab.reports import audit as show
 
             typer.echo(f"\n{show.table(audited.summary())}\n\nThe report is {asked.out / 'report.html'}.")
         if not audited.held:
@@ -263,7 +263,7 @@ def _preprocessing(
     std: str | None,
 ) -> Carried:
     """What the user says of how pixels become inputs."""
-    from shiftlab.auditing.preprocessing import carried
+    from shiftlab.audit.preprocessing import carried
 
     if white not in (None, 1, 255):
         raise UserError(f"--range is {white:g}: it is what a white pixel becomes, 1 or 255")
@@ -319,7 +319,7 @@ def compare(
 ) -> None:
     """Put audits side by side, with paired tests. Those that were not asked alike are refused."""
     with _mistakes():
-        from shiftlab.auditing import comparison
+        from shiftlab.audit import comparison
 
         found = comparison.compare(*audits)
         typer.echo(json.dumps(found.summary(), indent=2, allow_nan=False) if as_json else repr(found))
@@ -349,11 +349,11 @@ def play(
 ) -> None:
     """Draw, and see what models call it wherever you draw it."""
     with _mistakes():
-        from shiftlab import processor
+        from shiftlab import determinism
 
-        processor.prepare()
-        from shiftlab.auditing import play as playing
-        from shiftlab.auditing import request
+        determinism.prepare()
+        from shiftlab.audit import play as playing
+        from shiftlab.audit import request
 
         names = request.lines(classes, "the name of an output") if classes else None
         given = _preprocessing(size, crop, None, channels, None, white, mean, std)
@@ -393,7 +393,7 @@ def sweep(
 ) -> None:
     """Run experiments, as many at a time as there is room for, on this machine or on many."""
     with _mistakes():
-        from shiftlab.experiments import sweep as sweeping
+        from shiftlab.distributed import sweep as sweeping
 
         if status:
             typer.echo(sweeping.status("auto" if ray == "local" else ray))
@@ -445,7 +445,7 @@ def tune(
 ) -> None:
     """Look for a better recipe: learning rate, its schedule, batch size, epochs, by validation accuracy alone."""
     with _mistakes():
-        from shiftlab.experiments import tune as tuning
+        from shiftlab.tuning import search as tuning
 
         asked = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
         found = tuning.carry_out(asked, ray, partial(typer.echo, err=True), cores)
@@ -463,7 +463,7 @@ def init(
 ) -> None:
     """Write a minimal project that audits its model in CI: a model, a workflow, a file of thresholds."""
     with _mistakes():
-        from shiftlab.auditing import template
+        from shiftlab.audit import template
 
         written = template.write(folder)
         typer.echo("\n".join(map(str, written)))

@@ -4,9 +4,9 @@ import os
 
 import torch
 
-from shiftlab import processor
+from shiftlab import determinism
+from shiftlab.config.params import DeviceName
 from shiftlab.errors import UserError
-from shiftlab.params import DeviceName
 
 
 def pick(name: DeviceName) -> torch.device:
@@ -37,6 +37,6 @@ def pick(name: DeviceName) -> torch.device:
 def description(chosen: torch.device) -> dict[str, str]:
     """The processor's, and the accelerator's name where one computes: the bits are then its own."""
     if chosen.type == "cpu":
-        return processor.description()
+        return determinism.description()
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
-    return {**processor.description(), "accelerator": name}
+    return {**determinism.description(), "accelerator": name}

@@ -62,7 +62,7 @@ def test_ink_is_white_on_black_and_as_thick_as_what_was_learned_from(picture: Im
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=list(PICTURES))
-def test_centred_figure_lies_as_mnists_do(picture: Image.Image) -> None:
+def test_centred_metric_lies_as_mnists_do(picture: Image.Image) -> None:
     seen = last(picture, centred=True)
     sides = [np.ptp(np.flatnonzero((seen > 50).any(axis=axis))) + 1 for axis in (0, 1)]
     assert 18 <= max(sides) <= 23  # a box of 20, thick strokes reaching beyond it

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from shiftlab.config.params import Data
 from shiftlab.data import sources
 from shiftlab.data.folder import folder, read
 from shiftlab.errors import UserError
-from shiftlab.params import Data
 from tests.helpers import PARAMETERS
 
 RNG = np.random.default_rng(0)

@@ -8,13 +8,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from shiftlab.errors import UserError
-from shiftlab.measure.figures import consistency
-from shiftlab.measure.regimes import shift
-from shiftlab.measure.shifts import grid
+from shiftlab.metrics.metrics import consistency
 from shiftlab.models import architectures, components, cost
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.components import Downsampling, Head, NarrowResNet, Padding, Small
 from shiftlab.models.fusion import fused
+from shiftlab.shifts.boundaries import shift
+from shiftlab.shifts.grids import grid
 from tests.helpers import GREY, coloured, examples
 
 IMAGES = examples(6).images

@@ -5,28 +5,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shiftlab import params
+from shiftlab.config import params
 from shiftlab.repository import compose
 from shiftlab.study import summary
 from tests.helpers import ROOT
 from tests.study import trials
 
 
-def test_figures_are_means_over_seeds_with_both_intervals() -> None:
+def test_metrics_are_means_over_seeds_with_both_intervals() -> None:
     found = {one["variant"]: one for one in trials.summarised()["variants"]}
     given = trials.trials("blurred", trials.study().every["blurred"], trials.study())
     values = [summary.found(given.answers[seed, "zero"])["random5"] for seed in (0, 1, 2)]
-    one = found["blurred"]["figures"]["zero"]["random5"]
+    one = found["blurred"]["metrics"]["zero"]["random5"]
     assert one["values"] == [estimate.value for estimate in values]
     assert one["mean"] == pytest.approx(np.mean(one["values"]))
     assert one["low"] < one["mean"] < one["high"]
     assert one["images"] == pytest.approx(np.mean([(estimate.high - estimate.low) / 2 for estimate in values]))
 
 
-def test_a_canvas_has_a_regime_of_its_own() -> None:
+def test_a_canvas_has_a_boundary_of_its_own() -> None:
     found = {one["variant"]: one for one in trials.summarised()["variants"]}
-    assert set(found["wide"]["figures"]) == {"canvas"}
-    assert set(found["max"]["figures"]) == {"zero", "circular"}
+    assert set(found["wide"]["metrics"]) == {"canvas"}
+    assert set(found["max"]["metrics"]) == {"zero", "circular"}
 
 
 def test_everything_is_json_without_nan() -> None:
@@ -34,7 +34,7 @@ def test_everything_is_json_without_nan() -> None:
     assert json.loads(json.dumps(summarised, allow_nan=False)) == summarised
     polyphase = next(one for one in summarised["variants"] if one["variant"] == "polyphase")
     # Never wrong, so that nothing of its consistency can be told from chance.
-    assert polyphase["figures"]["circular"]["corrected consistency"]["mean"] is None
+    assert polyphase["metrics"]["circular"]["corrected_consistency"]["mean"] is None
 
 
 def test_verdicts() -> None:
@@ -79,6 +79,6 @@ def flat(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     summarised = trials.summarised(seeds=[4], claims={})
-    one = summarised["variants"][0]["figures"]["zero"]["clean"]
+    one = summarised["variants"][0]["metrics"]["zero"]["clean"]
     assert one["low"] is None
     assert summarised["claims"] == []

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from shiftlab.config.params import Params, Study, Variant
 from shiftlab.data import canvas
 from shiftlab.data.dataset import Dataset
 from shiftlab.errors import UserError
-from shiftlab.learn import training
-from shiftlab.learn.augmentation import Augmented
-from shiftlab.measure import figures
-from shiftlab.measure.regimes import shift
-from shiftlab.measure.shifts import named_set
-from shiftlab.params import Params, Study, Variant
+from shiftlab.metrics import metrics
+from shiftlab.shifts.boundaries import shift
+from shiftlab.shifts.grids import named_set
 from shiftlab.study import answers, summary, trial
 from shiftlab.study.answers import Answers, Trials
+from shiftlab.training import loop
+from shiftlab.training.augmentation import Augmented
 from tests.helpers import PARAMETERS, dataset
 
 CPU = torch.device("cpu")
@@ -42,9 +42,9 @@ def found(data: Dataset) -> dict[Any, Answers]:
 def test_a_seed_decides_everything(found: dict[Any, Answers], data: Dataset) -> None:
     again = trial.run(STUDY.every["max"], data, STUDY, 3, CPU)
     other = trial.run(STUDY.every["max"], data, STUDY, 4, CPU)
-    for regime, one in found.items():
+    for boundary, one in found.items():
         for name, array in one.arrays().items():
-            np.testing.assert_array_equal(array, again[regime].arrays()[name])
+            np.testing.assert_array_equal(array, again[boundary].arrays()[name])
     assert (found["zero"].on_grid != other["zero"].on_grid).any()
 
 
@@ -70,21 +70,21 @@ def test_a_seed_gives_every_variant_the_same_order_of_images(data: Dataset, monk
 def test_answers_are_those_of_the_network_under_each_shift(data: Dataset) -> None:
     torch.manual_seed(3)
     model, accuracy = trial._train(STUDY.every["max"], data, 3, CPU, lambda _: None)
-    for regime, one in trial.run(STUDY.every["max"], data, STUDY, 3, CPU).items():
-        assert one.validation == accuracy == training.score(model, data.validation)[1]
+    for boundary, one in trial.run(STUDY.every["max"], data, STUDY, 3, CPU).items():
+        assert one.validation == accuracy == loop.score(model, data.validation)[1]
         few = data.test.images[one.images]
         for shifts, called in ((one.grid_shifts, one.on_grid), (one.axis_shifts, one.on_axes)):
             for (dx, dy), row in zip(shifts.tolist(), called, strict=True):
-                np.testing.assert_array_equal(row, model(shift(few, dx, dy, regime)).argmax(1))
+                np.testing.assert_array_equal(row, model(shift(few, dx, dy, boundary)).argmax(1))
         for name, called in one.sets.items():
             moved = [
-                shift(image[None], dx, dy, regime)
+                shift(image[None], dx, dy, boundary)
                 for image, (dx, dy) in zip(data.test.images, named_set(name, 60, 0).tolist(), strict=True)
             ]
             np.testing.assert_array_equal(called, model(torch.cat(moved)).argmax(1))
 
 
-def test_figures_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
+def test_metrics_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
     one = found["zero"]
     values = {name: estimate.value for name, estimate in summary.found(one).items()}
     labels = one.labels[one.images]
@@ -95,9 +95,9 @@ def test_figures_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
     assert len(at_three) == 4
     assert values["distance 3"] == pytest.approx(np.mean([row == labels for row in at_three]))
     assert values["distance 0"] == (one.on_axes[0] == labels).mean()
-    pairs = figures.over_pairs(one.on_grid, one.grid_shifts, labels)
+    pairs = metrics.over_pairs(one.on_grid, one.grid_shifts, labels)
     assert values["consistency"] == pairs["consistency"].value
-    assert values["corrected consistency"] == pairs["corrected_consistency"].value
+    assert values["corrected_consistency"] == pairs["corrected_consistency"].value
 
 
 def test_canvas_is_larger_and_moves_lose_no_ink(data: Dataset) -> None:
@@ -129,7 +129,7 @@ def test_too_few_test_images_are_refused(data: Dataset) -> None:
 
 
 def test_answers_come_back_from_disk(found: dict[Any, Answers], tmp_path: Path) -> None:
-    trials = Trials({"variant": "max"}, {(seed, regime): one for seed in (0, 11) for regime, one in found.items()})
+    trials = Trials({"variant": "max"}, {(seed, boundary): one for seed in (0, 11) for boundary, one in found.items()})
     for name in ("a", "b"):
         answers.save(trials, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

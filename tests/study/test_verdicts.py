@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from shiftlab.config.params import Claim, Contrast
 from shiftlab.errors import UserError
-from shiftlab.measure.intervals import Effect, holm
-from shiftlab.params import Claim, Contrast
+from shiftlab.metrics.intervals import Effect, holm
 from shiftlab.study.verdicts import Answer, Decided, Values, decide, verdict
 
 
 def contrast(sign: str = "+", **otherwise: Any) -> Contrast:
-    given = {"first": "a", "second": "b", "figure": "clean", "regime": "zero", "sign": sign, **otherwise}
+    given = {"first": "a", "second": "b", "metric": "clean", "boundary": "zero", "sign": sign, **otherwise}
     return Contrast.model_validate(given)
 
 
@@ -59,12 +59,12 @@ def test_effect_is_welchs_difference() -> None:
 
 def test_what_was_not_measured_is_named() -> None:
     with pytest.raises(UserError, match="distance 7 of the variant 'a', which was not moved so far"):
-        decided(contrast(figure="distance 7"), clean(a=[0.5, 0.6], b=[0.5, 0.6]))
+        decided(contrast(metric="distance 7"), clean(a=[0.5, 0.6], b=[0.5, 0.6]))
 
 
-def test_two_figures_of_the_same_trainings_are_paired() -> None:
+def test_two_metrics_of_the_same_trainings_are_paired() -> None:
     values = {("a", "clean", "zero"): [0.9, 0.5, 0.7], ("a", "right5", "zero"): [0.8, 0.4, 0.55]}
-    one = decided(contrast(second="a", second_figure="right5"), values)
+    one = decided(contrast(second="a", second_metric="right5"), values)
     assert one.effect.p == pytest.approx(ttest_1samp([0.1, 0.1, 0.15], 0).pvalue)
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from shiftlab.measure.shifts import sample
-from shiftlab.params import Params, Study, Variant
+from shiftlab.config.params import Params, Study, Variant
+from shiftlab.shifts.grids import sample
 from shiftlab.study import summary, trial
 from shiftlab.study.answers import Answers, Trials
 from tests.helpers import PARAMETERS
@@ -24,31 +24,31 @@ CLAIMS: dict[str, Any] = {
         "says": "Convolution helps.",
         "by": "the notebook, Part A",
         "contrasts": [
-            {"first": "max", "second": "dense", "figure": "random5", "regime": "zero"},
-            {"first": "max", "second": "dense", "figure": "consistency", "regime": "circular", "secondary": True},
+            {"first": "max", "second": "dense", "metric": "random5", "boundary": "zero"},
+            {"first": "max", "second": "dense", "metric": "consistency", "boundary": "circular", "secondary": True},
         ],
     },
     "blur": {
         "says": "A blur harms.",
         "by": "the notebook, Part B",
-        "contrasts": [{"first": "blurred", "second": "max", "figure": "random5", "regime": "zero", "sign": "-"}],
+        "contrasts": [{"first": "blurred", "second": "max", "metric": "random5", "boundary": "zero", "sign": "-"}],
     },
     "polyphase": {
         "says": "It is exact.",
         "by": "somebody",
-        "contrasts": [{"first": "polyphase", "figure": "consistency", "regime": "circular", "exactly": 1.0}],
+        "contrasts": [{"first": "polyphase", "metric": "consistency", "boundary": "circular", "exactly": 1.0}],
     },
     "same": {
         "says": "What is the same is not.",
         "by": "the notebook, Part C",
-        "contrasts": [{"first": "max", "second": "max", "figure": "random5", "regime": "zero"}],
+        "contrasts": [{"first": "max", "second": "max", "metric": "random5", "boundary": "zero"}],
     },
     "both": {
         "says": "It depends.",
         "by": "the notebook, Part D",
         "contrasts": [
-            {"first": "blurred", "second": "max", "figure": "random5", "regime": "zero", "on": "a blur"},
-            {"first": "dense", "second": "max", "figure": "random5", "regime": "zero", "on": "no convolution"},
+            {"first": "blurred", "second": "max", "metric": "random5", "boundary": "zero", "on": "a blur"},
+            {"first": "dense", "second": "max", "metric": "random5", "boundary": "zero", "on": "no convolution"},
         ],
     },
     "augmentation": {
@@ -58,8 +58,8 @@ CLAIMS: dict[str, Any] = {
             {
                 "first": "moved",
                 "second": "max",
-                "figure": "random5",
-                "regime": "zero",
+                "metric": "random5",
+                "boundary": "zero",
                 "beyond": [["blurred", "max"]],
                 "on": "a frame",
             },
@@ -67,9 +67,9 @@ CLAIMS: dict[str, Any] = {
                 "on": "a canvas",
                 "first": "wide",
                 "second": "wide",
-                "figure": "distance 3",
-                "second_figure": "distance 3",
-                "regime": "canvas",
+                "metric": "distance 3",
+                "second_metric": "distance 3",
+                "boundary": "canvas",
             },
         ],
     },
@@ -115,8 +115,10 @@ def trials(name: str, variant: Variant, given: Study) -> Trials:
         "multiply_adds": 1_467_968,
         "made_on": {"processor": "none"},
     }
-    regimes = trial.regimes(variant)
-    return Trials(about, {(seed, regime): answers(RIGHT[name], seed, 5) for seed in given.seeds for regime in regimes})
+    boundaries = trial.boundaries(variant)
+    return Trials(
+        about, {(seed, boundary): answers(RIGHT[name], seed, 5) for seed in given.seeds for boundary in boundaries}
+    )
 
 
 def summarised(**otherwise: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A drawing or a photograph of one, turned into what a model trained on small white figures on black has seen.
+"""A drawing or a photograph of one, turned into what a model trained on small white metrics on black has seen.
 
 LeCun et al. 1998 say how MNIST was made: each digit scaled into a box of 20x20 pixels, put with its centre of mass into
 the middle of 28x28.
@@ -19,7 +19,7 @@ Frame = tuple[int, int]  # height and width in pixels of what a model sees
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MOST_PIXELS = 60_000_000  # of a picture that is read
 SIDE = 560  # pixels of the longer side on which a picture is worked
-BOX = 20 / 28  # of the frame, that a centred figure's longer side takes
+BOX = 20 / 28  # of the frame, that a centred metric's longer side takes
 STROKE = 2.0  # pixels of the frame that a stroke is wide at least; thinner ones vanish
 FAINT = 0.2  # of the darkest ink: below it lies the paper's grain
 SPECK = 0.04  # of the largest stroke's ink: what has less is dirt
@@ -77,7 +77,7 @@ def prepared(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Gre
 
 
 def in_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG001
-    """Each step from a picture to what a model of colours sees, `(H, W, 3)`; no figure is looked for on it."""
+    """Each step from a picture to what a model of colours sees, `(H, W, 3)`; no metric is looked for on it."""
     height, width = frame
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture.convert("RGBA"))

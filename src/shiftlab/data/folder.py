@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from shiftlab.config.params import Data
 from shiftlab.data.dataset import Examples, split
 from shiftlab.errors import UserError
-from shiftlab.params import Data
 
 FORMATS = ("PNG", "JPEG")
 GREY, COLOURED = ("1", "L"), ("RGB", "P")  # Pillow's modes of 8 bits a channel or less

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from shiftlab.config.params import Data, SourceName
 from shiftlab.data import canvas
 from shiftlab.data.dataset import Dataset, Examples, split
 from shiftlab.data.digits import digits
 from shiftlab.data.folder import folder
 from shiftlab.data.published import fashion, mnist
 from shiftlab.errors import UserError
-from shiftlab.params import Data, SourceName
 
 # Training images, test images, names of the classes.
 SOURCES: dict[SourceName, Callable[[Data], tuple[Examples, Examples, tuple[str, ...]]]] = {

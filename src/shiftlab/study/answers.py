@@ -1,4 +1,4 @@
-"""What the trainings of one variant call the test images: the one file that its figures are computed from."""
+"""What the trainings of one variant call the test images: the one file that its metrics are computed from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from shiftlab import files
+from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
-from shiftlab.params import RegimeName
 
 FOLDER = Path("study")
 
@@ -24,7 +24,7 @@ Called = NDArray[np.unsignedinteger]  # numbers of classes, in `predictions.answ
 
 @dataclass(frozen=True)
 class Answers:
-    """One training's, in one regime, on N test images, of which M were shifted in many ways."""
+    """One training's, in one boundary, on N test images, of which M were shifted in many ways."""
 
     validation: NDArray[np.float64]  # (): the training's best validation accuracy, in 0..1
     labels: Called  # (N,)
@@ -52,7 +52,7 @@ class Trials:
     """All trainings of one variant."""
 
     about: dict[str, Any]  # what was trained on what, in JSON's types
-    answers: dict[tuple[int, RegimeName], Answers]  # by seed and regime
+    answers: dict[tuple[int, BoundaryName], Answers]  # by seed and boundary
 
 
 def path(variant: str) -> Path:
@@ -67,8 +67,8 @@ def save(trials: Trials, path: Path) -> None:
         OSError: as `files.write`.
     """
     tensors = {
-        f"{seed}.{regime}.{name}": array
-        for (seed, regime), answers in trials.answers.items()
+        f"{seed}.{boundary}.{name}": array
+        for (seed, boundary), answers in trials.answers.items()
         for name, array in answers.arrays().items()
     }
     # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
@@ -87,8 +87,8 @@ def load(path: Path) -> Trials:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
         arrays: dict[tuple[int, Any], dict[str, NDArray[Any]]] = {}
         for key, array in tensors.items():
-            seed, regime, name = key.split(".", 2)
-            arrays.setdefault((int(seed), regime), {})[name] = array
+            seed, boundary, name = key.split(".", 2)
+            arrays.setdefault((int(seed), boundary), {})[name] = array
         return Trials(about, {key: Answers.of(arrays[key]) for key in sorted(arrays)})
     except FileNotFoundError:
         raise UserError(f"no answers at {path}: `make study` makes them") from None

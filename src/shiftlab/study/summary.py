@@ -1,4 +1,4 @@
-"""All numbers of the study, in JSON's types: every variant's figures over seeds, and every claim's verdict."""
+"""All numbers of the study, in JSON's types: every variant's metrics over seeds, and every claim's verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,29 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from shiftlab.measure import figures, sampling
-from shiftlab.measure.intervals import Estimate, OverSeeds, mean, over_seeds
-from shiftlab.measure.sampling import Design
-from shiftlab.params import Study, Variant
+from shiftlab.config.params import Study, Variant
+from shiftlab.metrics import metrics, sampling
+from shiftlab.metrics.intervals import Estimate, OverSeeds, mean, over_seeds
+from shiftlab.metrics.sampling import Design
 from shiftlab.study import verdicts
 from shiftlab.study.answers import Answers, Trials
 
-Found = dict[str, dict[str, list[Estimate]]]  # by regime and figure, one for each seed
+Found = dict[str, dict[str, list[Estimate]]]  # by boundary and metric, one for each seed
 
 
 def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
     """Of all variants' trainings, by the variant's name."""
     some = next(iter(trials.values())).about
-    measured = {name: _figures(one, study.every[name]) for name, one in trials.items()}
+    measured = {name: _metrics(one, study.every[name]) for name, one in trials.items()}
     variants = [
         {
             "variant": name,
             **{key: one.about[key] for key in ("architecture", "components", "augmentation", "canvas", "radius")},
             **{key: one.about[key] for key in ("recipe", "lr", "batch_size", "epochs", "parameters", "multiply_adds")},
             "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
-            "figures": {
-                regime: {figure: _over_seeds(estimates) for figure, estimates in of_figures.items()}
-                for regime, of_figures in measured[name].items()
+            "metrics": {
+                boundary: {metric: _over_seeds(estimates) for metric, estimates in of_metrics.items()}
+                for boundary, of_metrics in measured[name].items()
             },
         }
         for name, one in trials.items()
@@ -54,34 +54,34 @@ def decide_again(study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
         summary: of the study's variants, perhaps with other claims.
 
     Raises:
-        UserError: it lacks a figure of a variant that a claim asks for.
+        UserError: it lacks a metric of a variant that a claim asks for.
     """
     return {**summary, "claims": _claims(study, summary["variants"])}
 
 
 def found(answers: Answers) -> dict[str, Estimate]:
-    """All figures of one training in one regime, by name; PROTOCOL.md, "Study"."""
+    """All metrics of one training in one boundary, by name; PROTOCOL.md, "Study"."""
     labels = answers.labels[answers.images]
-    pairs = figures.over_pairs(answers.on_grid, answers.grid_shifts, labels)
+    pairs = metrics.over_pairs(answers.on_grid, answers.grid_shifts, labels)
     distance = np.abs(answers.axis_shifts.astype(int)).sum(axis=1)
     right = answers.on_axes == labels
     return {
-        **{name: figures.accuracy(called, answers.labels) for name, called in answers.sets.items()},
+        **{name: metrics.accuracy(called, answers.labels) for name, called in answers.sets.items()},
         "grid": sampling.mean(answers.on_grid == labels, Design.of(answers.grid_shifts)),
         "consistency": pairs["consistency"],
-        "corrected consistency": pairs["corrected_consistency"],
+        "corrected_consistency": pairs["corrected_consistency"],
         **{f"distance {at}": mean(right[distance == at].mean(axis=0)) for at in np.unique(distance)},
     }
 
 
-def _figures(trials: Trials, variant: Variant) -> Found:
+def _metrics(trials: Trials, variant: Variant) -> Found:
     """On a canvas, `zero` is called `canvas`."""
     names = {"zero": "canvas"} if variant.canvas else {}
-    of_regimes: Found = {}
-    for (_, regime), answers in trials.answers.items():
-        for figure, estimate in found(answers).items():
-            of_regimes.setdefault(names.get(regime, regime), {}).setdefault(figure, []).append(estimate)
-    return of_regimes
+    of_boundaries: Found = {}
+    for (_, boundary), answers in trials.answers.items():
+        for metric, estimate in found(answers).items():
+            of_boundaries.setdefault(names.get(boundary, boundary), {}).setdefault(metric, []).append(estimate)
+    return of_boundaries
 
 
 def _over_seeds(estimates: list[Estimate]) -> dict[str, Any]:
@@ -95,10 +95,10 @@ def _over_seeds(estimates: list[Estimate]) -> dict[str, Any]:
 def _claims(study: Study, variants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every claim's verdict, from the variants' values in each training."""
     values = {
-        (variant["variant"], figure, regime): [nan if value is None else value for value in one["values"]]
+        (variant["variant"], metric, boundary): [nan if value is None else value for value in one["values"]]
         for variant in variants
-        for regime, of_figures in variant["figures"].items()
-        for figure, one in of_figures.items()
+        for boundary, of_metrics in variant["metrics"].items()
+        for metric, one in of_metrics.items()
     }
     return [_claim(answer) for answer in verdicts.decide(study.claims, values)]
 

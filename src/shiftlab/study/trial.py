@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shiftlab.config.params import BoundaryName, Study, Variant
 from shiftlab.data import canvas
 from shiftlab.data.dataset import Dataset, Examples
-from shiftlab.learn import training
-from shiftlab.measure.inference import probabilities
-from shiftlab.measure.predictions import answer_type
-from shiftlab.measure.regimes import shift_each, surround, window
-from shiftlab.measure.shifts import Shifts, named_set, sample, subset
 from shiftlab.models import architectures
 from shiftlab.models.fusion import fused
-from shiftlab.params import RegimeName, Study, Variant
+from shiftlab.shifts.boundaries import shift_each, surround, window
+from shiftlab.shifts.grids import Shifts, named_set, sample, subset
+from shiftlab.shifts.inference import probabilities
+from shiftlab.shifts.predictions import answer_type
 from shiftlab.study.answers import Answers
+from shiftlab.training import loop
 
 SETS = ("clean", "right4", "right5", "random5")
 
@@ -32,8 +32,8 @@ def run(
     seed: int,
     device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
-) -> dict[RegimeName, Answers]:
-    """Train a variant and have it answer, in every regime.
+) -> dict[BoundaryName, Answers]:
+    """Train a variant and have it answer, in every boundary.
 
     Args:
         dataset: as the variant sees it, of `laid`.
@@ -45,8 +45,8 @@ def run(
     model, accuracy = _train(variant, dataset, seed, device, on_progress)
     test = dataset.test.to(device)
     return {
-        regime: _answer(model, test, accuracy, regime, reach(dataset, study), study, on_progress)
-        for regime in regimes(variant)
+        boundary: _answer(model, test, accuracy, boundary, reach(dataset, study), study, on_progress)
+        for boundary in boundaries(variant)
     }
 
 
@@ -60,7 +60,7 @@ def _train(
     torch.manual_seed(seed)
     model = architectures.build(variant.architecture, dataset.shape, len(dataset.classes), variant.components)
     torch.manual_seed(seed)
-    *_, last = training.fit(
+    *_, last = loop.fit(
         model,
         dataset,
         variant.recipe,
@@ -77,7 +77,7 @@ def _answer(
     model: nn.Module,
     test: Examples,
     accuracy: float,
-    regime: RegimeName,
+    boundary: BoundaryName,
     radius: int,
     study: Study,
     on_progress: Callable[[int], object],
@@ -92,7 +92,7 @@ def _answer(
         on_progress(len(found))
         return found
 
-    surrounded = surround(test.images[chosen], radius, regime)
+    surrounded = surround(test.images[chosen], radius, boundary)
 
     def on_each(shifts: Shifts) -> NDArray[np.unsignedinteger]:
         return np.stack([called(window(surrounded, radius, dx, dy)) for dx, dy in shifts.tolist()])
@@ -101,7 +101,7 @@ def _answer(
     return Answers(
         validation=np.array(accuracy),
         labels=labels,
-        sets={name: called(shift_each(test.images, named_set(name, len(test), study.seed), regime)) for name in SETS},
+        sets={name: called(shift_each(test.images, named_set(name, len(test), study.seed), boundary)) for name in SETS},
         images=chosen,
         grid_shifts=grid,
         on_grid=on_each(grid),
@@ -115,10 +115,10 @@ def count(dataset: Dataset, variant: Variant, study: Study) -> int:
     learned = variant.epochs * len(dataset.train)
     radius = reach(dataset, study)
     few = len(along_axes(radius)) + len(sample(radius, study.shifts, study.seed))
-    return learned + len(regimes(variant)) * (len(SETS) * len(dataset.test) + few * study.images)
+    return learned + len(boundaries(variant)) * (len(SETS) * len(dataset.test) + few * study.images)
 
 
-def regimes(variant: Variant) -> tuple[RegimeName, ...]:
+def boundaries(variant: Variant) -> tuple[BoundaryName, ...]:
     """Those that a variant answers in; on a canvas nothing wraps round."""
     return ("zero",) if variant.canvas else ("zero", "circular")
 

@@ -1,4 +1,4 @@
-"""From the figures of all trainings to effects, and from effects to verdicts. PROTOCOL.md, "Effects and verdicts"."""
+"""From the metrics of all trainings to effects, and from effects to verdicts. PROTOCOL.md, "Effects and verdicts"."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from shiftlab.config.params import Claim, Contrast
 from shiftlab.errors import UserError
-from shiftlab.measure.intervals import Effect, Floats, effect, holm
-from shiftlab.params import Claim, Contrast
+from shiftlab.metrics.intervals import Effect, Floats, effect, holm
 
 Verdict = Literal["supported", "contradicted", "no effect worth a point", "undecided"]  # of a contrast
 # Of a claim: `depends` where all of its primary contrasts are decided and do not agree.
@@ -16,9 +16,9 @@ ClaimVerdict = Literal[Verdict, "depends"]
 
 POINT = 0.01  # the smallest effect of interest
 CERTAIN = 0.05  # below which a corrected p-value is
-ROUNDING = 1e-9  # of a figure that is exact
+ROUNDING = 1e-9  # of a metric that is exact
 
-# (variant, figure, regime) -> its value in each training, in the order of seeds
+# (variant, metric, boundary) -> its value in each training, in the order of seeds
 Values = Mapping[tuple[str, str, str], Sequence[float]]
 
 
@@ -80,26 +80,26 @@ def verdict(contrast: Contrast, found: Effect, corrected: float) -> Verdict:
 def _effect(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str] | None]:
     """The effect, and which two variants of `beyond` differ most."""
 
-    def of(variant: str, figure: str) -> Floats:
-        if (variant, figure, contrast.regime) not in values:
+    def of(variant: str, metric: str) -> Floats:
+        if (variant, metric, contrast.boundary) not in values:
             raise UserError(
-                f"a claim asks for {figure} of the variant {variant!r}, which was not moved so far: its canvas has no "
+                f"a claim asks for {metric} of the variant {variant!r}, which was not moved so far: its canvas has no "
                 "room for that; take a larger one"
             )
-        return np.array(values[variant, figure, contrast.regime])
+        return np.array(values[variant, metric, contrast.boundary])
 
     largest: tuple[str, str] | None = None
-    terms = [(1, contrast.first, contrast.figure)]
+    terms = [(1, contrast.first, contrast.metric)]
     if contrast.second:
-        terms.append((-1, contrast.second, contrast.second_figure or contrast.figure))
+        terms.append((-1, contrast.second, contrast.second_metric or contrast.metric))
     if contrast.beyond:
         pairs = [(first, second) for first, second in contrast.beyond]
-        largest = max(pairs, key=lambda pair: of(pair[0], contrast.figure).mean() - of(pair[1], contrast.figure).mean())
-        terms += [(-1, largest[0], contrast.figure), (1, largest[1], contrast.figure)]
+        largest = max(pairs, key=lambda pair: of(pair[0], contrast.metric).mean() - of(pair[1], contrast.metric).mean())
+        terms += [(-1, largest[0], contrast.metric), (1, largest[1], contrast.metric)]
     # One group for each variant: what is added up of the same trainings is not independent.
     groups: dict[str, Floats] = {}
-    for sign, variant, figure in terms:
-        groups[variant] = groups.get(variant, 0.0) + sign * of(variant, figure)
+    for sign, variant, metric in terms:
+        groups[variant] = groups.get(variant, 0.0) + sign * of(variant, metric)
     if contrast.exactly is not None:
         away = groups[contrast.first] - contrast.exactly
         groups[contrast.first] = np.where(np.abs(away) < ROUNDING, 0.0, away)

@@ -1,0 +1,80 @@
+"""A metric for training loops: how consistent is the network by now?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shiftlab.config.params import BoundaryName
+from shiftlab.errors import UserError, extra
+from shiftlab.metrics import sampling
+from shiftlab.metrics.sampling import Design
+from shiftlab.shifts.boundaries import surround, window
+from shiftlab.shifts.grids import sample
+
+with extra("torchmetrics"):
+    from torchmetrics import Metric
+
+
+class ShiftConsistency(Metric):
+    """The chance that two different shifts of an image are called the same (PROTOCOL.md, "What is computed").
+
+    Exact over all pairs of a grid's shifts, or estimated from a sample of them; mean over images:
+
+        metric = ShiftConsistency(radius=2)
+        for images, _ in loader:
+            metric.update(network, images)
+        metric.compute()
+
+    Args:
+        radius: pixels, of the largest shift along each axis.
+        boundary: what happens at the edge, "zero" or "circular".
+        shifts: how many are drawn beside the grid's anchors, or "all" of them.
+        black: what a vacated pixel holds in the images as the network takes them: 0 where they are raw or in 0..1,
+            -mean/std where they are normalised.
+        seed: of what is drawn.
+
+    Raises:
+        UserError: a value that can't be.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    agreeing: Tensor
+    images: Tensor
+
+    def __init__(
+        self,
+        radius: int = 2,
+        boundary: BoundaryName = "zero",
+        shifts: int | str = "all",
+        black: float = 0.0,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        if radius < 1 or boundary not in ("zero", "circular"):
+            raise UserError(f"radius is {radius} and boundary {boundary!r}: take a radius from 1, and zero or circular")
+        self.radius, self.boundary, self.black = radius, boundary, black
+        self.shifts = sample(radius, shifts, seed)
+        self.add_state("agreeing", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
+        """Ask the network about a batch `(N, C, H, W)` under every shift; it is not put into evaluation mode here."""
+        surrounded = surround(images - self.black, self.radius, self.boundary) + self.black
+        with torch.no_grad():
+            called = [
+                network(window(surrounded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()
+            ]
+        predicted = torch.stack(called).numpy().astype("uint16")
+        self.agreeing += float(sampling.consistency(predicted, Design.of(self.shifts)).sum())
+        self.images += len(images)
+
+    def compute(self) -> Tensor:
+        """In 0..1; nan before any image."""
+        return self.agreeing / self.images

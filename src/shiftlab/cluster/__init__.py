@@ -1,1 +1,0 @@
-"""Many machines: Ray, and what it is asked to do."""

@@ -1,0 +1,1 @@
+"""Work on many machines: Ray, and sweeps of experiments."""

@@ -1,1 +1,0 @@
-"""Many experiments: sweeps over choices, wherever there is room."""

@@ -1,0 +1,1 @@
+"""Metrics: arrays in, estimates with intervals out, without disk, tracker or plots."""

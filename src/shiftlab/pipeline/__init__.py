@@ -1,0 +1,1 @@
+"""The pipeline's stages as functions, and what runs them."""

@@ -1,0 +1,54 @@
+"""How long stages are expected to take, from their parameters and a table of speeds."""
+
+from collections.abc import Iterable
+
+from shiftlab.config.params import Evaluation, Params
+
+# Seconds an image, in training (forward and backward) and in prediction, and of a stage without any: measured with one
+# thread on an AMD EPYC of 2021, two stages at a time. Only ratios count: what stages take here corrects them all.
+TRAIN = {"mlp": 1.0e-4, "lenet": 1.7e-4, "resnet": 3.0e-3, "invariant": 1.7e-3}
+PREDICT = {"mlp": 1.2e-5, "lenet": 2.5e-5, "resnet": 5.6e-4, "invariant": 3.4e-4}
+START = {"download": 9.0, "train": 9.0, "predict": 7.5, "evaluate": 9.0, "compare": 13.0}
+OTHERS_S = 60.0  # of a stage that is not in the table
+IMAGES = {"mnist": (60_000, 10_000), "fashion": (60_000, 10_000), "digits": (1_438, 359)}  # training, test
+FOLDER_IMAGES = (8_000, 2_000)  # a guess, since a folder has not been counted yet
+# What two threads do of the work of one in a given time, and what holding kernels to AVX2 costs where there is AVX-512.
+TWO_THREADS, PORTABLE = 1.5, 1.5
+
+
+def expected(params: Params, stages: Iterable[str]) -> dict[str, float]:
+    """Return the seconds that each stage is expected to take with one thread, two stages at a time."""
+    train, test = images(params)
+    seconds = {}
+    for stage in stages:
+        kind, _, of = stage.partition("@")
+        model = of.partition("-")[0]
+        seconds[stage] = START.get(kind, OTHERS_S)
+        if kind == "train" and model in params.models:
+            seconds[stage] += params.models[model].epochs * train * TRAIN.get(model, TRAIN["resnet"])
+        elif kind == "predict":
+            seconds[stage] += forward_passes(params.evaluation, test) * PREDICT.get(model, PREDICT["resnet"])
+        elif kind == "evaluate":
+            seconds[stage] *= len(params.evaluation.boundaries)
+    return seconds
+
+
+def forward_passes(evaluation: Evaluation, test: int) -> int:
+    """Return how many images a model classifies in one boundary, but for a few."""
+    side = 2 * evaluation.radius + 1
+    lines, grid = 3 * side, side**2
+    drawn = grid if evaluation.shifts == "all" else min(grid, 49 + evaluation.shifts)
+    images = test if evaluation.images == "all" else min(test, evaluation.images)
+    return (lines + 8) * test + max(0, drawn - 20) * images
+
+
+def images(params: Params) -> tuple[int, int]:
+    """Return how many images models learn from, and how many they are tested on."""
+    data = params.data
+    train, test = IMAGES.get(data.source, FOLDER_IMAGES)
+    train -= data.validation if isinstance(data.validation, int) else round(data.validation * train)
+    if data.train is not None:
+        train = data.train if isinstance(data.train, int) else round(data.train * train)
+    if data.test is not None and data.source != "folder":
+        test = data.test if isinstance(data.test, int) else round(data.test * test)
+    return train, test

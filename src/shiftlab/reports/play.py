@@ -1,0 +1,263 @@
+"""The page to draw on, and the only importer of gradio."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from shiftlab.errors import UserError
+from shiftlab.reports import plots
+from shiftlab.reports.explorer import PALETTE
+from shiftlab.shifts.boundaries import surround, window
+from shiftlab.shifts.inference import probabilities
+
+Keywords = dict[str, Any]
+Steps = Mapping[str, NDArray[np.uint8]]  # from a picture to what a model sees, in words; the last is that
+
+CANVAS = 560  # pixels of the square to draw on
+BRUSH = 1.2  # its radius in pixels of what a model sees: as thick as MNIST's strokes
+MOST = 14  # pixels either way that a drawing is moved
+CHUNK = 120  # shifts that are answered between two looks at the map
+SHOWN = 3  # classes of each model with their probabilities
+STYLE = """
+footer {display: none !important}
+.min_value, .max_value {color: var(--body-text-color) !important} /* gradio's greys are too pale to read */
+button[role=tab].selected {color: var(--primary-700) !important}
+.dark button[role=tab].selected {color: var(--primary-300) !important}
+.maps {display: flex; flex-wrap: wrap; gap: 1rem} .maps metric {margin: 0}
+.maps img, .seen img {image-rendering: pixelated; width: 203px; display: block; background: #888}
+.steps metric {width: 160px} .steps img {width: 100%}
+.maps div {position: relative} .maps i {position: absolute; border: 2px solid #000; outline: 2px solid #fff}
+.legend span {margin-right: .8rem; white-space: nowrap}
+.legend i {display: inline-block; width: .9em; height: .9em; margin-right: .3em; border: 1px solid #888}
+"""
+# The brush in the visitor's hand from the start, which gradio leaves to be picked up.
+TAKE_BRUSH = """() => {
+  const waiting = setInterval(() => {
+    const brush = document.querySelector('#sketch button[aria-label="Brush"]');
+    if (brush) { brush.click(); clearInterval(waiting); }
+  }, 100);
+}"""
+WELCOME = "Draw anywhere on the sheet, or give a picture."
+
+
+@dataclass(frozen=True)
+class Table:
+    """Who is asked, and what they know."""
+
+    models: Mapping[str, nn.Module]  # raw images in, logits out
+    classes: Sequence[str]
+    shape: tuple[int, int, int]  # of what they see: channels, height, width
+    prepare: Callable[[Image.Image, bool], Steps]  # a picture, and is it to be centred?
+    read: Callable[[Path], Image.Image]
+
+    @property
+    def radius(self) -> int:
+        """Pixels either way that a drawing is moved."""
+        return min(MOST, min(self.shape[1:]) // 2)
+
+    def moved(self, seen: NDArray[np.uint8], shifts: Sequence[tuple[int, int]]) -> Tensor:
+        """What a model sees, `(H, W)` or `(H, W, 3)`, at each of some shifts; vacated pixels black, `(S, C, H, W)`."""
+        image = torch.from_numpy(seen.reshape(*seen.shape[:2], -1).transpose(2, 0, 1).copy())
+        around = surround(image.unsqueeze(0), self.radius, "zero")
+        return torch.cat([window(around, self.radius, dx, dy) for dx, dy in shifts])
+
+    def answers(self, name: str, seen: NDArray[np.uint8], shifts: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        """The class probabilities at each of some shifts, `(S, K)`."""
+        found: NDArray[np.float32] = probabilities(self.models[name], self.moved(seen, shifts)).numpy()
+        return found
+
+    def take(self, source: Any, centre: bool) -> tuple[Any, ...]:
+        """Of a sketch, a file's path or a picture: the picture, what is seen, a sentence if nothing is, the steps."""
+        try:
+            if isinstance(source, dict):
+                source = _drawn_on(source["composite"])
+            elif isinstance(source, str):
+                source = self.read(Path(source))
+            if source is None:
+                return None, None, WELCOME, ""
+            steps = self.prepare(source, centre)
+        except UserError as error:
+            words = str(error)
+            return None, None, f"**{words[0].upper()}{words[1:]}.**", ""
+        *_, last = steps.values()
+        return source, last, "", _told(steps)
+
+    def look(self, seen: NDArray[np.uint8] | None, dx: int, dy: int) -> list[Any]:
+        """What is seen where it is moved to, as HTML, and the probabilities that each model gives it there."""
+        if seen is None:
+            return ["", *[None] * len(self.models)]
+        moved = self.moved(seen, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
+        called = [self.answers(name, seen, [(dx, dy)])[0].tolist() for name in self.models]
+        return [
+            f'<div class="seen"><img alt="what the models see" src="{_address(plots.png(moved))}"></div>',
+            *[dict(zip(self.classes, one, strict=True)) for one in called],
+        ]
+
+    def fill(self, seen: NDArray[np.uint8] | None, dx: int, dy: int) -> Iterator[str]:
+        """What each calls it at every shift, as HTML, again and again until it is complete."""
+        if seen is None:
+            yield ""
+            return
+        reach = self.radius
+        shifts = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+        shifts.sort(key=lambda place: max(map(abs, place)))  # from the middle outwards
+        called = {name: np.full((2 * reach + 1,) * 2, -1) for name in self.models}
+        for first in range(0, len(shifts), CHUNK):
+            some = shifts[first : first + CHUNK]
+            columns, rows = (np.array(some) + reach).T
+            for name, numbers in called.items():
+                numbers[rows, columns] = self.answers(name, seen, some).argmax(axis=1)
+            yield _drawn(called, self.classes, (dx, dy))
+
+
+def serve(table: Table, host: str, port: int, open_browser: bool) -> None:
+    """Serve the page until it is interrupted; what is uploaded is deleted with it.
+
+    Raises:
+        UserError: the port can't be listened on.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        try:
+            blocks = page(table).queue(default_concurrency_limit=2)
+            blocks.launch(
+                server_name=host,
+                server_port=port,
+                inbrowser=open_browser,
+                share=False,
+                theme=gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                css=STYLE,
+                js=TAKE_BRUSH,
+                ssr_mode=False,
+                footer_links=[],
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+        except OSError:
+            raise UserError(f"port {port} can't be listened on: choose another, as in --port 7861") from None
+        print(f"Draw for {', '.join(table.models)} at http://{host}:{port} until Ctrl-C.", flush=True)
+        blocks.block_thread()
+
+
+def page(table: Table) -> gr.Blocks:
+    """The page; what a visitor draws is known to that visitor's session alone."""
+    height, width = table.shape[1:]
+    unit = CANVAS / max(height, width)
+    reach = table.radius
+    with gr.Blocks(title="Draw for networks", analytics_enabled=False, delete_cache=(60, 60)) as blocks:
+        gr.Markdown("# What do they call it where you draw it?\nNothing leaves this machine, and nothing is kept.")
+        picture, seen = gr.State(), gr.State()
+        with gr.Row():
+            with gr.Column(scale=2, min_width=340):
+                with gr.Tab("Draw"):
+                    sketch = gr.Sketchpad(
+                        label="draw here",
+                        type="pil",
+                        height=f"min({CANVAS}px, 110vw)",
+                        canvas_size=(CANVAS, CANVAS * height // width),
+                        fixed_canvas=True,
+                        layers=False,
+                        transforms=(),
+                        brush=gr.Brush(default_size=round(BRUSH * unit), colors=["#000000"], color_mode="fixed"),
+                        elem_id="sketch",
+                    )
+                with gr.Tab("A picture"):
+                    upload = gr.File(label="a photograph or drawing, PNG or JPEG", type="filepath", elem_id="upload")
+                    paste = gr.Image(
+                        label="or paste one", sources=["clipboard"], type="pil", image_mode=None, elem_id="paste"
+                    )
+                centred = gr.Checkbox(label="centre it as MNIST was centred", elem_id="centre")
+                dx = gr.Slider(-reach, reach, 0, step=1, label="dx, pixels to the right", elem_id="dx")
+                dy = gr.Slider(-reach, reach, 0, step=1, label="dy, pixels down", elem_id="dy")
+            with gr.Column(scale=3, min_width=340):
+                message = gr.Markdown(WELCOME, elem_id="message")
+                with gr.Row():
+                    shown = gr.HTML(label="what they see", elem_id="seen")
+                with gr.Row():
+                    labels = [
+                        gr.Label(label=name, num_top_classes=SHOWN, min_width=150, elem_id=f"answer-{name}")
+                        for name in table.models
+                    ]
+                maps = gr.HTML(elem_id="maps")
+        with gr.Accordion("How a picture becomes what they see", open=False):
+            steps = gr.HTML(elem_id="steps")
+
+        new: Keywords = {
+            "outputs": [picture, seen, message, steps],
+            "show_progress": "hidden",
+            "trigger_mode": "always_last",
+        }
+        look: Keywords = {
+            "fn": table.look,
+            "inputs": [seen, dx, dy],
+            "outputs": [shown, *labels],
+            "show_progress": "hidden",
+        }
+        fill: Keywords = {"fn": table.fill, "inputs": [seen, dx, dy], "outputs": maps, "show_progress": "hidden"}
+        sources = [(sketch.change, sketch), (upload.change, upload), (paste.change, paste), (centred.input, picture)]
+        for event, source in sources:
+            event(table.take, [source, centred], **new).then(**look).then(**fill)
+        for slider in (dx, dy):
+            slider.change(**look, trigger_mode="always_last").then(**fill)
+    made: gr.Blocks = blocks
+    return made
+
+
+def _told(steps: Steps) -> str:
+    """The steps as HTML."""
+    metrics = [
+        f'<metric><img alt="{words}" src="{_address(plots.png(pixels))}"><figcaption>{words}</figcaption></metric>'
+        for words, pixels in steps.items()
+    ]
+    return f'<div class="maps steps">{"".join(metrics)}</div>'
+
+
+def _drawn_on(sheet: Image.Image | None) -> Image.Image | None:
+    """A sheet; none if nothing is drawn on it."""
+    return sheet if sheet is not None and np.asarray(sheet.getchannel("A")).any() else None
+
+
+def _drawn(called: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here: tuple[int, int]) -> str:
+    """Maps of answers as HTML, with the place one is at."""
+    busy = str(any((numbers < 0).any() for numbers in called.values())).lower()
+    every = [number for number in np.unique(np.stack(list(called.values()))).tolist() if number >= 0]
+    colours = {number: PALETTE[number % len(PALETTE)] for number in every}
+    metrics = []
+    for name, numbers in called.items():
+        side = len(numbers)
+        pixels = np.full((side, side, 3), 136, dtype=np.uint8)
+        for number, colour in colours.items():
+            pixels[numbers == number] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        cell = 100 / side
+        left, top = (cell * (where + side // 2) for where in here)
+        metrics.append(
+            f"<metric><figcaption>{escape(name)}</figcaption>"
+            f'<div><img alt="what {escape(name)} calls it at every shift" '
+            f'src="{_address(plots.png(pixels))}"><i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
+            "</div></metric>"
+        )
+    legend = "".join(
+        f'<span><i style="background:{colours[number]}"></i>{escape(classes[number])}</span>' for number in every
+    )
+    return (
+        "<p>What each calls it at every shift, the square being where it is now:</p>"
+        f'<div class="maps" aria-busy="{busy}">{"".join(metrics)}</div><p class="legend">{legend}</p>'
+    )
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"

@@ -1,0 +1,1 @@
+"""Shifts of images: boundary modes, grids, samples, and the predictions under them."""

@@ -1,0 +1,173 @@
+"""What a model calls every test image under every shift: the one file all metrics are computed from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from shiftlab import files
+from shiftlab.config.params import BoundaryName
+from shiftlab.errors import UserError
+
+FOLDER = Path("predictions")
+
+Answers = NDArray[np.unsignedinteger]  # numbers of classes, in `answer_type`
+
+
+@dataclass(frozen=True)
+class About:
+    """What the predictions are of."""
+
+    data: str  # name of the data set
+    data_md5: str  # of its file
+    classes: tuple[str, ...]  # their names
+    weights_md5: str  # of the weights file
+    shape: tuple[int, int, int]  # of what the model sees of an image: channels, height, width
+    canvas: bool  # do the images lie on a larger black canvas?
+    boundary: BoundaryName
+    parameters: int  # the model's
+    multiply_adds: int  # of one image's forward pass
+
+
+def answer_type(classes: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds the number of any of so many classes."""
+    return np.uint8 if classes <= 256 else np.uint16
+
+
+@dataclass(frozen=True)
+class OnSet:
+    """The answers on a named evaluation set, for each of the N test images."""
+
+    shifts: NDArray[np.int8]  # (N, 2): dx, dy in pixels
+    predicted: Answers  # (N,)
+    confidence: NDArray[np.float32]  # (N,): the probability given to the predicted class
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """The answers for every shift within a radius, or for a sample of them, on M of the test images."""
+
+    images: NDArray[np.int32]  # (M,): which
+    shifts: NDArray[np.int8]  # (S, 2): as `shifts.sample` gives them
+    predicted: Answers  # (S, M)
+    confidence: NDArray[np.float16]  # (S, M): the probability given to the predicted class
+    euclidean: NDArray[np.float16]  # (S, M): distance of the class probabilities from the unshifted image's
+    cosine: NDArray[np.float16]  # (S, M): the same, one minus the cosine of the angle between them
+    ink: NDArray[np.int32]  # (S, M): raw intensity, summed over the pixels, that is still in the frame
+
+    @property
+    def centre(self) -> int:
+        """Which of the shifts is none."""
+        return int(np.flatnonzero((self.shifts == 0).all(axis=1))[0])
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One model's answers in one boundary, on N test images."""
+
+    about: About
+    labels: Answers  # (N,)
+    sets: dict[str, OnSet]
+    line_shifts: NDArray[np.int8]  # (L, 2): every shift along the three directions, once, centre included
+    on_lines: Answers  # (L, N): the predicted class
+    fractions: NDArray[np.float32]  # (F,): shifts to the right by parts of a pixel
+    on_fractions: Answers  # (F, N): the predicted class
+    grid: OnGrid
+
+    def along(self, line: NDArray[np.int8]) -> Answers:
+        """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, N)`.
+
+        Raises:
+            KeyError: a shift that was not computed.
+        """
+        rows = {tuple(shift): row for row, shift in enumerate(self.line_shifts.tolist())}
+        return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The answers on several parts of a test set, in their order, as those on all of it. Every image is on the grid."""
+    first = parts[0]
+    sets = {
+        name: OnSet(**{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(one)})
+        for name, one in first.sets.items()
+    }
+    images = np.arange(sum(len(part.labels) for part in parts), dtype=np.int32)
+    along_images = ("predicted", "confidence", "euclidean", "cosine", "ink")
+    on_grid = {key: np.concatenate([vars(part.grid)[key] for part in parts], axis=1) for key in along_images}
+    return Predictions(
+        first.about,
+        np.concatenate([part.labels for part in parts]),
+        sets,
+        first.line_shifts,
+        np.concatenate([part.on_lines for part in parts], axis=1),
+        first.fractions,
+        np.concatenate([part.on_fractions for part in parts], axis=1),
+        OnGrid(images, first.grid.shifts, **on_grid),
+    )
+
+
+def path(model: str, seed: int, boundary: BoundaryName) -> Path:
+    """Where the predict stage puts a model's predictions."""
+    return FOLDER / f"{model}-{seed}" / f"{boundary}.safetensors"
+
+
+def save(predictions: Predictions, path: Path) -> None:
+    """Write the predictions; the same predictions give the same bytes.
+
+    Raises:
+        OSError: as `files.write`.
+    """
+    own = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
+    tensors = {**own, **_prefixed("grid", predictions.grid)}
+    for name, answers in predictions.sets.items():
+        tensors |= _prefixed(f"sets.{name}", answers)
+    # One entry of metadata, as in weights.py.
+    metadata = {"about": json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})}
+    files.write(path, safetensors.numpy.save(tensors, metadata))
+
+
+def load(path: Path) -> Predictions:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: no such file, or not predictions.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+        sets = {name: OnSet(**_taken(f"sets.{name}.", tensors)) for name in about.pop("sets")}
+        grid = OnGrid(**_taken("grid.", tensors))
+        about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}
+        return Predictions(about=About(**about), sets=sets, grid=grid, **tensors)
+    except FileNotFoundError:
+        raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
+
+
+def keep_only(wanted: Iterable[Path], folder: Path) -> None:
+    """Delete the predictions in a folder that an earlier choice left there; DVC's cache has them.
+
+    A stage that needs several depends on the folder, since dvc.yaml can't list the files of a matrix. A leftover
+    would change the folder's digest, and dvc.lock with it.
+    """
+    for leftover in set(folder.rglob("*.safetensors")) - set(wanted):
+        leftover.unlink()
+
+
+def _prefixed(prefix: str, arrays: object) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{key}": array for key, array in vars(arrays).items()}
+
+
+def _taken(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Take the arrays whose names begin with `prefix` out of `tensors`."""
+    return {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}

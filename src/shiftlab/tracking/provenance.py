@@ -1,0 +1,79 @@
+"""Where a run comes from: the tags that lead from it back to the code, the experiment and the process that made it."""
+
+import getpass
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+
+import psutil
+
+from shiftlab.tracking.history import WORKSPACE
+
+# What makes a result; the outputs that git keeps change while the pipeline runs.
+INPUTS = ["src", "conf", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock"]
+
+
+def dvc_experiment() -> str:
+    """Name of the DVC experiment this process belongs to."""
+    return os.environ.get("DVC_EXP_NAME", WORKSPACE)
+
+
+def sweep(tags: Mapping[str, str]) -> str:
+    """What experiments that were started together share.
+
+    DVC numbers those of a queue that was given a name, NAME-1, NAME-2; those without one share the commit.
+    """
+    name = re.sub(r"-\d+$", "", tags["dvc.experiment"])
+    if name != tags["dvc.experiment"]:
+        return name
+    return f"from {tags.get('mlflow.source.git.commit', 'no commit')[:7]}"
+
+
+def process() -> dict[str, str]:
+    """Tags that tell whether the process that a run belongs to still lives."""
+    one = psutil.Process()
+    return {"process.host": platform.node(), "process": f"{one.pid} {one.create_time()}"}
+
+
+def gone(tags: Mapping[str, str]) -> bool:
+    if tags.get("process.host") != platform.node():
+        return False
+    number, begun = tags["process"].split()
+    try:
+        return bool(psutil.Process(int(number)).create_time() != float(begun))
+    except psutil.NoSuchProcess:
+        return True
+
+
+def provenance() -> dict[str, str]:
+    """Tags that lead from a run back to the code that made it."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": "dvc.yaml",
+        "dvc.stage": os.environ.get("DVC_STAGE", "none"),
+        "dvc.experiment": dvc_experiment(),
+    }
+    if parent := os.environ.get("SHIFTLAB_PARENT_RUN"):  # a search's
+        tags["mlflow.parentRunId"] = parent
+    commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--", *INPUTS))).lower()
+    return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers run under numbers that no name belongs to; Python 3.13 has the latter
+        return str(os.getuid())
+
+
+def _git(*arguments: str) -> str:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""  # no git, or no repository: the run is recorded without a commit

@@ -1,0 +1,332 @@
+"""Runs: one for each model's training, to which its evaluation adds its results, and one for each comparison.
+
+Evaluation finds the run by the digest of the weights and the name of the DVC experiment: a run id in a DVC output would
+make that output differ every time.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+from mlflow import MlflowClient, entities
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.time import get_current_time_millis
+
+from shiftlab.tracking.history import WORKSPACE
+from shiftlab.tracking.provenance import dvc_experiment, gone, process, provenance, sweep
+from shiftlab.tracking.store import NOTE, Store, in_store
+
+SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is about."""
+
+    data: str  # name of the data set
+    data_md5: str  # of its file
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in the store."""
+
+    store: Store
+    id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's own."""
+        return self.store.client
+
+    @in_store
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add numbers of one step to the run, in one request."""
+        now = get_current_time_millis()
+        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, value in metrics.items()])
+
+    @in_store
+    def log_curve(self, name: str, points: Iterable[tuple[int, float]]) -> None:
+        """Add a curve, (step, value), to the run, in one request."""
+        now = get_current_time_millis()
+        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for step, value in points])
+
+    @in_store
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run, in one request."""
+        self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
+
+    @in_store
+    def describe(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
+        """Set the run's description, Markdown.
+
+        Args:
+            text: `{page}` in it stands for the address of an artifact in MLflow's UI, `{comparison}` for that of the
+                page that compares the children, whose ids are given.
+        """
+        experiment = self.store.experiment
+        page = f"#/experiments/{experiment}/runs/{self.id}/artifacts/{artifact}"
+        compared = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
+        self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{compared}")})
+
+    @in_store
+    def log_path(self, path: Path, folder: str | None = None) -> None:
+        """Add a file, or all that a folder holds, to the run's artifacts."""
+        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        log(self.id, str(path), folder)
+
+    @in_store
+    def log_model(
+        self, weights: Path, architecture: str, shape: tuple[int, int, int], classes: tuple[str, ...]
+    ) -> None:
+        """Add the weights to the run's artifacts as a model that MLflow can load and serve, in the folder `model`.
+
+        It holds the weights' file, this package, no pickle; `shiftlab.tracking.serving` loads it. It takes raw images
+        and gives logits, float32 `(N, classes)`. The images are float32, 0 to 255, since MLflow casts what JSON holds
+        to the signature's type without a word: of a pixel of 0.5 a whole number would make a black one.
+
+        Args:
+            shape: of the images: channels, height, width.
+            classes: their names.
+        """
+        from mlflow import pyfunc  # seconds to import, for those alone who need it
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        images = TensorSpec(np.dtype(np.float32), (-1, *posted(shape)))
+        logits = TensorSpec(np.dtype(np.float32), (-1, len(classes)))
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # or it tells that it looks at the example
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(__file__).parents[1]
+            pyfunc.save_model(
+                f"{folder}/model",
+                loader_module="shiftlab.tracking.serving",
+                data_path=str(weights),
+                code_paths=[str(package)],
+                signature=ModelSignature(Schema([images]), Schema([logits])),
+                input_example=np.zeros((2, *posted(shape)), np.float32),
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in SERVING],
+                model_config={"architecture": architecture, "shape": list(shape), "classes": list(classes)},
+            )
+            self.client.log_artifacts(self.id, folder)
+
+    @in_store
+    def end(self, status: str, reason: str = "") -> None:
+        """Mark the run as ended: FINISHED, FAILED or KILLED."""
+        if reason:
+            self.log_tags({"ended": reason[:1000]})
+        self.client.set_terminated(self.id, status)
+
+    @in_store
+    def found(self) -> entities.Run:
+        """The run as the store has it."""
+        one: entities.Run = self.client.get_run(self.id)
+        return one
+
+
+def posted(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """How images of `shape`, (channels, height, width), are handed to a served model: grey ones without a channel."""
+    return shape[1:] if shape[0] == 1 else shape
+
+
+@contextlib.contextmanager
+def training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[Run]:
+    """A new run, for as long as the block lasts.
+
+    It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why.
+    """
+    run = _create(store, identity, params, {**process(), **tags})
+    with _watching(run):
+        try:
+            yield run
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            run.end(status, f"{type(error).__name__}: {error}")
+            raise
+    run.end("FINISHED")
+    _supersede(run)
+
+
+@contextlib.contextmanager
+def _watching(run: Run) -> Iterator[None]:
+    """Record what the machine does, every few seconds."""
+    if run.store.lost:
+        yield
+        return
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says that it starts, and stops
+    monitor = SystemMetricsMonitor(run.id, tracking_uri=run.client.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+@in_store
+def end_interrupted(store: Store, key: str = "") -> None:
+    """Mark as killed what the store takes for running, but whose process on this machine is gone.
+
+    Args:
+        key: of a training that is about to begin again, which so has ended, wherever it was.
+    """
+    for found in _search(store, "attributes.status = 'RUNNING'") or []:
+        tags = found.data.tags
+        if (key and tags.get("training.key") == key) or gone(tags):
+            Run(store, found.info.run_id).end("KILLED", "killed from outside; a later run goes on from its checkpoint")
+
+
+def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
+    """The latest run that trained these weights in a DVC experiment; in that of this process if none is named."""
+    wanted = experiment or dvc_experiment()
+    for found in _search(store, f"tags.`weights.md5` = '{weights_md5}'") or []:
+        if found.data.tags.get("dvc.experiment") == wanted:  # a name may hold quotation marks
+            return Run(store, found.info.run_id)
+    return None
+
+
+def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    """A new run, with the tag `restored`, for results that DVC took from its cache or that the store has lost."""
+    run = _create(store, identity, params, {**tags, "restored": "true"})
+    run.end("FINISHED")
+    _supersede(run)
+    return run
+
+
+def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
+    """A new run for what is no training: a comparison of models, a study."""
+    run = Run(store, _create_run(store, name, tags) or "")
+    run.end("FINISHED")
+    _supersede(run)
+    return run
+
+
+@in_store
+def _supersede(run: Run) -> None:
+    """Delete what earlier attempts at a run of a DVC experiment have recorded as finished.
+
+    They had done this stage when they were lost, and its results with them. In the workspace a run is one of many.
+    """
+    one = run.client.get_run(run.id)
+    commit = one.data.tags.get("mlflow.source.git.commit", "")
+    if one.data.tags["dvc.experiment"] == WORKSPACE:
+        return
+    name = one.info.run_name
+    quote = next((mark for mark in "'\"" if mark not in name), None)
+    # A name that holds both can't be asked for.
+    alike = f" AND attributes.run_name = {quote}{name}{quote}" if quote else ""
+    for other in _search(run.store, f"attributes.status = 'FINISHED'{alike}") or []:
+        same = (other.info.run_name, other.data.tags.get("mlflow.source.git.commit", "")) == (name, commit)
+        if same and other.info.run_id != run.id:
+            run.client.delete_run(other.info.run_id)
+
+
+@in_store
+def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
+    """A finished run below another, in three requests: one for each training of a study adds up. Its id."""
+    client = parent.client
+    child = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
+    now = get_current_time_millis()
+    client.log_batch(
+        child.info.run_id,
+        metrics=[entities.Metric(key, value, now, 0) for key, value in metrics.items()],
+        params=[entities.Param(key, str(value)) for key, value in params.items()],
+    )
+    client.set_terminated(child.info.run_id, "FINISHED")
+    identifier: str = child.info.run_id
+    return identifier
+
+
+def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
+    """The run of this name that others are below, made where there is none yet."""
+    for found in _search(store, f"attributes.run_name = '{name}'") or []:
+        return Run(store, found.info.run_id)
+    return finished(store, name, tags)
+
+
+def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
+    """Those of the latest training that ended with these weights, in whatever experiment; None where there is none."""
+    condition = f"tags.`weights.md5` = '{weights_md5}' AND attributes.status = 'FINISHED'"
+    known = (found.data.metrics for found in _search(store, condition) or [])
+    return next((metrics for metrics in known if "train/seconds" in metrics), None)  # a restored run was no training
+
+
+@in_store
+def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
+    """Of every training that runs now, by its DVC experiment: (epoch, accuracy on validation images)."""
+    return {
+        one.data.tags.get("dvc.experiment", WORKSPACE): [
+            (point.step, point.value)
+            for point in store.client.get_metric_history(one.info.run_id, "validation/accuracy")
+        ]
+        for one in _search(store, "attributes.status = 'RUNNING'") or []
+    }
+
+
+def give_up(store: Store, experiment: str, reason: str) -> None:
+    """End the runs of a DVC experiment that was ended on purpose."""
+    for found in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'") or []:
+        Run(store, found.info.run_id).end("KILLED", reason)
+
+
+def tags(store: Store) -> list[dict[str, str]]:
+    """The tags of every run of the experiment."""
+    return [one.data.tags for one in _search(store, "") or []]
+
+
+@in_store
+def _search(store: Store, condition: str) -> list[entities.Run]:
+    """The experiment's runs that meet a condition, the latest first."""
+    found: list[entities.Run] = []
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment], condition, order_by=["attributes.start_time DESC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _create(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    run = Run(
+        store,
+        _create_run(store, f"{identity.model} seed {identity.seed}", {"data.md5": identity.data_md5, **tags}) or "",
+    )
+    _log_inputs(run, identity, params)
+    return run
+
+
+@in_store
+def _create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
+    everything = {**provenance(), **tags}
+    experiment = everything["dvc.experiment"]
+    run: str = store.client.create_run(
+        store.experiment,
+        run_name=name if experiment == WORKSPACE else f"{name} {experiment}",
+        tags={**everything, "sweep": sweep(everything)},
+    ).info.run_id
+    return run
+
+
+@in_store
+def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
+    everything = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
+    run.client.log_batch(run.id, params=[entities.Param(key, str(one)) for key, one in everything.items()])
+    dataset = entities.Dataset(
+        identity.data,
+        identity.data_md5,
+        source_type="code",
+        source=json.dumps({"tags": {"stage": "download"}}),
+    )
+    context = entities.InputTag("mlflow.data.context", "training")
+    run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])

@@ -1,0 +1,192 @@
+"""Tasks on Ray's nodes: those of this machine."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
+
+import ray
+
+from shiftlab.distributed import engine
+from shiftlab.distributed.engine import Room
+from shiftlab.errors import UserError
+from tests.helpers import ROOT
+from tests.servers import PATIENCE_S, Node, free_port
+
+
+def double(number: int) -> int:
+    if number < 0:
+        raise UserError(f"{number} is below 0")
+    return 2 * number
+
+
+def die_once(folder: str) -> int:
+    """The first attempt ends with its process."""
+    marker = Path(folder, "tried")
+    if not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return os.getpid()
+
+
+def rest(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def fail() -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[None]:
+    with engine.connected("local", 2):
+        yield
+
+
+@pytest.mark.usefixtures("here")
+def test_every_task_has_its_answer_under_its_name() -> None:
+    tasks = [(f"task {number}", (number,)) for number in range(30)]
+    assert dict(engine.results(double, tasks, Room())) == {f"task {number}": 2 * number for number in range(30)}
+
+
+@pytest.mark.usefixtures("here")
+def test_mistake_of_a_user_stands_for_the_answer_and_stops_nothing() -> None:
+    found = dict(engine.results(double, [("wrong", (-1,)), ("right", (1,))], Room()))
+    assert found["right"] == 2
+    assert str(found["wrong"]) == "-1 is below 0"
+
+
+@pytest.mark.usefixtures("here")
+def test_bug_of_a_task_is_raised() -> None:
+    with pytest.raises(ray.exceptions.RayTaskError, match="a bug"):
+        list(engine.results(fail, [("one", ())], Room()))
+
+
+@pytest.mark.usefixtures("here")
+def test_task_whose_process_is_lost_runs_again(tmp_path: Path) -> None:
+    ((_, answer),) = engine.results(die_once, [("one", (str(tmp_path),))], Room())
+    assert answer not in (0, os.getpid())
+
+
+@pytest.mark.usefixtures("here")
+def test_shared_value_stands_for_what_it_was_given() -> None:
+    shared = engine.Shared(4)
+    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+
+
+@pytest.mark.usefixtures("here")
+def test_every_node_is_asked_and_named_where_it_refuses() -> None:
+    assert list(engine.on_every_node(double, 3).values()) == [6]
+    with pytest.raises(UserError, match=r"the node [\d.]+ \(\w{6}\) can't be used: -3 is below 0"):
+        engine.on_every_node(double, -3)
+
+
+@pytest.mark.usefixtures("here")
+def test_room_that_no_node_has_is_refused() -> None:
+    engine.refuse_room(Room(2))
+    with pytest.raises(UserError, match=r"no node has 3 cores, .* the largest has 2 cores and 0 GPUs"):
+        engine.refuse_room(Room(3))
+    with pytest.raises(UserError, match="no node has 1 cores and 1 GPU"):
+        engine.refuse_room(Room(1, 1))
+
+
+@pytest.mark.usefixtures("here")
+def test_books_tell_what_runs() -> None:
+    remote = ray.remote(rest).options(name="a long one", num_cpus=1)
+    waiting = [remote.remote(600) for _ in range(3)]
+    deadline = time.monotonic() + 600
+    try:
+        while len(doing := [one for one in engine.doing() if one.name == "a long one"]) < 3 or not any(
+            one.state == "running" for one in doing
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        for one in waiting:
+            ray.cancel(one, force=True)
+    assert all(one.node and one.seconds >= 0 for one in doing if one.state == "running")
+
+
+def test_address_without_ray_is_told_at_once() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match=f"no Ray answers at {address}"), engine.connected(address):
+        pass
+    with pytest.raises(UserError, match="'somewhere' is no address of Ray"), engine.connected("somewhere"):
+        pass
+
+
+LOSING = """
+import sys
+import time
+import psutil
+from shiftlab.distributed import engine
+from shiftlab.distributed.engine import Room
+from tests.cluster.test_engine import double
+
+address, raylet = sys.argv[1], psutil.Process(int(sys.argv[2]))
+connect, engine.LOST_AFTER_S = engine._connect, 3
+
+def thawing(settings):
+    raylet.resume()
+    connect(settings)
+
+with engine.connected(address):
+    shared = engine.Shared(4)
+    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+    while engine.ray.available_resources().get("CPU") != 1:
+        time.sleep(0.2)
+    engine._connect = thawing
+    raylet.suspend()  # it takes requests for room, and does not answer
+    tasks = [("one", (shared,)), ("two", (5,))]
+    assert dict(engine.results(double, tasks, Room())) == {"one": 8, "two": 10}
+"""
+
+
+FILLED = """
+from shiftlab.distributed import engine
+from tests.cluster.test_engine import rest
+
+with engine.connected("local", 1):
+    print(dict(engine.results(rest, [("one", (600,))], engine.Room())))
+"""
+
+
+@pytest.mark.slow
+def test_task_for_which_no_node_has_memory_ends_with_a_sentence() -> None:
+    full = {**os.environ, "RAY_memory_usage_threshold": "0.001", "RAY_task_oom_retries": "1", "PYTHONPATH": "src:."}
+    done = subprocess.run([sys.executable, "-c", FILLED], cwd=ROOT, env=full, capture_output=True, text=True)
+    assert "one was ended each time it began, since its node had no memory left" in done.stdout
+
+
+@pytest.mark.slow
+def test_tasks_that_ray_has_lost_are_handed_to_it_anew(tmp_path: Path) -> None:
+    head = f"127.0.0.1:{free_port()}"
+    environment = {
+        **os.environ,
+        "RAY_health_check_period_ms": "3600000",  # or a node that does not answer would soon be taken for dead
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+    }
+    first, second = (
+        Node(head, tmp_path / "first", environment, True, cores=0),
+        Node(head, tmp_path / "second", environment),
+    )
+    with ExitStack() as nodes:
+        for node in (first, second):
+            node.folder.mkdir()
+            nodes.callback(node.kill)
+            node.start()
+            first.wait()
+        while not (raylets := [one.pid for one in second.below() if one.name() == "raylet"]):
+            time.sleep(0.2)
+        command = [sys.executable, "-c", LOSING, head, str(raylets[0])]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr

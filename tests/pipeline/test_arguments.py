@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from shiftlab.pipeline import arguments
+from tests.helpers import PARAMETERS, SRC, run_python
+
+
+def test_arguments_are_a_model_and_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "mlp", "3"])
+    options = arguments.model_and_seed("what it does")
+    assert (options.model, options.seed) == ("mlp", 3)
+
+
+def test_arguments_may_have_a_boundary_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "circular"])
+    options = arguments.model_seed_and_boundary("what it does")
+    assert (options.model, options.seed, options.boundary) == ("mlp", 3, "circular")
+
+
+def test_unknown_boundary_is_told_which_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "torus"])
+    with pytest.raises(SystemExit) as caught:
+        arguments.model_seed_and_boundary("what it does")
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("torus", "zero", "circular"))
+
+
+@pytest.mark.parametrize("typed", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])
+def test_other_arguments_end_with_the_usage(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", *typed])
+    with pytest.raises(SystemExit) as caught:
+        arguments.model_and_seed("what it does")
+    assert caught.value.code == 2
+    assert "usage: train.py" in capsys.readouterr().err
+
+
+def test_progress_counts_from_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with arguments.progress(2000, "mlp seed 0", done=500) as bar:
+        bar.update(1500)
+        assert bar.n == bar.total == 2000
+    shown = capsys.readouterr()
+    assert "mlp seed 0: going on" in shown.out
+    assert "25% done" in shown.out
+    assert "2.00k/2.00k" in shown.err
+
+
+def test_progress_in_a_log_is_not_a_line_for_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with arguments.progress(10_000, "mlp seed 0") as bar:
+        for _ in range(10_000):
+            bar.update(1)
+    assert capsys.readouterr().err.count("mlp seed 0") < 10
+
+
+@pytest.mark.parametrize("script", ["download", "train", "predict", "evaluate", "compare"])
+def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Path) -> None:
+    arguments = {"download": [], "compare": [], "predict": ["mlp", "0", "zero"]}.get(script, ["mlp", "0"])
+    done = run_python(SRC / f"{script}.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: no params.yaml here: run this from the repository's root\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "model", "sentence"),
+    [
+        ("train", "lenet", "error: model 'lenet' is not among those that params.yaml selects (mlp)"),
+        ("predict", "mlp", "error: no data set at data/digits/dataset.safetensors"),
+    ],
+)
+def test_stage_without_its_inputs_ends_with_a_sentence(script: str, model: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
+    boundary = ["zero"] if script == "predict" else []
+    done = run_python(SRC / f"{script}.py", model, "0", *boundary, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(sentence)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,130 @@
+"""Bytes that travel: what the last bits depend on, and what they don't."""
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from shiftlab import determinism
+from tests.helpers import SRC, run_python
+
+TRAIN = """
+import hashlib
+from shiftlab import determinism
+determinism.prepare()
+import torch
+determinism.use({threads})
+from shiftlab.training import loop
+from shiftlab.models import architectures
+from shiftlab.config.params import Training
+from tests.helpers import GREY, dataset
+torch.manual_seed(0)
+model = architectures.build("lenet", GREY, 10)
+list(loop.fit(model, dataset(128), "notebook", Training(lr=0.003, batch_size=64, epochs=1), torch.device("cpu")))
+digest = hashlib.sha256()
+for weights in model.state_dict().values():
+    digest.update(weights.contiguous().numpy().tobytes())
+print(digest.hexdigest(), torch.get_num_threads(), torch.backends.cpu.get_cpu_capability())
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def train(threads: int = 2, **environment: str) -> list[str]:
+    """Digest of the weights, threads and instructions used."""
+    done = run_python("-c", TRAIN.format(threads=threads), cwd=ROOT, package=SRC, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def weights() -> str:
+    return train()[0]
+
+
+def test_waiting_politely_changes_no_bit(weights: str) -> None:
+    assert train(OMP_WAIT_POLICY="active")[0] == weights
+
+
+def test_threads_are_as_many_as_asked_for_whatever_the_machine_offers(weights: str) -> None:
+    digest, threads, _ = train(OMP_NUM_THREADS="1")
+    assert (digest, threads) == (weights, "2")
+    assert train(threads=3)[1] == "3"
+
+
+@pytest.mark.skipif(not determinism.has("avx2"), reason="needs an x86 processor with AVX2")
+def test_instructions_are_those_that_every_processor_has() -> None:
+    assert train()[2] == "AVX2"
+    assert train(ATEN_CPU_CAPABILITY="default")[2] in ("DEFAULT", "NO AVX")  # a user's own choice
+
+
+def test_native_leaves_the_kernels_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    determinism.prepare("native")
+    assert not set(determinism.INSTRUCTIONS) & set(os.environ)
+    assert determinism.description()["determinism"] == "native"
+    assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+    if determinism.has("avx2"):
+        determinism.prepare("portable")
+        assert determinism.description()["determinism"] == "portable"
+    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS):
+        os.environ.pop(name, None)
+
+
+def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
+    determinism.prepare()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    assert os.environ["MKL_CBWR"] == "AUTO"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    determinism.prepare()
+    assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
+    for name in determinism.INSTRUCTIONS:
+        os.environ.pop(name, None)
+
+
+# Blocks larger than the most of 32 MB up to which glibc learns to keep them by itself.
+AGAIN = """
+import resource
+from shiftlab import determinism
+determinism.prepare()
+import numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+def pages_asked_for_again(**environment: str) -> int:
+    done = run_python("-c", AGAIN, cwd=ROOT, package=SRC, **environment)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc")
+def test_memory_is_kept_from_batch_to_batch_but_where_the_user_says() -> None:
+    own = pages_asked_for_again(MALLOC_MMAP_THRESHOLD_="1000000")
+    assert pages_asked_for_again() < own / 10
+
+
+def test_description_names_the_processor_and_what_else_matters() -> None:
+    found = determinism.description()
+    assert set(found) == {"processor", "determinism", "instructions", "threads", "torch", "python"}
+    assert all(found.values())
+
+
+def test_description_tells_of_instructions_that_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, ours in determinism.INSTRUCTIONS.items():
+        monkeypatch.setenv(name, ours)
+    ordinary = determinism.description()["instructions"]
+    assert "=" not in ordinary
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert determinism.description()["instructions"] == f"{ordinary}, MKL_CBWR=COMPATIBLE"
