@@ -20,7 +20,7 @@ from shiftlab.audit import adapters, images
 from shiftlab.audit import audit as auditing
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.audit import Audit
-from shiftlab.audit.model import Model, Prepared
+from shiftlab.audit.model import Model, PreprocessedModel
 from shiftlab.audit.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def onnx(count: int, rounds: int) -> list[float]:
         model = adapters.load(str(path), Given())
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         known = replace(model.carried, channels="rgb", frame=(224, 224), mean=(0.5,), std=(0.5,))
-        prepared = Prepared(model, Preprocessing.of(known, None))
+        prepared = PreprocessedModel(model, Preprocessing.of(known, None))
         raw = torch.randint(0, 256, (count, 3, 224, 224), dtype=torch.uint8)
         ready = prepared.preprocessing(raw).numpy()
         (one,) = session.get_inputs()

@@ -13,11 +13,11 @@ from shiftlab import determinism, files
 from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import Examples, numbered
 from shiftlab.distributed import engine, shards
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from shiftlab.models import architectures, weights
 from shiftlab.models.fusion import fused
 from shiftlab.shifts import inference
-from shiftlab.shifts.predictions import About
+from shiftlab.shifts.predictions import PredictionMetadata
 
 GREY, CLASSES = (1, 28, 28), 10
 NAME = "resnet"
@@ -38,7 +38,7 @@ def question(count: int) -> shards.Question:
         weights.save(model.state_dict(), NAME, path)
         digest, content = files.md5(path), np.fromfile(path, np.uint8)
     images = torch.randint(0, 256, (count, *GREY), dtype=torch.uint8).numpy()
-    about = About("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
+    about = PredictionMetadata("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
     values = {"radius": 5, "boundaries": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
     labels = torch.arange(count).remainder(CLASSES).numpy()
     return shards.Question(
@@ -65,10 +65,10 @@ def there(asked: shards.Question, workers: int) -> float:
         # Workers that have started, and made ready: once in a prediction, however long it is.
         few = engine.Shared(question(1))
         names = list(shards.plan(question(1)).parts)[: 4 * workers]
-        list(engine.results(shards.compute, [(name, (few, name)) for name in names], Room()))
+        list(engine.results(shards.compute, [(name, (few, name)) for name in names], Resources()))
         begun = time.perf_counter()
         tasks = [(name, (shared, name)) for name in plan.parts]
-        found = dict(engine.results(shards.compute, tasks, Room()))
+        found = dict(engine.results(shards.compute, tasks, Resources()))
         plan.assembled(found)
         return time.perf_counter() - begun
 
@@ -76,9 +76,9 @@ def there(asked: shards.Question, workers: int) -> float:
 def empty(count: int) -> float:
     """Milliseconds a task that does nothing takes, of so many."""
     with engine.connected(engine.HERE, 2):
-        list(engine.results(nothing, [(f"warm {number}", ()) for number in range(20)], Room()))
+        list(engine.results(nothing, [(f"warm {number}", ()) for number in range(20)], Resources()))
         begun = time.perf_counter()
-        list(engine.results(nothing, [(str(number), ()) for number in range(count)], Room()))
+        list(engine.results(nothing, [(str(number), ()) for number in range(count)], Resources()))
         return 1000 * (time.perf_counter() - begun) / count
 
 

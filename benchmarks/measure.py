@@ -38,7 +38,7 @@ from shiftlab.errors import UserError
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
 from shiftlab.shifts import boundaries, grids, inference
-from shiftlab.shifts.predictions import About
+from shiftlab.shifts.predictions import PredictionMetadata
 from shiftlab.training import loop
 from shiftlab.training.augmentation import NONE, Augmented
 
@@ -47,7 +47,9 @@ NAMES = ("mlp", "lenet", "resnet")
 BUSY = 10  # percent of the processor, taken by others before we begin: above it the metrics are not to be trusted
 CPU = torch.device("cpu")
 GREY = (1, 28, 28)  # channels, height, width
-ABOUT = About("benchmark", "", numbered(10), "", GREY, canvas=False, boundary="zero", parameters=0, multiply_adds=0)
+ABOUT = PredictionMetadata(
+    "benchmark", "", numbered(10), "", GREY, canvas=False, boundary="zero", parameters=0, multiply_adds=0
+)
 SIDE = 2048  # of the square matrices whose product tells the processor's peak
 
 

@@ -214,7 +214,9 @@ ASKED = params.Evaluation(radius=5, boundaries=["zero"], images=100, shifts="all
 def measured(name: str, boundary: params.BoundaryName) -> evaluation.Metrics:
     """All metrics of a model in one boundary."""
     parameters, multiply_adds = cost.count(models[name], data.test.images[0])
-    about = predictions.About(DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds)
+    about = predictions.PredictionMetadata(
+        DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds
+    )
     answers = inference.predict(fused(models[name], data.shape), data.test, ASKED, about, inference.Nowhere())
     return evaluation.evaluate(answers, ASKED.radius, ASKED.phase)
 

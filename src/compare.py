@@ -29,7 +29,7 @@ def main() -> None:
     keys = [
         (name, seed, boundary) for boundary in settings.boundaries for name in wanted.models for seed in wanted.seeds
     ]
-    predictions.keep_only((predictions.path(*key) for key in keys), predictions.FOLDER)
+    predictions.prune_files((predictions.path(*key) for key in keys), predictions.FOLDER)
     answers = {key: predictions.load(predictions.path(*key)) for key in keys}
     found = {key: evaluation.evaluate(one, settings.radius, settings.phase) for key, one in answers.items()}
     images = dataset.load(dataset.path(wanted.data.name)).test.images

@@ -30,7 +30,7 @@ def main() -> None:
     from shiftlab.tracking.store import STUDY, connect
 
     paths = {name: answers.path(name) for name in study.variants}
-    predictions.keep_only(paths.values(), answers.FOLDER)
+    predictions.prune_files(paths.values(), answers.FOLDER)
     decided = summary.summarise(study, {name: answers.load(path) for name, path in paths.items()})
     for name, content in study_pictures.written(decided).items():
         files.write(FOLDER / name, content)

@@ -29,7 +29,7 @@ def main() -> None:
     report = Path("reports", label)
     paths = {boundary: predictions.path(name, seed, boundary) for boundary in wanted.evaluation.boundaries}
     answers = {boundary: predictions.load(path) for boundary, path in paths.items()}
-    predictions.keep_only(paths.values(), predictions.FOLDER / label)
+    predictions.prune_files(paths.values(), predictions.FOLDER / label)
     for boundary, answered in answers.items():
         found = evaluation.evaluate(answered, wanted.evaluation.radius, wanted.evaluation.phase)
         tables.write_report(found, name, seed, report / boundary)

@@ -15,7 +15,7 @@ from torch import nn
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.models.classifier import Classifier
 from shiftlab.shifts.grids import grid
-from shiftlab.shifts.predictions import About, OnGrid, OnSet, Predictions
+from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -141,12 +141,12 @@ def tiny_model() -> Classifier:
     return Classifier(network, mean=0.5, std=0.5)
 
 
-ABOUT = About(
+ABOUT = PredictionMetadata(
     "digits", "a" * 32, DIGITS, "b" * 32, (1, 28, 28), canvas=False, boundary="zero", parameters=5, multiply_adds=12
 )
 
 
-def some_predictions(about: About = ABOUT) -> Predictions:
+def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
     """Answers to four images: all right on `clean`, three on `right5`; on the lines a shift's row plus the image.
 
     On the grid, of radius 1 and with the images 0, 1 and 3: the first right everywhere, the second above the middle
@@ -155,7 +155,7 @@ def some_predictions(about: About = ABOUT) -> Predictions:
     shifts = np.array([[-1, -1], [-1, 0], [0, -1], [0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int8)
     rows, images = np.indices((len(shifts), 4))
     sets = {
-        name: OnSet(
+        name: SetPredictions(
             np.full((4, 2), (step, 0), dtype=np.int8),
             np.array([1, 2, 3, step], dtype=np.uint8),
             np.array([0.1, 0.25, 0.5, 1.0], dtype=np.float32),
@@ -173,7 +173,7 @@ def some_predictions(about: About = ABOUT) -> Predictions:
         on_lines=(rows + images).astype(np.uint8),
         fractions=np.array([0, 0.5], dtype=np.float32),
         on_fractions=np.array([[1, 2, 3, 0], [1, 2, 9, 9]], dtype=np.uint8),
-        grid=OnGrid(
+        grid=GridPredictions(
             np.array([0, 1, 3], dtype=np.int32),
             grid(1),
             np.array(called, dtype=np.uint8),

@@ -19,8 +19,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from shiftlab.audit import play
-from shiftlab.audit.model import Prepared
-from shiftlab.audit.preprocessing import Carried
+from shiftlab.audit.model import PreprocessedModel
+from shiftlab.audit.preprocessing import PreprocessingHints
 from shiftlab.shifts.inference import probabilities
 from tests.data.test_drawing import PICTURES
 from tests.helpers import run_python
@@ -57,12 +57,12 @@ def address(reproduced: Project) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def models(reproduced: Project) -> dict[str, Prepared]:
+def models(reproduced: Project) -> dict[str, PreprocessedModel]:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(reproduced.root)
         patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{reproduced.root / 'mlflow.db'}")
         found, classes, shape = play.together(
-            ["models:/shiftlab-lenet@champion", "models:/shiftlab-mlp@champion"], Carried()
+            ["models:/shiftlab-lenet@champion", "models:/shiftlab-mlp@champion"], PreprocessingHints()
         )
     assert (classes, shape) == (tuple("0123456789"), (1, 28, 28))
     return found
@@ -111,7 +111,7 @@ def answered(page: Page, name: str) -> tuple[str, int]:
     return words[1], percent
 
 
-def expect_answers(page: Page, models: dict[str, Prepared]) -> None:
+def expect_answers(page: Page, models: dict[str, PreprocessedModel]) -> None:
     pixels = seen(page)
     assert pixels.shape == (28, 28)
     for name, model in models.items():
@@ -122,7 +122,7 @@ def expect_answers(page: Page, models: dict[str, Prepared]) -> None:
 
 
 @needs_browser
-def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Prepared]) -> None:
+def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, PreprocessedModel]) -> None:
     draw(page)
     page.locator("#maps img").first.wait_for()
     pixels = seen(page)
@@ -141,7 +141,7 @@ def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Prepared
 
 @pytest.mark.slow
 @needs_browser
-def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Prepared]) -> None:
+def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, PreprocessedModel]) -> None:
     from shiftlab.reports.explorer import PALETTE
     from shiftlab.shifts.boundaries import shift
 
@@ -158,7 +158,9 @@ def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Prepare
 
 @pytest.mark.slow
 @needs_browser
-def test_pictures_are_taken_or_refused_in_a_sentence(page: Page, models: dict[str, Prepared], tmp_path: Path) -> None:
+def test_pictures_are_taken_or_refused_in_a_sentence(
+    page: Page, models: dict[str, PreprocessedModel], tmp_path: Path
+) -> None:
     text = tmp_path / "text.png"
     text.write_text("seven")
     vector = tmp_path / "vector.svg"
@@ -187,7 +189,7 @@ def test_pictures_are_taken_or_refused_in_a_sentence(page: Page, models: dict[st
 
 @pytest.mark.slow
 @needs_browser
-def test_centring_moves_a_drawing_into_the_middle(page: Page, models: dict[str, Prepared]) -> None:
+def test_centring_moves_a_drawing_into_the_middle(page: Page, models: dict[str, PreprocessedModel]) -> None:
     draw(page)
     page.locator("#seen img").wait_for()
     before = page.locator("#seen img").get_attribute("src")
@@ -218,7 +220,7 @@ def test_page_is_accessible_and_fits_a_phone(page: Page, scheme: str) -> None:
 
 @pytest.mark.slow
 @needs_browser
-def test_two_people_draw_at_once(page: Page, address: str, models: dict[str, Prepared]) -> None:
+def test_two_people_draw_at_once(page: Page, address: str, models: dict[str, PreprocessedModel]) -> None:
     other = page.context.new_page()
     other.goto(address)
     other.locator("#sketch canvas").first.wait_for()

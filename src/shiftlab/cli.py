@@ -16,7 +16,7 @@ import typer
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
-    from shiftlab.audit.preprocessing import Carried
+    from shiftlab.audit.preprocessing import PreprocessingHints
 
 app = typer.Typer(
     help="Measure how much translation invariance a model has, and hold it to that.",
@@ -261,7 +261,7 @@ def _preprocessing(
     white: float | None,
     mean: str | None,
     std: str | None,
-) -> Carried:
+) -> PreprocessingHints:
     """What the user says of how pixels become inputs."""
     from shiftlab.audit.preprocessing import carried
 

@@ -25,12 +25,12 @@ from shiftlab.audit import adapters
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.audit import Audit, protocol, run
 from shiftlab.audit.images import Images, of
-from shiftlab.audit.preprocessing import Carried, Preprocessing, carried
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints, carried
 from shiftlab.errors import UserError
 from shiftlab.models import weights
 from shiftlab.models.fusion import fused
 from shiftlab.shifts import inference
-from shiftlab.shifts.predictions import About, Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.tracking import runs
 from shiftlab.tracking.serving import Served, server
 from shiftlab.tracking.store import connect
@@ -66,15 +66,15 @@ def expected(images: Images) -> dict[str, Predictions]:
     assert labels is not None
     found: dict[str, Predictions] = {}
     for boundary in ASKED.boundaries:
-        about = About("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
+        about = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
         examples = Examples(raw, torch.from_numpy(labels))
         found[boundary] = inference.predict(fused(trained(), GREY), examples, ASKED, about, inference.Nowhere())
     return found
 
 
-def audited(what: str, images: Images, options: Carried = OPTIONS, **given: Any) -> Audit:
+def audited(what: str, images: Images, options: PreprocessingHints = OPTIONS, **given: Any) -> Audit:
     model = adapters.load(what, Given(image=GREY, **given))
-    return run(model, images, Preprocessing.of(options.over(model.carried), GREY), ASKED, torch.device("cpu"))
+    return run(model, images, Preprocessing.of(options.merge(model.carried), GREY), ASKED, torch.device("cpu"))
 
 
 def assert_same(found: Audit, expected: dict[str, Predictions]) -> None:
@@ -133,7 +133,9 @@ def python(tmp_path: Path) -> str:
 def test_format_gives_the_pipelines_predictions(
     kind: str, request: pytest.FixtureRequest, images: Images, expected: dict[str, Predictions]
 ) -> None:
-    assert_same(audited(request.getfixturevalue(kind), images, Carried() if kind == "own" else OPTIONS), expected)
+    assert_same(
+        audited(request.getfixturevalue(kind), images, PreprocessingHints() if kind == "own" else OPTIONS), expected
+    )
 
 
 def test_module_is_named_by_its_dotted_name(images: Images, expected: dict[str, Predictions]) -> None:
@@ -141,7 +143,9 @@ def test_module_is_named_by_its_dotted_name(images: Images, expected: dict[str, 
 
 
 def test_onnx_that_takes_one_image_at_a_time(tmp_path: Path, images: Images) -> None:
-    found = audited(as_onnx(tmp_path / "one.onnx", 1, free=False), images.chosen(30, 1), Carried().over(OPTIONS))
+    found = audited(
+        as_onnx(tmp_path / "one.onnx", 1, free=False), images.chosen(30, 1), PreprocessingHints().merge(OPTIONS)
+    )
     assert found.metric("clean").images == 30
     assert adapters.load(str(tmp_path / "one.onnx"), Given()).batch == 1
 
@@ -209,7 +213,7 @@ def served() -> Iterator[str]:
 def test_served_model_is_asked_over_http(served: str, images: Images, expected: dict[str, Predictions]) -> None:
     assert_same(audited(served, images, RAW), expected)
     with pytest.raises(UserError, match=r"refuses the images with status 400 .*pixels go from"):
-        audited(served, images, carried({"white": 1.0}).over(RAW))
+        audited(served, images, carried({"white": 1.0}).merge(RAW))
     gone = served.replace("invocations", "nothing")
     with pytest.raises(UserError, match="status 404"):
         audited(gone, images, RAW)
@@ -225,7 +229,7 @@ def test_our_own_models_in_mlflow_know_their_pixels(
     store = connect("digits")
     run = runs.finished(store, "one", {})
     run.log_model(tmp_path / "small.safetensors", "small", GREY, tuple(map(str, range(10))))
-    assert_same(audited(f"runs:/{run.id}/model", images, Carried()), expected)
+    assert_same(audited(f"runs:/{run.id}/model", images, PreprocessingHints()), expected)
 
 
 def test_pickle_is_refused_unless_it_is_trusted(

@@ -15,7 +15,7 @@ from shiftlab.audit import asking
 from shiftlab.audit.audit import Audit, protocol, run
 from shiftlab.audit.images import of_arrays
 from shiftlab.audit.model import Model, unpacked
-from shiftlab.audit.preprocessing import Carried, Preprocessing
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints
 from shiftlab.errors import UserError
 from tests.audit.models import Plain, data, trained
 
@@ -276,7 +276,7 @@ def test_crops_bring_real_content_in() -> None:
 def test_what_was_kept_of_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
     """Functions have no weights to be known by."""
     images = of_arrays("some", IMAGES[:40], LABELS[:40])
-    seen = Preprocessing.of(Carried(frame=(28, 28), channels="grey", mean=(0.1307,), std=(0.3081,)), None)
+    seen = Preprocessing.of(PreprocessingHints(frame=(28, 28), channels="grey", mean=(0.1307,), std=(0.3081,)), None)
     asked = protocol(["zero"], 2, "all", "all", 0)
     plain = Plain().eval()
     answers = []

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from shiftlab.audit.images import Images, of, of_arrays
-from shiftlab.audit.preprocessing import Carried, Preprocessing
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints
 from shiftlab.data import folder
 from shiftlab.errors import UserError
 
-SEEN = Preprocessing.of(Carried(frame=(12, 16), channels="rgb", mean=(0.0,), std=(1.0,)), None)
+SEEN = Preprocessing.of(PreprocessingHints(frame=(12, 16), channels="rgb", mean=(0.0,), std=(1.0,)), None)
 
 
 def noise(rng: np.random.Generator, *size: int) -> np.ndarray:

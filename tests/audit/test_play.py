@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from shiftlab.audit import play
-from shiftlab.audit.preprocessing import Carried
+from shiftlab.audit.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, weights
 from shiftlab.shifts.inference import probabilities
 
-GREY = Carried(frame=(28, 28), channels="grey", mean=(0.0,), std=(1.0,))
+GREY = PreprocessingHints(frame=(28, 28), channels="grey", mean=(0.0,), std=(1.0,))
 FILE = """
 from torch import nn
 
@@ -46,7 +46,7 @@ def test_weights_of_this_repository_need_no_options(name: str, tmp_path: Path) -
     file = tmp_path / f"{name}-0.safetensors"
     weights.save(trained.state_dict(), name, file)
     drawn = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
-    for given in (Carried(), Carried(frame=(28, 28))):
+    for given in (PreprocessingHints(), PreprocessingHints(frame=(28, 28))):
         models, classes, shape = play.together([str(file)], given)
         assert (classes, shape) == (tuple("0123456789"), (1, 28, 28))
         torch.testing.assert_close(
@@ -58,7 +58,7 @@ def test_weights_of_this_repository_need_no_options(name: str, tmp_path: Path) -
 def test_weights_tell_the_size_of_their_images(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     file = tmp_path / f"{name}-0.safetensors"
     weights.save(architectures.build(name, shape, 4).state_dict(), name, file)
-    _, classes, found = play.together([str(file)], Carried())
+    _, classes, found = play.together([str(file)], PreprocessingHints())
     assert (len(classes), found) == (4, shape)
 
 
@@ -66,7 +66,7 @@ def test_components_of_weights_are_theirs(tmp_path: Path) -> None:
     chosen = {"layers": 5, "head": "max"}
     trained = architectures.build("small", (1, 28, 28), 10, chosen)
     weights.save(trained.state_dict(), "small", tmp_path / "small-0.safetensors", chosen)
-    _, classes, shape = play.together([str(tmp_path / "small-0.safetensors")], Carried())
+    _, classes, shape = play.together([str(tmp_path / "small-0.safetensors")], PreprocessingHints())
     assert (len(classes), shape) == (10, (1, 28, 28))
 
 
@@ -81,7 +81,7 @@ def test_components_of_weights_are_theirs(tmp_path: Path) -> None:
 def test_weights_of_something_else_are_refused(name: str, sentence: str, tmp_path: Path) -> None:
     weights.save({"network.1.weight": torch.zeros(3, 4)}, name, tmp_path / "else.safetensors")
     with pytest.raises(UserError, match=sentence):
-        play.together([str(tmp_path / "else.safetensors")], Carried())
+        play.together([str(tmp_path / "else.safetensors")], PreprocessingHints())
 
 
 def test_models_that_do_not_see_alike_are_refused(file: str) -> None:
@@ -96,4 +96,4 @@ def test_number_of_names_has_to_fit(file: str) -> None:
 
 def test_preprocessing_that_nobody_tells_is_asked_for(file: str) -> None:
     with pytest.raises(UserError, match="--crop 224"):
-        play.together([f"{file}:small"], Carried())
+        play.together([f"{file}:small"], PreprocessingHints())

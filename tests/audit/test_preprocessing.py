@@ -4,11 +4,11 @@ import pytest
 import torch
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from shiftlab.audit.preprocessing import Carried, Preprocessing, carried
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints, carried
 from shiftlab.errors import UserError
 
 RAW = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).reshape(2, 3, 4, 5)
-KNOWN = Carried(frame=(4, 5), channels="rgb", mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+KNOWN = PreprocessingHints(frame=(4, 5), channels="rgb", mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
 
 
 def test_normalisation_is_exactly_torchvisions() -> None:
@@ -37,27 +37,27 @@ def test_mean_belongs_to_the_channels_as_the_model_has_them() -> None:
 
 
 def test_grey_without_an_axis_for_it() -> None:
-    grey = Preprocessing.of(Carried(layout="nhw", mean=(0.0,), std=(1.0,)), (1, 4, 5))
+    grey = Preprocessing.of(PreprocessingHints(layout="nhw", mean=(0.0,), std=(1.0,)), (1, 4, 5))
     assert grey.channels == "grey"
     assert grey(RAW[:, :1]).shape == (2, 4, 5)
 
 
 def test_options_come_before_what_the_model_carries() -> None:
-    over = Carried(channels="bgr", mean=(0.5,)).over(KNOWN)
+    over = PreprocessingHints(channels="bgr", mean=(0.5,)).merge(KNOWN)
     assert (over.channels, over.mean, over.std, over.frame) == ("bgr", (0.5,), (0.1, 0.2, 0.3), (4, 5))
 
 
 @pytest.mark.parametrize(
     ("known", "words"),
     [
-        (Carried(), ["--crop", "--channels", "--mean", "--std"]),
+        (PreprocessingHints(), ["--crop", "--channels", "--mean", "--std"]),
         (replace(KNOWN, mean=None), ["--mean"]),
         (replace(KNOWN, frame=None, resize=256), ["--crop"]),
         (replace(KNOWN, mean=(0.5, 0.5)), ["mean has 2 values for 3 channels"]),
         (replace(KNOWN, std=(0.1, 0.0, 0.1)), ["has to be above 0"]),
     ],
 )
-def test_what_nobody_says_is_asked_for(known: Carried, words: list[str]) -> None:
+def test_what_nobody_says_is_asked_for(known: PreprocessingHints, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         Preprocessing.of(known, (3, 4, 5) if known.resize else None)
     assert all(word in str(caught.value) for word in words)

@@ -15,7 +15,7 @@ pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
 import ray
 
 from shiftlab.distributed import engine
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
 from tests.helpers import ROOT
 from tests.servers import PATIENCE_S, Node, free_port
@@ -53,12 +53,12 @@ def here() -> Iterator[None]:
 @pytest.mark.usefixtures("here")
 def test_every_task_has_its_answer_under_its_name() -> None:
     tasks = [(f"task {number}", (number,)) for number in range(30)]
-    assert dict(engine.results(double, tasks, Room())) == {f"task {number}": 2 * number for number in range(30)}
+    assert dict(engine.results(double, tasks, Resources())) == {f"task {number}": 2 * number for number in range(30)}
 
 
 @pytest.mark.usefixtures("here")
 def test_mistake_of_a_user_stands_for_the_answer_and_stops_nothing() -> None:
-    found = dict(engine.results(double, [("wrong", (-1,)), ("right", (1,))], Room()))
+    found = dict(engine.results(double, [("wrong", (-1,)), ("right", (1,))], Resources()))
     assert found["right"] == 2
     assert str(found["wrong"]) == "-1 is below 0"
 
@@ -66,19 +66,19 @@ def test_mistake_of_a_user_stands_for_the_answer_and_stops_nothing() -> None:
 @pytest.mark.usefixtures("here")
 def test_bug_of_a_task_is_raised() -> None:
     with pytest.raises(ray.exceptions.RayTaskError, match="a bug"):
-        list(engine.results(fail, [("one", ())], Room()))
+        list(engine.results(fail, [("one", ())], Resources()))
 
 
 @pytest.mark.usefixtures("here")
 def test_task_whose_process_is_lost_runs_again(tmp_path: Path) -> None:
-    ((_, answer),) = engine.results(die_once, [("one", (str(tmp_path),))], Room())
+    ((_, answer),) = engine.results(die_once, [("one", (str(tmp_path),))], Resources())
     assert answer not in (0, os.getpid())
 
 
 @pytest.mark.usefixtures("here")
 def test_shared_value_stands_for_what_it_was_given() -> None:
     shared = engine.Shared(4)
-    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+    assert dict(engine.results(double, [("one", (shared,))], Resources())) == {"one": 8}
 
 
 @pytest.mark.usefixtures("here")
@@ -90,11 +90,11 @@ def test_every_node_is_asked_and_named_where_it_refuses() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_room_that_no_node_has_is_refused() -> None:
-    engine.refuse_room(Room(2))
+    engine.refuse_room(Resources(2))
     with pytest.raises(UserError, match=r"no node has 3 cores, .* the largest has 2 cores and 0 GPUs"):
-        engine.refuse_room(Room(3))
+        engine.refuse_room(Resources(3))
     with pytest.raises(UserError, match="no node has 1 cores and 1 GPU"):
-        engine.refuse_room(Room(1, 1))
+        engine.refuse_room(Resources(1, 1))
 
 
 @pytest.mark.usefixtures("here")
@@ -127,7 +127,7 @@ import sys
 import time
 import psutil
 from shiftlab.distributed import engine
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from tests.cluster.test_engine import double
 
 address, raylet = sys.argv[1], psutil.Process(int(sys.argv[2]))
@@ -139,13 +139,13 @@ def thawing(settings):
 
 with engine.connected(address):
     shared = engine.Shared(4)
-    assert dict(engine.results(double, [("one", (shared,))], Room())) == {"one": 8}
+    assert dict(engine.results(double, [("one", (shared,))], Resources())) == {"one": 8}
     while engine.ray.available_resources().get("CPU") != 1:
         time.sleep(0.2)
     engine._connect = thawing
     raylet.suspend()  # it takes requests for room, and does not answer
     tasks = [("one", (shared,)), ("two", (5,))]
-    assert dict(engine.results(double, tasks, Room())) == {"one": 8, "two": 10}
+    assert dict(engine.results(double, tasks, Resources())) == {"one": 8, "two": 10}
 """
 
 
@@ -154,7 +154,7 @@ from shiftlab.distributed import engine
 from tests.cluster.test_engine import rest
 
 with engine.connected("local", 1):
-    print(dict(engine.results(rest, [("one", (600,))], engine.Room())))
+    print(dict(engine.results(rest, [("one", (600,))], engine.Resources())))
 """
 
 

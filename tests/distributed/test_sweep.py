@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 pytest.importorskip("ray", reason="needs Ray, which `make cluster` installs")
 
 from shiftlab.distributed import sweep
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
 from tests.helpers import ROOT
 from tests.project import Project
@@ -34,12 +34,12 @@ def test_every_combination_is_an_experiment() -> None:
         for seed in (0, 1)
     ]
     assert list(planned.jobs) == [f"{planned.name}-{number}" for number in (1, 2, 3, 4)]
-    assert planned.room == Room(1, 0)
+    assert planned.room == Resources(1, 0)
 
 
 @pytest.mark.usefixtures("here")
 def test_threads_and_device_are_what_a_node_has_to_give() -> None:
-    assert sweep.plan(["model=mlp threads=2", "model=mlp device=cuda threads=3"]).room == Room(3, 1)
+    assert sweep.plan(["model=mlp threads=2", "model=mlp device=cuda threads=3"]).room == Resources(3, 1)
 
 
 @pytest.mark.usefixtures("here")

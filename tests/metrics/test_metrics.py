@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shiftlab.metrics import intervals, metrics
-from shiftlab.metrics.metrics import Breaking, ClassScores, Fragility
+from shiftlab.metrics.metrics import ClassScores, FailingShift, ImageRobustness
 from shiftlab.shifts.grids import grid
-from shiftlab.shifts.predictions import OnGrid
+from shiftlab.shifts.predictions import GridPredictions
 from tests.helpers import DIGITS, some_predictions
 
 
@@ -54,12 +54,12 @@ CALLED = RNG.integers(0, 3, (25, 7)).astype(np.uint8)
 TRUE = RNG.integers(0, 3, 7).astype(np.uint8)
 
 
-def a_grid(called: NDArray[np.uint8] = CALLED, shifts: NDArray[np.int8] = SHIFTS) -> OnGrid:
+def a_grid(called: NDArray[np.uint8] = CALLED, shifts: NDArray[np.int8] = SHIFTS) -> GridPredictions:
     confidence = np.random.default_rng(1).random(called.shape).astype(np.float16)
     images = np.arange(100, 100 + called.shape[1], dtype=np.int32)
     ink = np.random.default_rng(2).integers(0, 1000, called.shape, dtype=np.int32)
     ink[len(shifts) // 2] = 1000  # all of it, unshifted
-    return OnGrid(images, shifts, called, confidence, confidence, confidence, ink)
+    return GridPredictions(images, shifts, called, confidence, confidence, confidence, ink)
 
 
 def test_maps_have_a_row_for_each_dy() -> None:
@@ -229,9 +229,9 @@ def test_fragility_tells_the_nearest_shift_that_breaks() -> None:
     called = np.where(right, 5, 8).astype(np.uint8)
     found = metrics.fragility(a_grid(called, shifts), digits(5, 5, 5, 5))
     assert found == [
-        Fragility(100, 5, 22 / 25, Breaking(1, 1, 8)),
-        Fragility(101, 5, 24 / 25, Breaking(-2, 0, 8)),
-        Fragility(103, 5, 1.0, None),
+        ImageRobustness(100, 5, 22 / 25, FailingShift(1, 1, 8)),
+        ImageRobustness(101, 5, 24 / 25, FailingShift(-2, 0, 8)),
+        ImageRobustness(103, 5, 1.0, None),
     ]
 
 

@@ -3,18 +3,18 @@ import pytest
 
 from shiftlab.metrics import metrics, pairing
 from shiftlab.shifts.grids import Shifts, grid, sample
-from shiftlab.shifts.predictions import OnGrid
+from shiftlab.shifts.predictions import GridPredictions
 
 LABELS = np.random.default_rng(0).integers(0, 5, 60).astype(np.uint8)
 
 
-def made_up(shifts: Shifts, right: float, seed: int) -> OnGrid:
+def made_up(shifts: Shifts, right: float, seed: int) -> GridPredictions:
     rng = np.random.default_rng(seed)
     size = (len(shifts), len(LABELS))
     wrong = rng.random(size) > right
     predicted = np.where(wrong, (LABELS + rng.integers(1, 5, size)) % 5, LABELS).astype(np.uint8)
     blank = np.zeros(size, np.float16)
-    return OnGrid(
+    return GridPredictions(
         np.arange(len(LABELS), dtype=np.int32), shifts, predicted, blank, blank, blank, np.ones(size, np.int32)
     )
 
@@ -42,7 +42,7 @@ def test_pairing_tells_more_than_two_intervals() -> None:
     first = made_up(shifts, 0.6, 1)
     worse = first.predicted.copy()
     worse[0] = (LABELS + 1) % 5
-    second = OnGrid(**{**vars(first), "predicted": worse})
+    second = GridPredictions(**{**vars(first), "predicted": worse})
     (grid_difference, *_) = pairing.differences({"first": first, "second": second}, LABELS)
     apart = metrics.over_grid(first, LABELS)["grid"]
     assert grid_difference.high - grid_difference.low < (apart.high - apart.low) / 2

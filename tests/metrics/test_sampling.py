@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shiftlab.metrics import metrics, sampling
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.grids import anchors, grid, sample
-from shiftlab.shifts.predictions import OnGrid
+from shiftlab.shifts.predictions import GridPredictions
 
 RADIUS, IMAGES = 14, 200
 WHOLE = grid(RADIUS)
@@ -35,11 +35,11 @@ CALLED, LABELS = answers()
 PLACES = {tuple(place): row for row, place in enumerate(WHOLE.tolist())}
 
 
-def a_grid(shifts: NDArray[np.int8], called: NDArray[np.uint8]) -> OnGrid:
+def a_grid(shifts: NDArray[np.int8], called: NDArray[np.uint8]) -> GridPredictions:
     rows = [PLACES[tuple(place)] for place in shifts.tolist()]
     nothing = np.zeros((len(rows), called.shape[1]), dtype=np.float16)
     images = np.arange(called.shape[1], dtype=np.int32)
-    return OnGrid(images, shifts, called[rows], nothing, nothing, nothing, nothing.astype(np.int32))
+    return GridPredictions(images, shifts, called[rows], nothing, nothing, nothing, nothing.astype(np.int32))
 
 
 def test_weights_add_up_to_the_grid() -> None:

@@ -15,7 +15,7 @@ from shiftlab.models.classifier import Classifier
 from shiftlab.shifts import inference
 from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, grid, line, named_set, sample
 from shiftlab.shifts.inference import Arrays
-from shiftlab.shifts.predictions import About, Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from tests.helpers import ABOUT, GREY, coloured, examples
 
 
@@ -43,7 +43,7 @@ def a_model() -> Classifier:
     return architectures.build("mlp", GREY, 10).eval()
 
 
-def of(boundary: BoundaryName) -> About:
+def of(boundary: BoundaryName) -> PredictionMetadata:
     return replace(ABOUT, boundary=boundary)
 
 

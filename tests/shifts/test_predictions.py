@@ -83,12 +83,12 @@ def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def left() -> list[str]:
         return sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
 
-    predictions.keep_only([paths[1]], Path("predictions/mlp-1"))
+    predictions.prune_files([paths[1]], Path("predictions/mlp-1"))
     assert len(left()) == 5
-    predictions.keep_only([paths[0], paths[2], predictions.path("resnet", 0, "zero")], Path("predictions"))
+    predictions.prune_files([paths[0], paths[2], predictions.path("resnet", 0, "zero")], Path("predictions"))
     assert left() == ["README.md", "lenet-0/zero.safetensors", "mlp-0/zero.safetensors"]
 
 
 def test_nothing_to_delete_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    predictions.keep_only([predictions.path("mlp", 0, "zero")], Path("predictions"))
+    predictions.prune_files([predictions.path("mlp", 0, "zero")], Path("predictions"))

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 pytest.importorskip("optuna", reason="needs Optuna, which `make cluster` installs")
 
 from shiftlab.distributed import sweep
-from shiftlab.distributed.engine import Ended
+from shiftlab.distributed.engine import Cancelled
 from shiftlab.distributed.node import Job
 from shiftlab.errors import UserError
 from shiftlab.tuning import search as tuning_search
@@ -158,7 +158,7 @@ def test_training_that_falls_behind_is_given_up() -> None:
     epochs = int(dict(choice.split("=") for choice in bad.choices)["++models.lenet.epochs"])
     assert search.hopeless({}) == []
     assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
-    assert "given up" in search.end(bad.name, Ended(), [])
+    assert "given up" in search.end(bad.name, Cancelled(), [])
     finish(search, [0.9] * tuning_search.FINALISTS)
     assert search.found().given_up == 1
 

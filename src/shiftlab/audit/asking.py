@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from shiftlab.audit.images import Images
-from shiftlab.audit.model import Prepared
+from shiftlab.audit.model import PreprocessedModel
 from shiftlab.audit.preprocessing import Preprocessing
 from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation
 from shiftlab.data.dataset import Examples
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.grids import Shifts
-from shiftlab.shifts.predictions import About, Predictions, answer_type
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions, answer_type
 
 CHUNK_VALUES = 10_000_000  # pixels' values in memory at a time, times a small number
 MOST_IN_CHUNK = 250  # images: what a forward pass takes
@@ -37,11 +37,11 @@ class Chunk:
 
 
 # Answers chunks, in whatever order: each one's number and what the model calls its images.
-Ask = Callable[[About, Iterator[Chunk]], Iterator[tuple[int, Predictions]]]
+Ask = Callable[[PredictionMetadata, Iterator[Chunk]], Iterator[tuple[int, Predictions]]]
 
 
 def here(
-    prepared: Prepared,
+    prepared: PreprocessedModel,
     protocol: Evaluation,
     device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
@@ -52,7 +52,7 @@ def here(
         on_progress: called with the number of images done since the last call.
     """
 
-    def ask(about: About, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Predictions]]:
+    def ask(about: PredictionMetadata, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Predictions]]:
         for chunk in chunks:
             yield chunk.number, answer(prepared, protocol, about, chunk, device, on_progress)
 
@@ -60,9 +60,9 @@ def here(
 
 
 def answer(
-    prepared: Prepared,
+    prepared: PreprocessedModel,
     protocol: Evaluation,
-    about: About,
+    about: PredictionMetadata,
     chunk: Chunk,
     device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
@@ -85,7 +85,7 @@ def answers(
     images: Images,
     labels: NDArray[np.integer] | None,
     protocol: Evaluation,
-    about: About,
+    about: PredictionMetadata,
     kept: Path | None,
     ask: Ask,
     on_kept: Callable[[int], object] = lambda _: None,
@@ -144,6 +144,6 @@ def chunk_size(shape: tuple[int, int, int], margin: int) -> int:
     return max(1, min(MOST_IN_CHUNK, CHUNK_VALUES // values))
 
 
-def _key(about: About, protocol: Evaluation, preprocessing: object, size: int) -> str:
+def _key(about: PredictionMetadata, protocol: Evaluation, preprocessing: object, size: int) -> str:
     asked: Mapping[str, object] = {**asdict(about), **protocol.model_dump(), "preprocessing": str(preprocessing)}
     return hashlib.sha256(json.dumps({**asked, "chunk": size}, sort_keys=True).encode()).hexdigest()[:16]

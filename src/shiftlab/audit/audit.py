@@ -21,9 +21,9 @@ from shiftlab.audit.adapters import Given
 from shiftlab.audit.asking import Ask
 from shiftlab.audit.checks import Check
 from shiftlab.audit.images import Images, of_arrays
-from shiftlab.audit.model import Model, Prepared, is_random
+from shiftlab.audit.model import Model, PreprocessedModel, is_random
 from shiftlab.audit.modules import device_of, modes_kept, of_module
-from shiftlab.audit.preprocessing import Carried, Preprocessing, carried
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints, carried
 from shiftlab.audit.thresholds import Outcome
 from shiftlab.config.params import BoundaryName, Evaluation, refuse_radius
 from shiftlab.data.dataset import numbered
@@ -36,7 +36,7 @@ from shiftlab.models import cost
 from shiftlab.reports import audit as show
 from shiftlab.reports import pictures, plots, tables
 from shiftlab.shifts import predictions
-from shiftlab.shifts.predictions import About, Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 if TYPE_CHECKING:
     import pandas
@@ -257,7 +257,7 @@ def audit(
     known = carried(preprocessing)
     label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
     device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
-    one_channel = Carried(channels="grey") if size and size[0] == 1 else Carried()
+    one_channel = PreprocessingHints(channels="grey") if size and size[0] == 1 else PreprocessingHints()
     with modes_kept(model):
         if isinstance(model, nn.Module):
             wrapped = of_module(model, label, "python", Given(device=device))
@@ -266,7 +266,7 @@ def audit(
         return run(
             wrapped,
             held.chosen(count, seed),
-            Preprocessing.of(known.over(wrapped.carried).over(one_channel), size),
+            Preprocessing.of(known.merge(wrapped.carried).merge(one_channel), size),
             protocol(boundaries, radius, shifts, count, seed),
             device,
             fail_under=fail_under,
@@ -333,7 +333,7 @@ def run(
         raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
     chosen = presets.of(preset) if preset else None
     wanted = thresholds.parse(fail_under, asked.boundaries, images.labels is not None)
-    prepared = Prepared(model, preprocessing).eval()
+    prepared = PreprocessedModel(model, preprocessing).eval()
     few = np.random.default_rng(asked.seed).permutation(len(images))[: checks.LOOKED_AT].tolist()
     looked_at = images.at(few, preprocessing, 0).to(device)
     with torch.inference_mode():
@@ -355,7 +355,7 @@ def run(
     parameters, products = _cost(prepared, looked_at[0])
     answers, metrics = {}, {}
     for boundary in asked.boundaries:
-        about = About(
+        about = PredictionMetadata(
             images.name, digest, names, model.digest, preprocessing.shape, False, boundary, parameters, products
         )
         answers[boundary] = asking.answers(preprocessing, images, labels, asked, about, kept, ask, on_progress)
@@ -430,7 +430,7 @@ def _matched(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...
     return model.classes, np.array([place[name] for name in images.classes])[labels]
 
 
-def _cost(prepared: Prepared, image: Tensor) -> tuple[int, int]:
+def _cost(prepared: PreprocessedModel, image: Tensor) -> tuple[int, int]:
     """Parameters and products of one image's forward pass; 0 where they can't be counted."""
     if not isinstance(prepared.model.module, nn.Module) or isinstance(prepared.model.module, torch.jit.ScriptModule):
         return 0, 0

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from shiftlab.audit.model import Model, Prepared
+from shiftlab.audit.model import Model, PreprocessedModel
 from shiftlab.audit.preprocessing import Channels, Preprocessing
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, share
@@ -67,13 +67,13 @@ def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: ND
     Raises:
         UserError: it fails on them as they are prepared.
     """
-    logits = _answers(Prepared(model, preprocessing), images)
+    logits = _answers(PreprocessedModel(model, preprocessing), images)
     predicted = logits.argmax(1)
     chance = float(np.bincount(labels).max() / len(labels))
     otherwise = {}
     for words, other in _others(preprocessing):
         try:
-            otherwise[words] = float((_answers(Prepared(model, other), images).argmax(1) == labels).mean())
+            otherwise[words] = float((_answers(PreprocessedModel(model, other), images).argmax(1) == labels).mean())
         except UserError:  # it does not take such inputs
             continue
     if len(labels) >= IMAGES_A_CLASS * len(np.unique(labels)):  # of fewer, some order always fits
@@ -96,7 +96,7 @@ def refuse_chance(found: Check, name: str) -> None:
         )
 
 
-def _answers(prepared: Prepared, images: Tensor) -> NDArray[np.float32]:
+def _answers(prepared: PreprocessedModel, images: Tensor) -> NDArray[np.float32]:
     with torch.inference_mode():
         found: NDArray[np.float32] = torch.cat([prepared(batch) for batch in images.split(32)]).cpu().numpy()
     return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from shiftlab.audit.preprocessing import Carried, Preprocessing
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints
 from shiftlab.errors import UserError
 
 MOST_OUTPUTS = 65_536  # numbers of classes are kept in two bytes
@@ -25,7 +25,7 @@ class Model:
     name: str
     kind: str  # the format
     outputs: Callable[[Tensor], object]  # of prepared inputs, float32: as the model gives them
-    carried: Carried = field(default_factory=Carried)
+    carried: PreprocessingHints = field(default_factory=PreprocessingHints)
     digest: str = ""  # SHA-256 of its file or weights
     classes: tuple[str, ...] | None = None  # names of its outputs
     batch: int | None = None  # images that it takes at a time; None: any number
@@ -34,7 +34,7 @@ class Model:
     whole: bool = False  # may it refuse raw pixels that are no whole numbers, as those between two pixels?
 
 
-class Prepared(nn.Module):
+class PreprocessedModel(nn.Module):
     """A model with its preprocessing in front, as `shiftlab.measure` wants it.
 
     Args:
@@ -129,7 +129,7 @@ def as_logits(rows: Tensor, name: str) -> Tensor:
     return rows
 
 
-def is_random(prepared: Prepared, images: Tensor) -> bool:
+def is_random(prepared: PreprocessedModel, images: Tensor) -> bool:
     """Do a few raw images get other logits when they are asked again?"""
     with torch.inference_mode():
         first, again = (prepared(images[:TRIED]) for _ in range(2))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from shiftlab.audit.model import Model
-from shiftlab.audit.preprocessing import Carried
+from shiftlab.audit.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models.classifier import Classifier
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shiftlab.audit.adapters import Given
 
 # Ours takes raw pixels and normalises them itself.
-OF_CLASSIFIER = Carried(white=255, mean=(0.0,), std=(1.0,), layout="nchw")
+CLASSIFIER_HINTS = PreprocessingHints(white=255, mean=(0.0,), std=(1.0,), layout="nchw")
 
 
 def of_module(
@@ -31,7 +31,7 @@ def of_module(
     name: str,
     kind: str,
     given: Given,
-    carried: Carried | None = None,
+    carried: PreprocessingHints | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
     """The module as a model."""
@@ -40,9 +40,9 @@ def of_module(
         notes = ("it came in training mode and was put into evaluation mode",) if module.training else ()
         module = module.eval().to(given.device)
     except NotImplementedError:  # an exported program's, which is as it was exported
-        return Model(name, kind, module.to(given.device), carried or Carried(), digest, classes)
+        return Model(name, kind, module.to(given.device), carried or PreprocessingHints(), digest, classes)
     if carried is None:
-        carried = OF_CLASSIFIER if isinstance(module, Classifier) else Carried()
+        carried = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
     return Model(name, kind, module, carried, digest, classes, module=module, notes=notes)
 
 
@@ -119,7 +119,7 @@ def of_library(
     name: str,
     kind: str,
     given: Given,
-    carried: Carried,
+    carried: PreprocessingHints,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
     """A library's architecture with the weights that are given; without any, untrained, which the notes say.

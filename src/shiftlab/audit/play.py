@@ -9,8 +9,8 @@ from functools import partial
 import torch
 
 from shiftlab.audit import adapters
-from shiftlab.audit.model import Prepared
-from shiftlab.audit.preprocessing import Carried, Preprocessing
+from shiftlab.audit.model import PreprocessedModel
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints
 from shiftlab.data import drawing
 from shiftlab.data.dataset import numbered
 from shiftlab.errors import UserError, extra
@@ -19,7 +19,9 @@ from shiftlab.shifts.inference import probabilities
 HOST = "127.0.0.1"
 
 
-def serve(names: Sequence[str], given: Carried, classes: Sequence[str] | None, port: int, open_browser: bool) -> None:
+def serve(
+    names: Sequence[str], given: PreprocessingHints, classes: Sequence[str] | None, port: int, open_browser: bool
+) -> None:
     """Serve the page to draw on.
 
     Args:
@@ -39,18 +41,18 @@ def serve(names: Sequence[str], given: Carried, classes: Sequence[str] | None, p
 
 
 def together(
-    names: Sequence[str], given: Carried, classes: Sequence[str] | None = None
-) -> tuple[dict[str, Prepared], tuple[str, ...], tuple[int, int, int]]:
+    names: Sequence[str], given: PreprocessingHints, classes: Sequence[str] | None = None
+) -> tuple[dict[str, PreprocessedModel], tuple[str, ...], tuple[int, int, int]]:
     """Models that see images of one shape and know the same classes; those; and that.
 
     Raises:
         UserError: there is no such model, or they do not.
     """
-    models: dict[str, Prepared] = {}
+    models: dict[str, PreprocessedModel] = {}
     known: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {}
     for name in names:
         model = adapters.load(name, adapters.Given(frame=given.frame))
-        prepared = Prepared(model, Preprocessing.of(given.over(model.carried), None)).eval()
+        prepared = PreprocessedModel(model, Preprocessing.of(given.merge(model.carried), None)).eval()
         shape = prepared.preprocessing.shape
         outputs = probabilities(prepared, torch.zeros(1, *shape)).shape[1]
         of_model = tuple(classes or model.classes or numbered(outputs))

@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Carried:
+class PreprocessingHints:
     """What is known of a preprocessing; None where it is not."""
 
     resize: int | None = None  # pixels of the shorter side that images are resized to; unknown: as they are
@@ -38,7 +38,7 @@ class Carried:
     mean: tuple[float, ...] | None = None  # in the same unit, for each channel or for all
     std: tuple[float, ...] | None = None
 
-    def over(self, other: Carried) -> Carried:
+    def merge(self, other: PreprocessingHints) -> PreprocessingHints:
         """What this one knows, and of the rest what `other` knows."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         known = {name: value for name, value in own.items() if value is not None}
@@ -59,7 +59,7 @@ class Preprocessing:
     layout: Layout
 
     @classmethod
-    def of(cls, known: Carried, image: tuple[int, int, int] | None) -> Preprocessing:
+    def of(cls, known: PreprocessingHints, image: tuple[int, int, int] | None) -> Preprocessing:
         """What is known, completed by what follows from it.
 
         Args:
@@ -141,7 +141,7 @@ def _listed(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def carried(values: Mapping[str, Any]) -> Carried:
+def carried(values: Mapping[str, Any]) -> PreprocessingHints:
     """What a file or a library says of a model, as they write it.
 
     Raises:
@@ -154,10 +154,10 @@ def carried(values: Mapping[str, Any]) -> Carried:
     for name, choices in (("channels", Channels), ("layout", Layout), ("interpolation", Interpolation)):
         if name in known and known[name] not in get_args(choices):
             raise UserError(f"{name} is {known[name]!r}: choose of {', '.join(get_args(choices))}")
-    return Carried(**known)
+    return PreprocessingHints(**known)
 
 
-def of_shape(sizes: Sequence[int | None]) -> Carried:
+def of_shape(sizes: Sequence[int | None]) -> PreprocessingHints:
     """What the shape of a model's input tells: of one image, without the batch's axis; None or -1 where a side is free.
 
     Two sides are those of grey images; of three, the first or the last is 1 or 3 channels, unless both could be.
@@ -173,4 +173,4 @@ def of_shape(sizes: Sequence[int | None]) -> Carried:
         number, sides = (known[0], known[1:]) if layout == "nchw" else (known[2], known[:2])
         channels = "grey" if number == 1 else None
     frame = (sides[0], sides[1]) if sides and sides[0] and sides[1] else None
-    return Carried(frame=frame, channels=channels, layout=layout)
+    return PreprocessingHints(frame=frame, channels=channels, layout=layout)

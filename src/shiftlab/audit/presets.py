@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audit.images import Images
-from shiftlab.audit.model import Prepared
+from shiftlab.audit.model import PreprocessedModel
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, mean, means, share
@@ -36,7 +36,7 @@ Labels = NDArray[np.int64]
 class Asked:
     """A model, some images, and where to compute."""
 
-    prepared: Prepared
+    prepared: PreprocessedModel
     images: Images
     labels: Labels | None
     device: torch.device

@@ -15,7 +15,7 @@ from shiftlab.audit import adapters, asking, images, presets
 from shiftlab.audit import audit as auditing
 from shiftlab.audit.audit import Audit
 from shiftlab.audit.checks import Check
-from shiftlab.audit.preprocessing import Carried, Preprocessing
+from shiftlab.audit.preprocessing import Preprocessing, PreprocessingHints
 from shiftlab.config.params import BoundaryName, DeviceName
 from shiftlab.errors import UserError, extra
 from shiftlab.pipeline import arguments
@@ -30,7 +30,7 @@ class Request:
     model: str
     data: str
     out: Path
-    given: Carried  # of how pixels become inputs
+    given: PreprocessingHints  # of how pixels become inputs
     boundaries: Sequence[str] = ()
     protocol: str | None = None
     radius: int = 8
@@ -75,7 +75,7 @@ def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
     model = adapters.load(request.model, given)
     if names:
         model = replace(model, classes=tuple(names))
-    preprocessing = Preprocessing.of(request.given.over(model.carried), size)
+    preprocessing = Preprocessing.of(request.given.merge(model.carried), size)
     say = tell or (lambda _: None)
     say(f"{model.name} ({model.kind}) sees: {preprocessing}")
 

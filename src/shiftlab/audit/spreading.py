@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from shiftlab import determinism
 from shiftlab.distributed import engine
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
     from shiftlab.audit.adapters import Given
     from shiftlab.audit.asking import Ask, Chunk
-    from shiftlab.audit.model import Prepared
+    from shiftlab.audit.model import PreprocessedModel
     from shiftlab.audit.preprocessing import Preprocessing
     from shiftlab.config.params import Evaluation
-    from shiftlab.shifts.predictions import About, Predictions
+    from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def on_nodes(asked: Recipe, on_progress: Callable[[int], object]) -> Ask:
 
     # Packed, so that a node can prepare before it unpacks what needs PyTorch.
     shared = engine.Shared(pickle.dumps(asked))
-    room = Room(asked.threads, int(asked.given.device.type == "cuda"))
+    room = Resources(asked.threads, int(asked.given.device.type == "cuda"))
     engine.refuse_room(room)
 
-    def ask(about: About, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Predictions]]:
+    def ask(about: PredictionMetadata, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Predictions]]:
         tasks = (
             (f"{about.boundary}, images from {chunk.first}", (shared, pickle.dumps((about, chunk)))) for chunk in chunks
         )
@@ -84,9 +84,9 @@ def answer_chunk(asked: bytes, chunk: bytes) -> bytes:
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(asked: bytes) -> tuple[Prepared, Recipe]:
+def _prepared(asked: bytes) -> tuple[PreprocessedModel, Recipe]:
     from shiftlab.audit import adapters
-    from shiftlab.audit.model import Prepared
+    from shiftlab.audit.model import PreprocessedModel
 
     one: Recipe = pickle.loads(asked)
     determinism.use(one.threads)
@@ -100,4 +100,4 @@ def _prepared(asked: bytes) -> tuple[Prepared, Recipe]:
                 what = f"{place}{what.removeprefix(name)}"
         weights = places.get(str(one.given.weights), one.given.weights)
         model = adapters.load(what, replace(one.given, weights=weights))
-    return Prepared(replace(model, name=one.model), one.preprocessing).eval(), one
+    return PreprocessedModel(replace(model, name=one.model), one.preprocessing).eval(), one

@@ -44,7 +44,7 @@ AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold te
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """What a task is given of its node: other tasks don't get it meanwhile."""
 
     cpus: int = 1
@@ -52,7 +52,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Doing:
+class TaskStatus:
     """A task that waits or runs."""
 
     name: str
@@ -131,7 +131,7 @@ def _reason(error: BaseException) -> str:
     return words.split(". ")[0] or type(error).__name__
 
 
-def refuse_room(room: Room) -> None:
+def refuse_room(room: Resources) -> None:
     """Make sure that some node is large enough, now rather than never.
 
     Raises:
@@ -190,14 +190,14 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Ended:
+class Cancelled:
     """Stands for the answer of a task that was ended before it had one."""
 
 
 def results(
     function: Callable[..., Any],
     tasks: Iterable[tuple[str, tuple[object, ...]]],
-    room: Room,
+    room: Resources,
     at_once: int | None = None,
     to_end: Callable[[], Iterable[str]] | None = None,
 ) -> Iterator[tuple[str, Any]]:
@@ -210,7 +210,7 @@ def results(
         to_end: asked every few seconds for the names of tasks that are to be ended.
 
     Yields:
-        Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Ended`.
+        Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Cancelled`.
 
     Raises:
         UserError: tasks wait for ever though there is room.
@@ -252,7 +252,7 @@ def results(
             try:
                 answer = ray.get(one)
             except TaskCancelledError:
-                answer = Ended()
+                answer = Cancelled()
             except OutOfMemoryError:
                 answer = UserError(
                     f"{name} was ended each time it began, since its node had no memory left: give nodes fewer tasks "
@@ -265,7 +265,7 @@ def results(
             yield name, answer
 
 
-def _overlooked(handed: int, room: Room) -> bool:
+def _overlooked(handed: int, room: Resources) -> bool:
     """Is there room for a task, and do so few run, other people's included, that one of those handed to Ray waits?"""
     total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
     if handed <= (total - free) / room.cpus:
@@ -289,7 +289,7 @@ class Shared:
         return self._reference
 
 
-def doing() -> list[Doing]:
+def doing() -> list[TaskStatus]:
     """What runs and waits on the cluster, as its own books say, which are a second or two behind.
 
     Raises:
@@ -311,7 +311,7 @@ def doing() -> list[Doing]:
             running = str(task.state).startswith("RUNNING")
             since = (time.time() - task.start_time_ms / 1000) if running and task.start_time_ms else 0.0
             node = addresses.get(task.node_id or "", "") if running else ""
-            found.append(Doing(task.name, "running" if running else "waiting", node, since))
+            found.append(TaskStatus(task.name, "running" if running else "waiting", node, since))
     return found
 
 

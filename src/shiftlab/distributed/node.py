@@ -46,7 +46,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Home:
+class Origin:
     """Where experiments come from, and where their results go."""
 
     repository: str  # git's address of it
@@ -59,7 +59,7 @@ class LaterError(Exception):
     """An attempt came to nothing, for a reason that may pass."""
 
 
-def workspace(home: Home) -> Path:
+def workspace(home: Origin) -> Path:
     """Where a node keeps DVC's cache, clones and checkpoints: SHIFTLAB_WORKSPACE, or a folder of the user's cache."""
     if home.root:
         return Path(home.root, ".dvc", "tmp", "sweep")
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def look(home: Home, data: str | None) -> dict[str, str]:
+def look(home: Origin, data: str | None) -> dict[str, str]:
     """See on a node whether experiments can be run there; its versions.
 
     Args:
@@ -90,7 +90,7 @@ def look(home: Home, data: str | None) -> dict[str, str]:
     return versions()
 
 
-def run(job: Job, home: Home) -> str:
+def run(job: Job, home: Origin) -> str:
     """Run an experiment on a node and send its results home; its name.
 
     Until the last step, which writes the experiment's reference into git, it may be done again without harm.
@@ -105,7 +105,7 @@ def run(job: Job, home: Home) -> str:
     return job.name
 
 
-def _apart(what: str, home: Home, arguments: Sequence[object], patience_s: float) -> None:
+def _apart(what: str, home: Origin, arguments: Sequence[object], patience_s: float) -> None:
     """Do it in a process of its own, and again while the reason may pass.
 
     Raises:
@@ -159,7 +159,7 @@ def main() -> None:
     """The process of its own: told on a line of its input what to do."""
     asked = json.loads(sys.stdin.readline())  # which is all that ever comes
     threading.Thread(target=_end_with_the_leash, daemon=True).start()
-    home = Home(**asked["home"])
+    home = Origin(**asked["home"])
     os.environ.update(home.environment)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ["SHIFTLAB_ROOT"] = home.root or str(workspace(home))
@@ -182,7 +182,7 @@ def _end_with_the_leash() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _look(home: Home, data: str | None) -> None:
+def _look(home: Origin, data: str | None) -> None:
     from shiftlab.tracking import store  # seconds to import
 
     with store.required() as client:
@@ -192,7 +192,7 @@ def _look(home: Home, data: str | None) -> None:
             _do(place, sys.executable, "-m", "dvc", "fetch", "--quiet", data, otherwise=NO_DATA)
 
 
-def _run(job: Job, home: Home) -> None:
+def _run(job: Job, home: Origin) -> None:
     with _clone(job.name, home) as place:
         choices = [f"--set-param={choice}" for choice in job.choices]
         fetch = [] if home.root else ["--pull"]
@@ -230,7 +230,7 @@ def _sentence(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _clone(name: str, home: Home) -> Iterator[Path]:
+def _clone(name: str, home: Origin) -> Iterator[Path]:
     """A clone of the commit, for as long as the block lasts: what an attempt has left would lead the next astray.
 
     What is worth keeping is not in it: results are in DVC's cache, unfinished work in SHIFTLAB_ROOT.
@@ -256,7 +256,7 @@ def _clone(name: str, home: Home) -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _mirror(home: Home) -> Path:
+def _mirror(home: Origin) -> Path:
     """What a node keeps of the repository, so that a thousand experiments there don't fetch all of it each."""
     if home.root:
         return Path(home.root)
@@ -272,11 +272,11 @@ def _mirror(home: Home) -> Path:
     return mirror
 
 
-def _place(name: str, home: Home) -> Path:
+def _place(name: str, home: Origin) -> Path:
     return workspace(home) / "clones" / name
 
 
-def _cache(home: Home) -> Path:
+def _cache(home: Origin) -> Path:
     if not home.root:
         return workspace(home) / "cache"
     done = subprocess.run(

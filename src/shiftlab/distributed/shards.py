@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from shiftlab import determinism
 from shiftlab.config.params import Determinism, DeviceName, Evaluation
 from shiftlab.distributed import engine
-from shiftlab.distributed.engine import Room
+from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
-from shiftlab.shifts.predictions import About, Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 if TYPE_CHECKING:
     from shiftlab.shifts.inference import Arrays, Parts, Plan
@@ -34,7 +34,7 @@ class Question:
     weights: NDArray[np.uint8]  # the bytes of the file, which as an array tasks share rather than copy
     images: NDArray[np.uint8]  # (N, C, H, W)
     labels: NDArray[np.int64]  # (N,)
-    about: About
+    about: PredictionMetadata
     wanted: Evaluation
     device: DeviceName
     threads: int
@@ -76,7 +76,7 @@ def predict(
         if (arrays := parts.load(name)) is not None:
             found[name] = arrays
             on_progress(part.images)
-    room = Room(question.threads, int(question.device == "cuda"))
+    room = Resources(question.threads, int(question.device == "cuda"))
     with engine.connected(address):
         engine.refuse_room(room)
         shared = engine.Shared(question)

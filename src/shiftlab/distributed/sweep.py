@@ -19,8 +19,8 @@ from shiftlab import repository
 from shiftlab.config import params
 from shiftlab.config.params import Params
 from shiftlab.distributed import engine, node
-from shiftlab.distributed.engine import HERE, Room
-from shiftlab.distributed.node import Home, Job
+from shiftlab.distributed.engine import HERE, Resources
+from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError
 
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "SHIFTLAB_MIRROR")  # from here to every node
@@ -32,7 +32,7 @@ class Sweep:
 
     name: str
     jobs: Mapping[str, Job]  # by name
-    room: Room
+    room: Resources
     stored: bool  # does it begin from the committed data?
 
 
@@ -58,7 +58,7 @@ def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep
         for number, job in enumerate(jobs, start=1)
     }
     threads = max(one.study.threads if study else one.threads for one in known)
-    room = Room(threads, int(any(one.device == "cuda" for one in known)))
+    room = Resources(threads, int(any(one.device == "cuda" for one in known)))
     now = params.load().data
     return Sweep(prefix, named, room, any(one.data == now for one in known))
 
@@ -110,7 +110,7 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
 
 
 @contextlib.contextmanager
-def ready(address: str, room: Room, cores: int | None, stored: bool) -> Iterator[Home]:
+def ready(address: str, room: Resources, cores: int | None, stored: bool) -> Iterator[Origin]:
     """Ray, for as long as the block lasts, with all that has to be so before work begins looked at.
 
     Args:
@@ -136,7 +136,7 @@ def bring_home(names: Sequence[str]) -> None:
         repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), *away)
 
 
-def home_of(address: str) -> Home:
+def home_of(address: str) -> Origin:
     """Where nodes get the commit and send results.
 
     Raises:
@@ -148,7 +148,7 @@ def home_of(address: str) -> Home:
         environment[f"GIT_{who}_EMAIL"] = repository.setting("user.email") or "shiftlab@localhost"
     if address == HERE:
         top = str(Path.cwd())
-        return Home(top, repository.commit(), top, environment)
+        return Origin(top, repository.commit(), top, environment)
     if "MLFLOW_TRACKING_URI" not in environment:
         raise UserError(
             "nodes elsewhere can't reach mlflow.db: name a server that they can, as in `export "
@@ -159,7 +159,7 @@ def home_of(address: str) -> Home:
             "nodes elsewhere can't reach DVC's cache: commit a default remote that they can (`dvc remote add --default "
             "storage s3://...`), as docs/servers.md says"
         )
-    return Home(repository.remote_address(_remote()), repository.commit(), None, environment)
+    return Origin(repository.remote_address(_remote()), repository.commit(), None, environment)
 
 
 def _remote() -> str:
@@ -193,7 +193,7 @@ def _refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
                 )
 
 
-def _finished(home: Home) -> set[str]:
+def _finished(home: Origin) -> set[str]:
     """The names of the experiments that are where results are sent."""
     listed = repository.git("ls-remote", home.repository, "refs/exps/*")
     return {line.rpartition("/")[2] for line in listed.splitlines()}

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from shiftlab.metrics import intervals, metrics
 from shiftlab.metrics.intervals import Estimate, Estimates
-from shiftlab.metrics.metrics import AtRadius, ClassScores, Fragility
+from shiftlab.metrics.metrics import AtRadius, ClassScores, ImageRobustness
 from shiftlab.shifts.grids import ANCHOR_RADIUS, DIRECTIONS
-from shiftlab.shifts.predictions import About, Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 
@@ -18,7 +18,7 @@ Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 class Metrics:
     """What PROTOCOL.md, "Metrics", asks of one model in one boundary."""
 
-    about: About
+    about: PredictionMetadata
     images: int  # test images, for sets and curves
     grid_images: int  # of them, for maps and all that is made of them
     radius: int  # pixels
@@ -32,7 +32,7 @@ class Metrics:
     summary: dict[str, Estimate]  # of the grid
     radii: list[AtRadius]
     phases: Estimates  # (period, period): row dy, column dx
-    fragility: list[Fragility]
+    fragility: list[ImageRobustness]
 
     @property
     def complete(self) -> bool:
@@ -77,7 +77,7 @@ def robust_accuracy_within(radius: int) -> int:
     return min(ANCHOR_RADIUS, radius)
 
 
-def boundary_name(about: About) -> str:
+def boundary_name(about: PredictionMetadata) -> str:
     """The boundary as PROTOCOL.md calls it: on a canvas, `zero` is `canvas`."""
     return "canvas" if about.boundary == "zero" and about.canvas else about.boundary
 

@@ -27,7 +27,7 @@ from shiftlab.metrics.intervals import (
 )
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.grids import Shifts, line
-from shiftlab.shifts.predictions import OnGrid, Predictions
+from shiftlab.shifts.predictions import GridPredictions, Predictions
 
 CALIBRATION_BINS = 15
 SURVIVING = 0.9  # of the unmoved accuracy
@@ -106,7 +106,7 @@ def as_map(of_shifts: Estimates, shifts: Shifts) -> Estimates:
     return Estimates(*tables)
 
 
-def maps(grid: OnGrid, labels: Labels) -> dict[str, Estimates]:
+def maps(grid: GridPredictions, labels: Labels) -> dict[str, Estimates]:
     """Every metric that has a value at each shift, `(D, D)` each; labels `(M,)` are those of the grid's images.
 
     The share of images classified right; that called what the unshifted image is, of all images and of those right
@@ -125,7 +125,7 @@ def maps(grid: OnGrid, labels: Labels) -> dict[str, Estimates]:
     return {name: as_map(one, grid.shifts) for name, one in of_shifts.items()}
 
 
-def over_grid(grid: OnGrid, labels: Labels) -> dict[str, Estimate]:
+def over_grid(grid: GridPredictions, labels: Labels) -> dict[str, Estimate]:
     """Every metric that is one number for the whole grid; labels `(M,)` are those of the grid's images.
 
     From a sample of the grid they are estimates of the same, and their intervals cover the drawing of shifts too.
@@ -238,7 +238,7 @@ class AtRadius:
     by_class: dict[int, Estimate]  # accuracy at this radius of each class that has images
 
 
-def by_radius(grid: OnGrid, labels: Labels) -> list[AtRadius]:
+def by_radius(grid: GridPredictions, labels: Labels) -> list[AtRadius]:
     """The metrics at every radius of the grid, from 0; labels `(M,)` are those of the grid's images.
 
     Of a sample of the grid: at the shifts there are, and at radii that have some.
@@ -301,7 +301,7 @@ def phases(right: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
 
 
 @dataclass(frozen=True)
-class Breaking:
+class FailingShift:
     """The nearest shift at which an image is classified wrong."""
 
     dx: int
@@ -310,16 +310,16 @@ class Breaking:
 
 
 @dataclass(frozen=True)
-class Fragility:
+class ImageRobustness:
     """How one test image fares under all shifts."""
 
     image: int  # its number in the test set
     label: int
     right: float  # share of shifts at which it is classified right
-    breaking: Breaking | None  # none where it is right at every shift
+    breaking: FailingShift | None  # none where it is right at every shift
 
 
-def fragility(grid: OnGrid, labels: Labels) -> list[Fragility]:
+def fragility(grid: GridPredictions, labels: Labels) -> list[ImageRobustness]:
     """Every image that is classified right unshifted, the most fragile first; labels `(M,)` of the grid's images.
 
     Of images right equally often, the one that breaks nearer comes first.
@@ -334,8 +334,8 @@ def fragility(grid: OnGrid, labels: Labels) -> list[Fragility]:
         if len(wrong):
             reach = distance[wrong[0]]
             dx, dy = grid.shifts[wrong[0]].tolist()
-            breaking = Breaking(dx, dy, int(grid.predicted[wrong[0], column]))
+            breaking = FailingShift(dx, dy, int(grid.predicted[wrong[0], column]))
         share = float(np.average(right[:, column], weights=weights))
         image = int(grid.images[column])
-        found.append((share, reach, image, Fragility(image, int(labels[column]), share, breaking)))
+        found.append((share, reach, image, ImageRobustness(image, int(labels[column]), share, breaking)))
     return [entry for *_, entry in sorted(found, key=lambda one: one[:3])]

@@ -9,7 +9,7 @@ from shiftlab.metrics import sampling
 from shiftlab.metrics.intervals import RESAMPLES, Floats, drawn, holm
 from shiftlab.metrics.metrics import consistency, pairwise_accuracy
 from shiftlab.metrics.sampling import Design
-from shiftlab.shifts.predictions import OnGrid
+from shiftlab.shifts.predictions import GridPredictions
 
 METRICS = ("grid", "consistency", "pairwise_accuracy")
 
@@ -28,7 +28,7 @@ class Paired:
     corrected: float  # after Holm's correction over all that was asked for
 
 
-def differences(models: dict[str, OnGrid], labels: NDArray[np.unsignedinteger]) -> list[Paired]:
+def differences(models: dict[str, GridPredictions], labels: NDArray[np.unsignedinteger]) -> list[Paired]:
     """Every pair of models in every metric of the grid; labels `(M,)` are those of its images."""
     found = []
     resampled = {name: _resampled(grid, labels) for name, grid in models.items()}
@@ -48,7 +48,7 @@ def _one(metric: str, first: str, second: str, by: float, resampled: Floats) -> 
     return Paired(metric, first, second, by, low, high, p, corrected=1.0)
 
 
-def _resampled(grid: OnGrid, labels: NDArray[np.unsignedinteger]) -> dict[str, tuple[float, Floats]]:
+def _resampled(grid: GridPredictions, labels: NDArray[np.unsignedinteger]) -> dict[str, tuple[float, Floats]]:
     """Each metric, and the same in each resample, `(RESAMPLES,)`, which are the same for all models."""
     design, right = Design.of(grid.shifts), grid.predicted == labels
     if design.complete:

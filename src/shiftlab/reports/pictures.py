@@ -13,7 +13,7 @@ from shiftlab.config.params import BoundaryName
 from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics, boundary_name
 from shiftlab.metrics.intervals import Estimates, Floats
-from shiftlab.metrics.metrics import Fragility
+from shiftlab.metrics.metrics import ImageRobustness
 from shiftlab.reports import plots
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.plots import AXIS_LABELS, Line, Panel
@@ -98,7 +98,7 @@ def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, b
             drawn[f"{name}-gallery-{label}"] = gallery(metrics, label, images)
     answers_of_first = first_seed(answers)
     some = next(iter(answers_of_first))
-    drawn["image-0"] = last_cell(of_boundary(answers_of_first, some[2]), images[0])
+    drawn["image-0"] = plot_example(of_boundary(answers_of_first, some[2]), images[0])
     return drawn
 
 
@@ -238,7 +238,7 @@ def _fractions(models: Mapping[str, Metrics], title: str) -> bytes:
     return plots.panels([[Panel(lines, AXIS_LABELS["x"], "accuracy", y_limits=None)]], title)
 
 
-def last_cell(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
+def plot_example(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
     """Test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's answers, as PNG.
 
     Args:
@@ -262,7 +262,7 @@ def last_cell(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
     return plots.one_image(shown, called, title)
 
 
-def in_gallery(metrics: Metrics) -> list[Fragility]:
+def in_gallery(metrics: Metrics) -> list[ImageRobustness]:
     """The images that `gallery` shows."""
     return [*metrics.fragility[:SHOWN], *metrics.fragility[: -SHOWN - 1 : -1]]
 
@@ -276,7 +276,7 @@ def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor])
     about = metrics.about
     names = about.classes
 
-    def shown(one: Fragility) -> tuple[NDArray[np.uint8], str]:
+    def shown(one: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
         image = images[one.image]
         caption = f"#{one.image}, {names[one.label]}\n{one.right:.1%} right"
         if one.breaking is None:

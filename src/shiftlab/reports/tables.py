@@ -10,7 +10,7 @@ import numpy as np
 from shiftlab import files
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate
-from shiftlab.metrics.metrics import Breaking, ClassScores
+from shiftlab.metrics.metrics import ClassScores, FailingShift
 from shiftlab.reports import pictures, plots
 from shiftlab.shifts.predictions import Predictions
 
@@ -91,7 +91,7 @@ def write_tables(found: Metrics, folder: Path) -> None:
         )
         for one in found.fragility
     ]
-    write("fragility", ["image", "class", "right", *_names(Breaking)], fragility)
+    write("fragility", ["image", "class", "right", *_names(FailingShift)], fragility)
     at_radii = [
         (at.radius, name, *astuple(one))
         for at in found.radii

@@ -16,7 +16,7 @@ from shiftlab.config.params import BoundaryName, Evaluation
 from shiftlab.data.dataset import Examples, middle
 from shiftlab.shifts.boundaries import Frame, shift_by_fraction, shift_each, surround, window
 from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, Shifts, line, named_set, sample, subset
-from shiftlab.shifts.predictions import About, OnGrid, OnSet, Predictions, answer_type
+from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, answer_type
 
 # Images in a forward pass: on a CPU what its caches hold, elsewhere enough to keep it busy. No metric depends on it.
 CPU_BATCH, ACCELERATOR_BATCH = 250, 10_000
@@ -72,7 +72,7 @@ class Plan:
         model: nn.Module,
         test: Examples,
         params: Evaluation,
-        about: About,
+        about: PredictionMetadata,
         of_sets: Mapping[str, Shifts] | None = None,
     ) -> None:
         self._model, self._test, self._about, self._radius = model, test, about, params.radius
@@ -90,7 +90,7 @@ class Plan:
         sets = {}
         for name, shifts in self._sets.items():
             answers = found[_name_of_set(name, shifts)]
-            sets[name] = OnSet(shifts, answers["predicted"], answers["confidence"])
+            sets[name] = SetPredictions(shifts, answers["predicted"], answers["confidence"])
         on_lines = [found[_by(dx, dy)] for dx, dy in self._lines.tolist()]
         on_fractions = [found[_by(dx, 0)] for dx in FRACTIONS.tolist()]
         # The grid holds the lines.
@@ -111,7 +111,7 @@ class Plan:
             np.stack([answers["predicted"] for answers in on_lines]),
             FRACTIONS.astype(np.float32),
             np.stack([answers["predicted"] for answers in on_fractions]),
-            OnGrid(
+            GridPredictions(
                 self._chosen,
                 self._everywhere,
                 grid["predicted"],
@@ -178,7 +178,7 @@ def predict(
     model: nn.Module,
     test: Examples,
     params: Evaluation,
-    about: About,
+    about: PredictionMetadata,
     parts: Parts,
     on_progress: Callable[[int], object] = lambda _: None,
     of_sets: Mapping[str, Shifts] | None = None,

@@ -23,7 +23,7 @@ Answers = NDArray[np.unsignedinteger]  # numbers of classes, in `answer_type`
 
 
 @dataclass(frozen=True)
-class About:
+class PredictionMetadata:
     """What the predictions are of."""
 
     data: str  # name of the data set
@@ -43,7 +43,7 @@ def answer_type(classes: int) -> type[np.unsignedinteger]:
 
 
 @dataclass(frozen=True)
-class OnSet:
+class SetPredictions:
     """The answers on a named evaluation set, for each of the N test images."""
 
     shifts: NDArray[np.int8]  # (N, 2): dx, dy in pixels
@@ -52,7 +52,7 @@ class OnSet:
 
 
 @dataclass(frozen=True)
-class OnGrid:
+class GridPredictions:
     """The answers for every shift within a radius, or for a sample of them, on M of the test images."""
 
     images: NDArray[np.int32]  # (M,): which
@@ -73,14 +73,14 @@ class OnGrid:
 class Predictions:
     """One model's answers in one boundary, on N test images."""
 
-    about: About
+    about: PredictionMetadata
     labels: Answers  # (N,)
-    sets: dict[str, OnSet]
+    sets: dict[str, SetPredictions]
     line_shifts: NDArray[np.int8]  # (L, 2): every shift along the three directions, once, centre included
     on_lines: Answers  # (L, N): the predicted class
     fractions: NDArray[np.float32]  # (F,): shifts to the right by parts of a pixel
     on_fractions: Answers  # (F, N): the predicted class
-    grid: OnGrid
+    grid: GridPredictions
 
     def along(self, line: NDArray[np.int8]) -> Answers:
         """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, N)`.
@@ -96,8 +96,10 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     """The answers on several parts of a test set, in their order, as those on all of it. Every image is on the grid."""
     first = parts[0]
     sets = {
-        name: OnSet(**{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(one)})
-        for name, one in first.sets.items()
+        name: SetPredictions(
+            **{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(one)}
+        )
+        for name, some in first.sets.items()
     }
     images = np.arange(sum(len(part.labels) for part in parts), dtype=np.int32)
     along_images = ("predicted", "confidence", "euclidean", "cosine", "ink")
@@ -110,7 +112,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.on_lines for part in parts], axis=1),
         first.fractions,
         np.concatenate([part.on_fractions for part in parts], axis=1),
-        OnGrid(images, first.grid.shifts, **on_grid),
+        GridPredictions(images, first.grid.shifts, **on_grid),
     )
 
 
@@ -144,17 +146,17 @@ def load(path: Path) -> Predictions:
         with safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        sets = {name: OnSet(**_taken(f"sets.{name}.", tensors)) for name in about.pop("sets")}
-        grid = OnGrid(**_taken("grid.", tensors))
+        sets = {name: SetPredictions(**_taken(f"sets.{name}.", tensors)) for name in about.pop("sets")}
+        grid = GridPredictions(**_taken("grid.", tensors))
         about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}
-        return Predictions(about=About(**about), sets=sets, grid=grid, **tensors)
+        return Predictions(about=PredictionMetadata(**about), sets=sets, grid=grid, **tensors)
     except FileNotFoundError:
         raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
 
 
-def keep_only(wanted: Iterable[Path], folder: Path) -> None:
+def prune_files(wanted: Iterable[Path], folder: Path) -> None:
     """Delete the predictions in a folder that an earlier choice left there; DVC's cache has them.
 
     A stage that needs several depends on the folder, since dvc.yaml can't list the files of a matrix. A leftover

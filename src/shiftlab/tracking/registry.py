@@ -7,10 +7,10 @@ from mlflow.exceptions import MlflowException
 
 from shiftlab.errors import UserError
 from shiftlab.tracking.runs import Run
-from shiftlab.tracking.store import NOTE, in_store, required
+from shiftlab.tracking.store import NOTE, best_effort, required
 
 
-@in_store
+@best_effort
 def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str, str]) -> None:
     """Make an artifact folder of a run a version in the registry, once; the best ranked becomes the champion.
 
@@ -33,7 +33,7 @@ def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str
         run.client.set_registered_model_alias(name, alias, best.version)
 
 
-@in_store
+@best_effort
 def describe(run: Run, model: str, weights_md5: str, text: str) -> None:
     """Write what a model is and does, in Markdown, to its run and to its versions in the registry."""
     run.log_tags({NOTE: text})

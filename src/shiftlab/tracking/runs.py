@@ -21,7 +21,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from shiftlab.tracking.history import WORKSPACE
 from shiftlab.tracking.provenance import dvc_experiment, gone, process, provenance, sweep
-from shiftlab.tracking.store import NOTE, Store, in_store
+from shiftlab.tracking.store import NOTE, Store, best_effort
 
 SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
 
@@ -48,24 +48,24 @@ class Run:
         """MLflow's own."""
         return self.store.client
 
-    @in_store
+    @best_effort
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add numbers of one step to the run, in one request."""
         now = get_current_time_millis()
         self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, value in metrics.items()])
 
-    @in_store
+    @best_effort
     def log_curve(self, name: str, points: Iterable[tuple[int, float]]) -> None:
         """Add a curve, (step, value), to the run, in one request."""
         now = get_current_time_millis()
         self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for step, value in points])
 
-    @in_store
+    @best_effort
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run, in one request."""
         self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
 
-    @in_store
+    @best_effort
     def describe(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
         """Set the run's description, Markdown.
 
@@ -78,13 +78,13 @@ class Run:
         compared = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
         self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{compared}")})
 
-    @in_store
+    @best_effort
     def log_path(self, path: Path, folder: str | None = None) -> None:
         """Add a file, or all that a folder holds, to the run's artifacts."""
         log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         log(self.id, str(path), folder)
 
-    @in_store
+    @best_effort
     def log_model(
         self, weights: Path, architecture: str, shape: tuple[int, int, int], classes: tuple[str, ...]
     ) -> None:
@@ -119,14 +119,14 @@ class Run:
             )
             self.client.log_artifacts(self.id, folder)
 
-    @in_store
+    @best_effort
     def end(self, status: str, reason: str = "") -> None:
         """Mark the run as ended: FINISHED, FAILED or KILLED."""
         if reason:
             self.log_tags({"ended": reason[:1000]})
         self.client.set_terminated(self.id, status)
 
-    @in_store
+    @best_effort
     def found(self) -> entities.Run:
         """The run as the store has it."""
         one: entities.Run = self.client.get_run(self.id)
@@ -171,7 +171,7 @@ def _watching(run: Run) -> Iterator[None]:
         monitor.finish()
 
 
-@in_store
+@best_effort
 def end_interrupted(store: Store, key: str = "") -> None:
     """Mark as killed what the store takes for running, but whose process on this machine is gone.
 
@@ -209,7 +209,7 @@ def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
     return run
 
 
-@in_store
+@best_effort
 def _supersede(run: Run) -> None:
     """Delete what earlier attempts at a run of a DVC experiment have recorded as finished.
 
@@ -229,7 +229,7 @@ def _supersede(run: Run) -> None:
             run.client.delete_run(other.info.run_id)
 
 
-@in_store
+@best_effort
 def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
     """A finished run below another, in three requests: one for each training of a study adds up. Its id."""
     client = parent.client
@@ -259,7 +259,7 @@ def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
     return next((metrics for metrics in known if "train/seconds" in metrics), None)  # a restored run was no training
 
 
-@in_store
+@best_effort
 def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
     """Of every training that runs now, by its DVC experiment: (epoch, accuracy on validation images)."""
     return {
@@ -282,7 +282,7 @@ def tags(store: Store) -> list[dict[str, str]]:
     return [one.data.tags for one in _search(store, "") or []]
 
 
-@in_store
+@best_effort
 def _search(store: Store, condition: str) -> list[entities.Run]:
     """The experiment's runs that meet a condition, the latest first."""
     found: list[entities.Run] = []
@@ -306,7 +306,7 @@ def _create(store: Store, identity: Identity, params: Mapping[str, object], tags
     return run
 
 
-@in_store
+@best_effort
 def _create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
     everything = {**provenance(), **tags}
     experiment = everything["dvc.experiment"]
@@ -318,7 +318,7 @@ def _create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
     return run
 
 
-@in_store
+@best_effort
 def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
     everything = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
     run.client.log_batch(run.id, params=[entities.Param(key, str(one)) for key, one in everything.items()])

@@ -127,7 +127,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
-def in_store(
+def best_effort(
     function: Callable[Concatenate[Owner, Arguments], Answer],
 ) -> Callable[Concatenate[Owner, Arguments], Answer | None]:
     """Have a function do nothing where the store is lost, and a failure of the store end as its choice says."""
@@ -164,7 +164,7 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININ
     return store
 
 
-@in_store
+@best_effort
 def _open(store: Store, experiment: str, artifacts: str | None, data: str, kind: Kind) -> None:
     with alone():
         client = MlflowClient(address())

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from shiftlab import repository
 from shiftlab.config.params import Params, Training
 from shiftlab.distributed import engine, node, sweep
-from shiftlab.distributed.engine import Ended, Room
-from shiftlab.distributed.node import Home, Job
+from shiftlab.distributed.engine import Cancelled, Resources
+from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError, extra
 from shiftlab.tuning import timing
 from shiftlab.tuning.recipes import Found, Recipe, best_of, most_accurate_first, write
@@ -75,7 +75,7 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
     composed = sweep.composed(everything)
     if asked.model not in composed.models:
         raise UserError(f"{shlex.join(everything)} leaves no model {asked.model!r}: don't choose another")
-    room = Room(composed.threads, int(composed.device == "cuda"))
+    room = Resources(composed.threads, int(composed.device == "cuda"))
 
     from shiftlab.tracking import recording, runs  # seconds to import
     from shiftlab.tracking.store import connect
@@ -104,7 +104,7 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
     return found
 
 
-def run(jobs: Iterator[Job], trials: Trials, home: Home, room: Room, store: Store) -> Iterator[str]:
+def run(jobs: Iterator[Job], trials: Trials, home: Origin, room: Resources, store: Store) -> Iterator[str]:
     """Run experiments as there is room for them; yields what came of each, in words, when the trials know it."""
     from shiftlab.models import weights
     from shiftlab.tracking import runs
@@ -114,12 +114,12 @@ def run(jobs: Iterator[Job], trials: Trials, home: Home, room: Room, store: Stor
     for name, answer in engine.results(
         node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
     ):
-        if isinstance(answer, Ended):
+        if isinstance(answer, Cancelled):
             runs.give_up(store, name, GIVEN_UP)
         elif not isinstance(answer, UserError) and not home.root:
             sweep.bring_home([name])
         trained = []
-        if not isinstance(answer, Ended | UserError):
+        if not isinstance(answer, Cancelled | UserError):
             outs = outputs(name)
             ends = [outs[str(weights.path(trials.model, seed))] for seed in trials.seeds_of(name)]
             of_seeds = [runs.metrics(store, digest) for digest in ends]
@@ -279,10 +279,10 @@ class Trials:
             self._final.append(recipe)
             return in_words(recipe)
         trial = self._running[name]
-        if isinstance(answer, Ended) or problem:
+        if isinstance(answer, Cancelled) or problem:
             del self._running[name]
-            self._study.tell(trial, state=TrialState.PRUNED if isinstance(answer, Ended) else TrialState.FAIL)
-            return GIVEN_UP if isinstance(answer, Ended) else problem
+            self._study.tell(trial, state=TrialState.PRUNED if isinstance(answer, Cancelled) else TrialState.FAIL)
+            return GIVEN_UP if isinstance(answer, Cancelled) else problem
         recipe = self._recipe(name, trial.params, metrics)
         del self._running[name]
         trial.set_user_attr("recipe", asdict(recipe))
@@ -408,7 +408,7 @@ def outputs(experiment: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
 
 
-def epoch_seconds(model: str, sizes: Sequence[int], composed: Params, experiment: str, room: Room) -> list[float]:
+def epoch_seconds(model: str, sizes: Sequence[int], composed: Params, experiment: str, room: Resources) -> list[float]:
     """Seconds that an epoch takes with batches of each size, on a node where nothing else of the search runs.
 
     Args:

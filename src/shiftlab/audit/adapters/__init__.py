@@ -18,10 +18,10 @@ FORMATS = {
     "timm": r"timm:.+",
     "torchvision": r"torchvision:.+",
     "mlflow": r"(models|runs):/.+",
-    "served": r"https?://.+",
+    "http": r"https?://.+",
     "onnx": r".+\.onnx",
-    "exported": r".+\.pt2",
-    "own": r".+\.safetensors",
+    "torch_export": r".+\.pt2",
+    "shiftlab_weights": r".+\.safetensors",
     "torchscript": r".+\.(pt|pth|ts|torchscript|jit|bin|ckpt|pkl)",
     "python": r".+:\w+",
 }

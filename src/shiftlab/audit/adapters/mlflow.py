@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.model import Model
-from shiftlab.audit.modules import OF_CLASSIFIER, of_module
+from shiftlab.audit.modules import CLASSIFIER_HINTS, of_module
 from shiftlab.audit.preprocessing import of_shape
 from shiftlab.errors import extra
 
@@ -20,7 +20,7 @@ def load(what: str, given: Given) -> Model:
     found = loading.load(what, given.trust_pickle)
     known = of_shape(found.shape or ())
     if found.raw:  # ours: three channels are red, green and blue
-        known = known.over(replace(OF_CLASSIFIER, channels="rgb"))
+        known = known.merge(replace(CLASSIFIER_HINTS, channels="rgb"))
     if found.module is not None:
         return of_module(found.module, what, "mlflow pytorch", given, known, found.classes)
     return Model(what, f"mlflow {found.flavour}", found.predict, known, found.digest, found.classes, whole=found.raw)

@@ -3,7 +3,7 @@
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.model import Model
 from shiftlab.audit.modules import of_library, outputs_in, read_weights
-from shiftlab.audit.preprocessing import Carried, carried
+from shiftlab.audit.preprocessing import PreprocessingHints, carried
 from shiftlab.errors import UserError, extra
 
 
@@ -30,7 +30,7 @@ def load(what: str, given: Given) -> Model:
         outputs = outputs_in(read_weights(given.weights, given.trust_pickle), module)
     if outputs:
         module = models.get_model(name, weights=None, num_classes=outputs)
-    known, classes = Carried(), None
+    known, classes = PreprocessingHints(), None
     if best := getattr(weights, "DEFAULT", None):
         chosen = best.transforms()
         (resize,), (crop,) = chosen.resize_size, chosen.crop_size

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.model import Model
-from shiftlab.audit.preprocessing import Carried
+from shiftlab.audit.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 
 PATIENCE_S = 120  # with one batch
@@ -31,4 +31,4 @@ def load(what: str, given: Given) -> Model:  # noqa: ARG001  # of all adapters a
             raise UserError(f"{what} does not answer ({error}): start the server, or correct the address") from None
         return found["predictions"] if isinstance(found, dict) and "predictions" in found else found
 
-    return Model(what, "served", outputs, Carried(), whole=True)
+    return Model(what, "served", outputs, PreprocessingHints(), whole=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from shiftlab import files
 from shiftlab.audit.adapters import Given
 from shiftlab.audit.model import Model
-from shiftlab.audit.modules import OF_CLASSIFIER, outputs_in, read_weights
-from shiftlab.audit.preprocessing import Carried
+from shiftlab.audit.modules import CLASSIFIER_HINTS, outputs_in, read_weights
+from shiftlab.audit.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, components, weights
 from shiftlab.models.classifier import Classifier
@@ -53,7 +53,7 @@ def load(what: str, given: Given) -> Model:
     if shape is None or classes is None:
         raise UserError(f"{path} does not hold the weights of {name}: `dvc checkout` brings them back")
     module = fused(weights.load(name, path, shape, classes), shape).to(given.device)
-    carried = OF_CLASSIFIER.over(Carried(frame=shape[1:], channels="grey" if shape[0] == 1 else "rgb"))
+    carried = CLASSIFIER_HINTS.merge(PreprocessingHints(frame=shape[1:], channels="grey" if shape[0] == 1 else "rgb"))
     digest = files.sha256(path)
     return Model(path.stem, "shiftlab", module, carried, digest, module=module)
 
