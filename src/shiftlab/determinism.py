@@ -77,6 +77,11 @@ def name() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def maker() -> str:
+    """Return the name of the processor's maker, as "AuthenticAMD"; where Linux does not tell it, the architecture's."""
+    return _cpuinfo("vendor_id") or platform.machine()
+
+
 def cores() -> int:
     """Return how many cores this process may use, which a container or `taskset` may have made fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
