@@ -97,7 +97,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     first = parts[0]
     sets = {
         name: SetPredictions(
-            **{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(one)}
+            **{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(some)}
         )
         for name, some in first.sets.items()
     }
