@@ -42,7 +42,7 @@ from shiftlab.data import dataset, sources
 from shiftlab.metrics import evaluation
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
-from shiftlab.reports import pictures
+from shiftlab.reports import plots
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.boundaries import shift
 from shiftlab.training import loop
@@ -238,7 +238,7 @@ display(Markdown("| model | clean | right5 | random5 |\n|---|---|---|---|\n" + "
 print(json.dumps({name: {on: one.accuracies[on].value for on in ("clean", "right5")} for name, one in found.items()}))
 
 # %%
-drawn = pictures.of_models(found)
+drawn = plots.of_models(found)
 display(Image(data=drawn["accuracy"]))
 
 # %% [markdown]
@@ -249,7 +249,7 @@ display(Image(data=drawn["accuracy"]))
 
 # %%
 circular = {name: measured(name, "circular") for name in models}
-display(Image(data=pictures.of_models(circular)["maps"]))
+display(Image(data=plots.of_models(circular)["maps"]))
 lines = [
     f"| {name} | {percent(one.summary['consistency'])} | {100 * one.summary['consistency_by_chance'].value:.2f} |"
     for name, one in circular.items()

@@ -24,7 +24,7 @@ def main() -> None:
         raise UserError(f"no {METRICS}: `make study` writes it")
 
     # Seconds to import, so after a look at what can be refused without it.
-    from shiftlab.reports import study_pictures
+    from shiftlab.reports import study_plots
     from shiftlab.study import summary
 
     with TemporaryDirectory() as folder:
@@ -32,7 +32,7 @@ def main() -> None:
         compose(["study=claims"], composed)
         study = params.load(composed).study
     decided = summary.decide_again(study, json.loads(METRICS.read_text(encoding="utf-8")))
-    contents = study_pictures.written(decided)
+    contents = study_plots.written(decided)
     for name, content in contents.items():
         files.write(FOLDER / name, content)
     files.write(COPY, contents["index.html"])

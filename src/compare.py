@@ -20,7 +20,7 @@ def main() -> None:
     from shiftlab import files
     from shiftlab.data import dataset
     from shiftlab.metrics import comparison, evaluation
-    from shiftlab.reports import columns, explorer, pictures, report, tables
+    from shiftlab.reports import columns, explorer, plots, report, tables
     from shiftlab.shifts import predictions
     from shiftlab.tracking import recording
     from shiftlab.tracking.store import connect
@@ -39,12 +39,12 @@ def main() -> None:
     made_on = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in paths.items()}
     moved = {name: (of.augmentation or wanted.augmentation).model_dump() for name, of in wanted.models.items()}
     summary = {**comparison.summarise(answers, found), "augmentation": moved, "made_on": made_on}
-    drawn = pictures.of_comparison(answers, found, images)
+    drawn = plots.of_comparison(answers, found, images)
     for boundary, name in comparison.boundaries(found).items():
         tables.write_curves(comparison.of_boundary(found, boundary), name, Path("plots/accuracy"))
     for name, picture in drawn.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
-    files.write(Path("reports/accuracy.png"), pictures.against_shift(found, images))
+    files.write(Path("reports/accuracy.png"), plots.against_shift(found, images))
     files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['boundary']}-maps"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
     study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))

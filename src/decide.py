@@ -23,7 +23,7 @@ def main() -> None:
     # Seconds to import, so after a look at what can be refused without it.
     from shiftlab import files
     from shiftlab.reports import study as show
-    from shiftlab.reports import study_pictures
+    from shiftlab.reports import study_plots
     from shiftlab.shifts import predictions
     from shiftlab.study import answers, summary
     from shiftlab.tracking import recording
@@ -32,7 +32,7 @@ def main() -> None:
     paths = {name: answers.path(name) for name in study.variants}
     predictions.prune_files(paths.values(), answers.FOLDER)
     decided = summary.summarise(study, {name: answers.load(path) for name, path in paths.items()})
-    for name, content in study_pictures.written(decided).items():
+    for name, content in study_plots.written(decided).items():
         files.write(FOLDER / name, content)
     files.write(Path("metrics/study.json"), json.dumps(decided, indent=1, allow_nan=False) + "\n")
     print(show.tables(decided))

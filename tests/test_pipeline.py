@@ -178,7 +178,7 @@ def test_more_seeds_reuse_those_already_run(done: Project) -> None:
 
 def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> None:
     done.compose("data=digits", "model=mlp")
-    with (done.root / "src/shiftlab/reports/plots.py").open("a") as plots:
+    with (done.root / "src/shiftlab/reports/primitives.py").open("a") as plots:
         plots.write("\n# another look\n")
     assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0", "compare"]
     assert len(runs(done)) == 4  # the evaluation went to the runs there were

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from shiftlab.metrics import comparison
 from shiftlab.reports import explorer, report
-from shiftlab.reports.pictures import of_comparison
+from shiftlab.reports.plots import of_comparison
 from shiftlab.shifts import predictions
 from tests.helpers import examples
 from tests.metrics.test_comparison import answers, found

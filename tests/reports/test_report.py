@@ -8,7 +8,7 @@ import pytest
 
 from shiftlab.metrics import comparison
 from shiftlab.reports import columns, explorer, report
-from shiftlab.reports.pictures import of_comparison
+from shiftlab.reports.plots import of_comparison
 from shiftlab.reports.study import answer
 from tests.helpers import examples
 from tests.metrics.test_comparison import answers, found

@@ -34,7 +34,7 @@ from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.models import cost
 from shiftlab.reports import audit as show
-from shiftlab.reports import pictures, plots, tables
+from shiftlab.reports import plots, primitives, tables
 from shiftlab.shifts import predictions
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
@@ -179,24 +179,22 @@ class Audit:
         drawn: dict[str, bytes] = {}
         for boundary, found in self.metrics.items():
             if not self.labelled:
-                kinds = pictures.of_unlabelled({self.model: found})
+                kinds = plots.of_unlabelled({self.model: found})
                 drawn |= {f"{boundary}-{name}": picture for name, picture in kinds.items()}
                 continue
-            drawn |= {
-                f"{boundary}-{name}": picture for name, picture in pictures.of_models({self.model: found}).items()
-            }
+            drawn |= {f"{boundary}-{name}": picture for name, picture in plots.of_models({self.model: found}).items()}
             of_sets = {self.model: {name: found.confusions[name] for name in ("clean", "random5")}}
             caption = f"boundary {evaluation.boundary_name(found.about)}: confusion matrices"
-            drawn[f"{boundary}-confusion"] = plots.confusions(of_sets, found.about.classes, caption)
+            drawn[f"{boundary}-confusion"] = primitives.confusions(of_sets, found.about.classes, caption)
             drawn[f"{boundary}-gallery"] = self._gallery(boundary, found)
         return drawn
 
     def _gallery(self, boundary: BoundaryName, found: Metrics) -> bytes:
         """Of the few images that it shows, which are read anew."""
-        places = [one.image for one in pictures.in_gallery(found)]
+        places = [one.image for one in plots.in_gallery(found)]
         margin = asking.margin_of(boundary, self.protocol)
         read = self.images.at(places, self.preprocessing, margin) if places else torch.zeros(0, 1, 1, 1)
-        return pictures.gallery(found, self.model, dict(zip(places, read, strict=True)))
+        return plots.gallery(found, self.model, dict(zip(places, read, strict=True)))
 
     def __repr__(self) -> str:
         return f"Audit of {self.model} on {self.data}\n{show.table(self.summary())}"

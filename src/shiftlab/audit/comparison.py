@@ -17,7 +17,7 @@ from shiftlab.errors import UserError
 from shiftlab.metrics import evaluation, intervals, pairing
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.reports import audit as show
-from shiftlab.reports import pictures
+from shiftlab.reports import plots
 from shiftlab.shifts import predictions
 from shiftlab.shifts.predictions import Predictions
 
@@ -64,7 +64,7 @@ class Comparison:
         drawn = {
             f"{boundary}-{name}": picture
             for boundary, models in self.metrics.items()
-            for name, picture in pictures.of_models(models).items()
+            for name, picture in plots.of_models(models).items()
         }
         files.write(place / "comparison.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
         files.write(place / "comparison.html", show.comparison_page(self.summaries, self.differences, drawn))

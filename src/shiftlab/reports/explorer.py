@@ -18,9 +18,9 @@ from torch import Tensor
 from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate, Estimates
-from shiftlab.reports import charts, plots
+from shiftlab.reports import charts, primitives
 from shiftlab.reports.pages import inline
-from shiftlab.reports.pictures import pixels
+from shiftlab.reports.plots import pixels
 from shiftlab.reports.study import CONTRAST_COLOURS, contrast_in_words, in_words_of_test, metric_in_words, which_way
 from shiftlab.shifts.boundaries import surround
 from shiftlab.shifts.predictions import Predictions
@@ -143,7 +143,7 @@ def _images(
         kinds["wide"] = surround(images, radius, "crop", frame)
     found = []
     for place, number in enumerate(some.grid.images[shown].tolist()):
-        pictures = inline({kind: plots.png(pixels(of[place])) for kind, of in kinds.items()})
+        pictures = inline({kind: primitives.png(pixels(of[place])) for kind, of in kinds.items()})
         found.append({"image": number, "class": int(some.labels[number]), **pictures})
     return found
 

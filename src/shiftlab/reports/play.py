@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shiftlab.errors import UserError
-from shiftlab.reports import plots
+from shiftlab.reports import primitives
 from shiftlab.reports.explorer import PALETTE
 from shiftlab.shifts.boundaries import surround, window
 from shiftlab.shifts.inference import probabilities
@@ -37,9 +37,9 @@ footer {display: none !important}
 .min_value, .max_value {color: var(--body-text-color) !important} /* gradio's greys are too pale to read */
 button[role=tab].selected {color: var(--primary-700) !important}
 .dark button[role=tab].selected {color: var(--primary-300) !important}
-.maps {display: flex; flex-wrap: wrap; gap: 1rem} .maps metric {margin: 0}
+.maps {display: flex; flex-wrap: wrap; gap: 1rem} .maps figure {margin: 0}
 .maps img, .seen img {image-rendering: pixelated; width: 203px; display: block; background: #888}
-.steps metric {width: 160px} .steps img {width: 100%}
+.steps figure {width: 160px} .steps img {width: 100%}
 .maps div {position: relative} .maps i {position: absolute; border: 2px solid #000; outline: 2px solid #fff}
 .legend span {margin-right: .8rem; white-space: nowrap}
 .legend i {display: inline-block; width: .9em; height: .9em; margin-right: .3em; border: 1px solid #888}
@@ -103,7 +103,7 @@ class Table:
         moved = self.moved(seen, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
         called = [self.answers(name, seen, [(dx, dy)])[0].tolist() for name in self.models]
         return [
-            f'<div class="seen"><img alt="what the models see" src="{_address(plots.png(moved))}"></div>',
+            f'<div class="seen"><img alt="what the models see" src="{_address(primitives.png(moved))}"></div>',
             *[dict(zip(self.classes, one, strict=True)) for one in called],
         ]
 
@@ -220,7 +220,7 @@ def page(table: Table) -> gr.Blocks:
 def _told(steps: Steps) -> str:
     """The steps as HTML."""
     metrics = [
-        f'<metric><img alt="{words}" src="{_address(plots.png(pixels))}"><figcaption>{words}</figcaption></metric>'
+        f'<figure><img alt="{words}" src="{_address(primitives.png(pixels))}"><figcaption>{words}</figcaption></figure>'
         for words, pixels in steps.items()
     ]
     return f'<div class="maps steps">{"".join(metrics)}</div>'
@@ -245,10 +245,11 @@ def _drawn(called: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here:
         cell = 100 / side
         left, top = (cell * (where + side // 2) for where in here)
         metrics.append(
-            f"<metric><figcaption>{escape(name)}</figcaption>"
+            f"<figure><figcaption>{escape(name)}</figcaption>"
             f'<div><img alt="what {escape(name)} calls it at every shift" '
-            f'src="{_address(plots.png(pixels))}"><i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
-            "</div></metric>"
+            f'src="{_address(primitives.png(pixels))}">'
+            f'<i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
+            "</div></figure>"
         )
     legend = "".join(
         f'<span><i style="background:{colours[number]}"></i>{escape(classes[number])}</span>' for number in every

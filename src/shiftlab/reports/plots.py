@@ -1,438 +1,305 @@
-"""Every picture, and the only importer of matplotlib. Each function draws one figure and returns it as PNG bytes."""
+"""Which plots are drawn of the metrics: of one model, or of several side by side."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from itertools import cycle, product
-from textwrap import fill, shorten
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
-from PIL import Image
 
-from shiftlab.metrics.intervals import Estimate, Estimates, Floats
+from shiftlab.config.params import BoundaryName
+from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, of_boundary
+from shiftlab.metrics.evaluation import Metrics, boundary_name
+from shiftlab.metrics.intervals import Estimates, Floats
+from shiftlab.metrics.metrics import ImageRobustness
+from shiftlab.reports import primitives
+from shiftlab.reports.columns import MODELS, data_name
+from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
+from shiftlab.shifts.boundaries import Frame, shift
+from shiftlab.shifts.grids import DIRECTIONS
+from shiftlab.shifts.predictions import Predictions
 
-AXIS_LABELS = {
-    "x": "shift to the right (pixels)",
-    "y": "shift down (pixels)",
-    "diagonal": "shift to the lower right (pixels along each axis)",
-}
+if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
+    from torch import Tensor
 
-# Colours that colour-blind people tell apart (Okabe and Ito 2008); their purple darker, to stand out from white.
-TOLD_APART = ("#D55E00", "#AA4499", "#0072B2", "#009E73", "#000000", "#E69F00", "#56B4E9")
+SHOWN = 10  # images in each row of the gallery
+MOST_LINES = 10  # classes in a panel; of more, the worst
 
-DOTS_PER_INCH = 110
-SMALL_DOTS_PER_INCH = 160  # of a picture that is shown small
-CUT_OFF = 0.05  # share of the ink beyond the edge from which it counts
-GAP = 6  # pixels between a line and its name
-FAR = 40  # pixels from a name, at which nobody takes it for another line's
-MOST_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
-LETTERS_PER_INCH = 10  # of a figure's title
-
-# A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
-IN_CELL: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
+Maps = dict[str, Estimates]  # (D, D) each
 
 
-@dataclass(frozen=True)
-class Line:
-    """Points of one line, left to right, with an interval for each where there are intervals."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    interval: tuple[Sequence[float], Sequence[float]] | None = None  # low, high
-
-    @classmethod
-    def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
-        """Estimates with their intervals."""
-        low, high = [one.low for one in estimates], [one.high for one in estimates]
-        return cls(x, [one.value for one in estimates], (low, high))
-
-    @classmethod
-    def along(cls, x: Sequence[float], table: Estimates, places: tuple[Sequence[int], Sequence[int]]) -> "Line":
-        """The estimates of a table at some places, rows and columns of it."""
-        value, low, high = (cells[places].tolist() for cells in vars(table).values())
-        return cls(x, value, (low, high))
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What one pair of axes shows: labels -> lines."""
-
-    lines: Mapping[str, Line]
-    x_label: str
-    y_label: str
-    title: str = ""
-    y_limits: tuple[float, float] | None = (0, 1.02)
-
-
-def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", legends: bool = False) -> bytes:
-    """Panels in rows; those of a row share the vertical axis, those of a column the horizontal one.
-
-    Args:
-        rows: of equal length, but for the last, which may be shorter.
-        legend: where in a panel it goes.
-        legends: does each panel have one of its own? Then all are equally high, else the first row is higher.
-    """
-    columns = len(rows[0])
-    heights = [3.4] + [3.4 if legends else 2.0] * (len(rows) - 1)
-    figure = Figure(figsize=(max(4.4 * columns, 8), sum(heights) + 0.8), layout="constrained")
-    grid = figure.subplots(len(rows), columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights)
-    for axes_row, row in zip(grid, rows, strict=True):
-        for axes, panel in zip(axes_row, row, strict=False):
-            _draw(axes, panel)
-            axes.label_outer()
-            if len(panel.lines) > 1 and (legends or axes is grid[0, 0]):
-                axes.legend(loc=legend, fontsize=8)
-    for last, above in zip(grid[-1, len(rows[-1]) :], grid[-2:, len(rows[-1]) :][0], strict=True):
-        last.set_axis_off()
-        above.tick_params(labelbottom=True)
-    return _png(figure, title)
+def of_models(models: Mapping[str, Metrics], who: str = "") -> dict[str, bytes]:
+    """All pictures but confusion matrices, by name, as PNG; of one model or of several side by side in one boundary."""
+    some = next(iter(models.values()))
+    where = f"{some.about.data}, boundary {boundary_name(some.about)}"
+    of_all = ", ".join(filter(None, [who, where, f"{some.images:,} images"]))
+    extent = f"{some.grid_images:,} images, radius {some.radius}"
+    drawn = "" if some.complete else f"{some.shifts} of the shifts, drawn"
+    of_grid = ", ".join(filter(None, [who, where, extent, drawn]))
+    shares = {name: _maps(models, name) for name in ("accuracy", "agreement", "agreement where right")}
+    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
+    return {
+        "accuracy": _curves(models, f"{of_all}: accuracy against shift (band: 95% Wilson interval)"),
+        "maps": primitives.maps(
+            _side_by_side(_values(shares)),
+            f"{of_grid}: accuracy, and agreement with the unshifted image (a cell's 95% Wilson interval reaches "
+            f"{100 * _reach(shares):.1f} points either way at most)",
+        ),
+        "sensitivity": primitives.maps(
+            _values(distances),
+            f"{of_grid}: how far probabilities move (a cell's 95% interval reaches {_reach(distances):.3f} either way "
+            "at most)",
+            limits=None,
+        ),
+        "radius": _radii(models, f"{of_grid}: against the Chebyshev radius (bands: 95%)"),
+        "classes": _classes(models, f"{of_grid}: accuracy of each class"),
+        "phase": primitives.phases(
+            {label: found.phases for label, found in models.items()},
+            f"{of_grid}: accuracy in % by stride phase, with 95% intervals",
+        ),
+        "fractions": _fractions(models, f"{of_all}: by parts of a pixel (band: 95% Wilson interval)"),
+    }
 
 
-def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str) -> bytes:
-    """Accuracy against the shift to the right, each line with its name beside it; readable when 390 pixels wide.
+def of_unlabelled(models: Mapping[str, Metrics]) -> dict[str, bytes]:
+    """The pictures that need no labels, of one model or of several side by side in one boundary."""
+    some = next(iter(models.values()))
+    extent = (
+        f"{some.about.data}, boundary {boundary_name(some.about)}, {some.grid_images:,} images, radius {some.radius}"
+    )
+    agreement = {"agreement": _maps(models, "agreement")}
+    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
+    return {
+        "maps": primitives.maps(_values(agreement), f"{extent}: agreement with the unshifted image"),
+        "sensitivity": primitives.maps(_values(distances), f"{extent}: how far probabilities move", limits=None),
+    }
+
+
+def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]:
+    """Every picture of the report by name, as PNG; with several seeds, those of the first.
 
     Args:
-        curves: model's name -> accuracy at 0, 1, 2... pixels.
-        cut_from: the shift from which on the edge cuts off more than `CUT_OFF` of the ink; those are shaded.
+        images: the test images, uint8 `(N, C, H, W)`.
     """
-    figure = Figure(figsize=(5, 3.6), dpi=SMALL_DOTS_PER_INCH, layout="constrained")
-    axes = figure.subplots()
-    last = max(map(len, curves.values())) - 1
-    for (name, values), colour in zip(curves.items(), cycle(TOLD_APART), strict=False):
-        axes.plot(range(len(values)), 100 * values, color=colour, linewidth=2.2, label=name)
-    axes.set(xlim=(0, last), ylim=(0, 103))
-    axes.set_xlabel(AXIS_LABELS["x"], fontsize=11)
-    axes.set_title(title, fontsize=11, loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.tick_params(labelsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    FigureCanvasAgg(figure).draw()  # so that the layout stands, and places in pixels with it
-    lines = [_dense(axes, line) for line in axes.get_lines()]
-    taken = []
-    if cut_from is not None and cut_from < last:
-        shaded = axes.axvspan(cut_from, last, color="0.9", linewidth=0)
-        note = axes.text(0, 0, f"more than {CUT_OFF:.0%}\nof the ink is\ncut off", fontsize=9.5, color="0.35")
-        taken.append(_in_the_middle(note, shaded.get_window_extent(), lines))
-    for place, line in enumerate(axes.get_lines()):
-        label = axes.text(0, 0, str(line.get_label()), color=line.get_color(), fontsize=10.5)
-        taken.append(_beside(label, lines[place], lines[:place] + lines[place + 1 :], taken))
-    return _png(figure, "", SMALL_DOTS_PER_INCH)
-
-
-def _dense(axes: Axes, line: Line2D) -> Floats:
-    """Points of a line, close to one another, in pixels."""
-    x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-    between = np.linspace(x[0], x[-1], 40 * len(x))
-    points: Floats = axes.transData.transform(np.column_stack([between, np.interp(between, x, y)]))
-    return points
-
-
-def _in_the_middle(text: Text, room: Bbox, lines: Sequence[Floats]) -> Bbox:
-    """Put a text where, in a room, it is farthest from lines and edges."""
-    width, height = np.asarray(text.get_window_extent().size).tolist()
-    corners = product(np.arange(room.x0, room.x1 - width, GAP), np.arange(room.y0, room.y1 - height, GAP))
-    boxes = [Bbox.from_bounds(x, y, width, height) for x, y in corners]
-
-    def clearance(box: Bbox) -> float:
-        edges = float(min(*np.subtract(box.min, room.min), *np.subtract(room.max, box.max)))
-        return min(edges, *(_distance(box, points) for points in lines))
-
-    return _put(text, max(boxes, key=clearance, default=Bbox.from_bounds(room.x0, room.y0, width, height)))
-
-
-def _beside(text: Text, own: Floats, others: Sequence[Floats], taken: Sequence[Bbox]) -> Bbox:
-    """Put a line's name beside it, where other lines and names are far from both; at its end where there is no room."""
-    assert text.axes is not None
-    room = text.axes.get_window_extent()
-    width, height = np.asarray(text.get_window_extent().size).tolist()
-    obstacles = [*others, *(_outline(box) for box in taken)]
-    best, most = Bbox.from_bounds(own[-1, 0] - width, own[-1, 1], width, height), -1.0
-    for (x, y), right, up in product(own[::4], (False, True), (False, True)):
-        left, bottom = x + GAP if right else x - GAP - width, y + GAP if up else y - GAP - height
-        box = Bbox.from_bounds(left, bottom, width, height)
-        inside = room.contains(*box.min) and room.contains(*box.max)
-        if not inside or _distance(box, own) < GAP / 2 or any(box.overlaps(one) for one in taken):
-            continue
-        from_name = min((_distance(box, points) for points in obstacles), default=FAR)
-        from_line = min((_distance(Bbox([[x, y], [x, y]]), points) for points in others), default=FAR)
-        if from_name > GAP / 2 and (clearance := min(from_name, FAR) + min(from_line, FAR)) > most:
-            best, most = box, clearance
-    return _put(text, best)
-
-
-def _outline(box: Bbox) -> Floats:
-    """Points around a box, close to one another."""
-    across, up = np.linspace(box.x0, box.x1, 50), np.linspace(box.y0, box.y1, 50)
-    sides = [np.column_stack([across, np.full(50, y)]) for y in (box.y0, box.y1)]
-    return np.concatenate([*sides, *(np.column_stack([np.full(50, x), up]) for x in (box.x0, box.x1))])
-
-
-def _put(text: Text, box: Bbox) -> Bbox:
-    assert text.axes is not None
-    x, y = text.axes.transData.inverted().transform(box.min)
-    text.set(position=(x, y), verticalalignment="bottom")
-    return box
-
-
-def _distance(box: Bbox, points: Floats) -> float:
-    """Of a box from the nearest of points, in pixels; 0 inside."""
-    beyond = np.maximum(np.maximum(box.min - points, points - box.max), 0)
-    return float(np.hypot(*beyond.T).min())
-
-
-def _draw(axes: Axes, panel: Panel) -> None:
-    for label, line in panel.lines.items():
-        (drawn,) = axes.plot(line.x, line.y, marker=".", label=label)
-        if line.interval:
-            axes.fill_between(line.x, *line.interval, alpha=0.25, color=drawn.get_color())
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
-    if panel.y_limits:
-        axes.set_ylim(*panel.y_limits)
-    axes.grid(alpha=0.3)
-
-
-def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[float, float] | None = (0, 1)) -> bytes:
-    """Maps over the grid side by side, a row for each figure and a column for each model.
-
-    Args:
-        rows: figure's name -> model's label -> `(D, D)`, as figures.py has them; nan stays white.
-        limits: of the colour scale that all share; none gives each row its own, from 0 to its maximum.
-    """
-    columns = max(map(len, rows.values()))
-    figure = Figure(figsize=(3.3 * columns + 1.2, 3.3 * len(rows) + 0.5), layout="constrained")
-    grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
-    for axes_row, (name, of_models) in zip(grid, rows.items(), strict=True):
-        low, high = limits or (0, max(float(np.nanmax(values)) for values in of_models.values()))
-        for axes, (label, values) in zip(axes_row, of_models.items(), strict=True):
-            reach = len(values) / 2
-            image = axes.imshow(values, vmin=low, vmax=high, cmap="viridis", extent=(-reach, reach, reach, -reach))
-            axes.set(title=f"{label}: {name}", xlabel="dx, right (pixels)", ylabel="dy, down (pixels)")
-            axes.label_outer()
-        if limits is None:
-            figure.colorbar(image, ax=list(axes_row), shrink=0.9)
-    if limits:
-        figure.colorbar(image, ax=list(grid.ravel()), shrink=0.9 / len(rows) + 0.1)
-    return _png(figure, title)
-
-
-def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
-    """Accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
-
-    Args:
-        tables: model's label -> `(period, period)`: row dy, column dx.
-    """
-    figure = Figure(figsize=(3.9 * len(tables), 3.6), layout="constrained")
-    for axes, (label, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
-        image = axes.imshow(table.value, cmap="viridis")
-        middle = (np.nanmax(table.value) + np.nanmin(table.value)) / 2
-        for place, value in np.ndenumerate(table.value):
-            if np.isnan(value):
-                continue
-            low, high = 100 * table.low[place], 100 * table.high[place]
-            colour = "white" if value < middle else "black"
-            axes.text(*place[::-1], f"{100 * value:.1f}\n{low:.1f}-{high:.1f}", **IN_CELL, color=colour, fontsize=7)
-        period = len(table.value)
-        ticks = range(period)
-        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {period}", ylabel=f"dy mod {period}", title=label)
-        figure.colorbar(image, ax=axes, shrink=0.8)
-    return _png(figure, title)
-
-
-def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes: Sequence[str], title: str) -> bytes:
-    """Confusion matrices `(K, K)` of counts, rows actual, columns predicted classes, shaded by the row's share.
-
-    Where classes are many, cells have no numbers and axes no names.
-
-    Args:
-        matrices: row's name -> column's name -> matrix.
-        classes: their names.
-    """
-    columns = max(map(len, matrices.values()))
-    few = len(classes) <= MOST_NAMES
-    side = max(5.2, 0.4 * len(classes)) if few else 7.0  # inches
-    figure = Figure(figsize=((side + 0.2) * columns + 0.9, side * len(matrices) + 0.4), layout="constrained")
-    grid = figure.subplots(len(matrices), columns, squeeze=False)
-    ticks, names = (range(len(classes)), [shorten(name, 14, placeholder="…") for name in classes]) if few else ([], [])
-    upright = max(map(len, names), default=0) <= 2
-    for axes_row, (row_name, row) in zip(grid, matrices.items(), strict=True):
-        for axes, (name, matrix) in zip(axes_row, row.items(), strict=True):
-            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-            image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-            for (actual, predicted), count in np.ndenumerate(matrix):
-                if count and few:
-                    colour = "white" if share[actual, predicted] > 0.5 else "black"
-                    axes.text(predicted, actual, str(count), **IN_CELL, color=colour, fontsize=8)
-            axes.set(xticks=ticks, yticks=ticks, xlabel="predicted class", ylabel="actual class")
-            axes.set_xticklabels(names, rotation=0 if upright else 90)
-            axes.set_yticklabels(names)
-            axes.set_title(", ".join(filter(None, [row_name, name])))
-    figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual class's images", shrink=0.7)
-    return _png(figure, title)
-
-
-def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
-    """Images, `(H, W)` or `(H, W, 3)`, with captions, in named rows."""
-    columns = max(1, *map(len, rows.values()))  # there may be nothing to show
-    figure = Figure(figsize=(1.4 * columns, 2.25 * len(rows) + 0.4), layout="constrained")
-    strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
-    for strip, (name, entries) in zip(strips, rows.items(), strict=True):
-        strip.suptitle(name, x=0.01, ha="left", fontsize=10)
-        shown = strip.subplots(1, columns, squeeze=False)[0]
-        for axes in shown[len(entries) :]:
-            axes.set_axis_off()
-        for axes, (image, caption) in zip(shown, entries, strict=False):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-            axes.set_xlabel(caption, fontsize=8)
-    return _png(figure, title)
-
-
-def one_image(
-    pictures: Mapping[str, NDArray[np.uint8]],
-    answers: Mapping[str, Mapping[str, tuple[str, float]]],
-    title: str,
-) -> bytes:
-    """Versions of one test image, each above what every model calls it and with what probability.
-
-    Args:
-        pictures: caption -> raw image, `(H, W)` or `(H, W, 3)`.
-        answers: the same caption -> model's label -> (class, probability).
-    """
-    labels = [label for by_model in answers.values() for label in by_model]
-    figure = Figure(figsize=(3.6 * len(pictures), 4.1 + 0.2 * len(labels) / len(pictures)), layout="constrained")
-    shown = figure.subplots(1, len(pictures), squeeze=False)[0]
-    width = max(map(len, labels))
-    for axes, (caption, image) in zip(shown, pictures.items(), strict=True):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set(title=caption)
-        longest = max(len(name) for name, _ in answers[caption].values())
-        lines = [f"{label:<{width}}  {name:<{longest}}  p = {p:.4f}" for label, (name, p) in answers[caption].items()]
-        axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
-    return _png(figure, title)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One line of a forest plot: a difference in percentage points, with its interval."""
-
-    label: str
-    by: float
-    low: float
-    high: float
-    kind: str  # what its colour tells
-    hollow: bool = False
-
-
-def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], within: float, title: str) -> bytes:
-    """Effects below one another on one axis, in named groups.
-
-    Args:
-        colours: of every kind of effect; the legend has them in this order.
-        within: points either way that are shaded, as too few to matter.
-    """
-    count = sum(map(len, groups.values()))
-    figure = Figure(figsize=(11, 0.27 * (count + 1.3 * len(groups)) + 1.6), layout="constrained")
-    axes = figure.subplots()
-    axes.axvspan(-within, within, color="0.9", zorder=0)
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    place, ticks, names = 0.0, [], []
-    for group, effects in groups.items():
-        place += 1.3
-        ticks.append(place - 0.15)
-        names.append(group)
-        for one in effects:
-            place += 1
-            ticks.append(place)
-            names.append(one.label)
-            reach = [[one.by - one.low], [one.high - one.by]]
-            colour = colours[one.kind]
-            face = "white" if one.hollow else colour
-            axes.errorbar(one.by, place, xerr=reach, fmt="o", markersize=4, mfc=face, capsize=2, color=colour)
-    axes.set_yticks(ticks, names, fontsize=8)
-    for name, label in zip(names, axes.get_yticklabels(), strict=True):
-        if name in groups:
-            label.set_fontweight("bold")
-    axes.tick_params(axis="y", length=0)
-    axes.set(xlabel="difference (percentage points)", ylim=(place + 1, 0))
-    axes.grid(axis="x", alpha=0.3)
-    shown = {one.kind for effects in groups.values() for one in effects}
-    handles = [
-        Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in colours.items() if kind in shown
-    ]
-    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(handles))
-    return _png(figure, title)
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of a scatter plot, with intervals along both axes."""
-
-    label: str
-    x: tuple[float, float, float]  # value, low, high
-    y: tuple[float, float, float]
-    size: float  # what its colour tells
-
-
-def scatter(points: Sequence[Point], x_label: str, y_label: str, size_label: str, title: str) -> bytes:
-    """Named points in a plane, coloured by a size on a logarithmic scale, with their names at the right."""
-    figure = Figure(figsize=(11, max(6.0, 0.26 * len(points) + 1.5)), layout="constrained")
-    axes = figure.subplots()
-    for one in points:
-        (x, *x_ends), (y, *y_ends) = one.x, one.y
-        axes.plot(x_ends, [y, y], color="0.8", linewidth=0.8, zorder=1)
-        axes.plot([x, x], y_ends, color="0.8", linewidth=0.8, zorder=1)
-    across, up = [one.x[0] for one in points], [one.y[0] for one in points]
-    drawn = axes.scatter(across, up, c=[one.size for one in points], norm="log", cmap="viridis", s=36, zorder=3)
-    axes.set(xlim=_around(across), ylim=_around(up))  # intervals may reach far beyond
-    heights = np.linspace(0.01, 0.99, len(points))
-    for height, one in zip(heights, sorted(points, key=lambda one: (one.y[0], one.x[0])), strict=True):
-        axes.annotate(
-            one.label,
-            (one.x[0], one.y[0]),
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)},
+    first = first_seed(found)
+    drawn: dict[str, bytes] = {}
+    for boundary, name in boundaries(found).items():
+        models = of_boundary(first, boundary)
+        drawn |= {f"{name}-{kind}": picture for kind, picture in of_models(models).items()}
+        classes = next(iter(models.values())).about.classes
+        drawn[f"{name}-confusion"] = primitives.confusions(
+            {label: {on: one.confusions[on] for on in ("clean", "right5")} for label, one in models.items()},
+            classes,
+            f"boundary {name}: confusion matrices, as they are and 5 pixels to the right",
         )
-    axes.set(xlabel=x_label, ylabel=y_label)
-    axes.grid(alpha=0.3)
-    figure.colorbar(drawn, label=size_label, shrink=0.6, location="bottom")
-    return _png(figure, title)
+        for label, metrics in models.items():
+            drawn[f"{name}-gallery-{label}"] = gallery(metrics, label, images)
+    answers_of_first = first_seed(answers)
+    some = next(iter(answers_of_first))
+    drawn["image-0"] = plot_example(of_boundary(answers_of_first, some[2]), images[0])
+    return drawn
 
 
-def _around(values: Sequence[float]) -> tuple[float, float]:
-    room = 0.05 * (max(values) - min(values) or 1)
-    return min(values) - room, max(values) + room
+def against_shift(found: Found, images: Tensor) -> bytes:
+    """Each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG.
+
+    Args:
+        images: the test images, uint8 `(N, C, H, W)`.
+    """
+    some = next(iter(found.values()))
+    curves: dict[str, list[list[float]]] = {}
+    for (model, _, boundary), one in found.items():
+        if boundary == some.about.boundary:
+            to_the_right = [accuracy.value for step, accuracy in one.curves["x"] if step >= 0]
+            curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
+    means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
+    return primitives.against_shift(
+        means, _cut_from(some, images), f"Test images of {data_name(some.about.data)} classified right (%)"
+    )
 
 
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """An image, `(H, W)` or in colour `(H, W, 3)`, as PNG, pixel for pixel."""
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+def _cut_from(some: Metrics, images: Tensor) -> int | None:
+    """The shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
+    if some.about.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
+        return None
+    columns = shift(images, 0, 0, some.about.boundary, some.about.shape[1:]).sum(dim=(0, 1, 2)).numpy()
+    lost = columns[::-1].cumsum()[: some.radius] / columns.sum()  # by 1, 2... pixels
+    beyond = np.flatnonzero(lost > primitives.CUT_OFF)
+    return int(beyond[0]) + 1 if len(beyond) else None
 
 
-def _png(figure: Figure, title: str, dots: int = DOTS_PER_INCH) -> bytes:
-    """The figure in 256 colours, which the eye does not tell from all of them: a third of the bytes."""
-    if title:
-        figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
-    figure.set_dpi(dots)
-    canvas = FigureCanvasAgg(figure)
-    # The canvas itself, since Figure.savefig draws a constrained layout twice.
-    canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    buffer = BytesIO()
-    drawn.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+def _curves(models: Mapping[str, Metrics], title: str) -> bytes:
+    some = next(iter(models.values()))
+    steps = range(-some.radius, some.radius + 1)
+    centre = some.radius
+    ink = some.maps["ink"]
+    everywhere = range(len(steps))
+    along = {
+        "x": ([centre] * len(steps), everywhere),
+        "y": (everywhere, [centre] * len(steps)),
+        "diagonal": (everywhere, everywhere),
+    }
+    top = [
+        Panel(
+            {label: Line.of(steps, [one for _, one in found.curves[direction]]) for label, found in models.items()},
+            AXIS_LABELS[direction],
+            "accuracy" if direction == "x" else "",
+        )
+        for direction in DIRECTIONS
+    ]
+    bottom = [
+        Panel({"ink": Line.along(steps, ink, along[direction])}, AXIS_LABELS[direction], "ink in the frame")
+        for direction in DIRECTIONS
+    ]
+    return primitives.panels([top, bottom], title, legend="lower center")
+
+
+def _maps(models: Mapping[str, Metrics], name: str) -> Maps:
+    return {label: found.maps[name] for label, found in models.items()}
+
+
+def _values(rows: Mapping[str, Maps]) -> dict[str, dict[str, Floats]]:
+    return {name: {label: one.value for label, one in of_models.items()} for name, of_models in rows.items()}
+
+
+def _side_by_side(rows: dict[str, dict[str, Floats]]) -> dict[str, dict[str, Floats]]:
+    """The metrics of a single model in one row, not one below the other."""
+    (labels, *_) = rows.values()
+    if len(labels) > 1:
+        return rows
+    return {label: {name: of_models[label] for name, of_models in rows.items()} for label in labels}
+
+
+def _reach(rows: Mapping[str, Maps]) -> float:
+    """Half of the width of the widest interval of all cells."""
+    return max(one.reach for of_models in rows.values() for one in of_models.values())
+
+
+def _radii(models: Mapping[str, Metrics], title: str) -> bytes:
+    some = next(iter(models.values()))
+    radii = [one.radius for one in some.radii]
+    lines: dict[str, dict[str, Line]] = {
+        "accuracy, mean over the radius": {
+            label: Line.of(radii, [one.accuracy for one in found.radii]) for label, found in models.items()
+        },
+        "robust accuracy: right at every shift within": {
+            label: Line.of(radii, [one.robust_accuracy for one in found.radii]) for label, found in models.items()
+        },
+        "mean confidence": {
+            label: Line.of(radii, [one.confidence for one in found.radii]) for label, found in models.items()
+        },
+        "expected calibration error": {
+            label: Line.of(radii, [one.calibration_error for one in found.radii]) for label, found in models.items()
+        },
+    }
+    row = [Panel(of_models, "radius (pixels)", "share", name) for name, of_models in lines.items()]
+    return primitives.panels([row], title)
+
+
+def _classes(models: Mapping[str, Metrics], title: str) -> bytes:
+    row = [
+        Panel(
+            {
+                found.about.classes[label]: Line.of(
+                    [at.radius for at in found.radii], [at.by_class[label] for at in found.radii]
+                )
+                for label in _worst_classes(found)
+            },
+            "radius (pixels)",
+            "accuracy",
+            label,
+        )
+        for label, found in models.items()
+    ]
+    more = len(_classes_on_grid(models)) > MOST_LINES
+    return primitives.panels([row], title + f" (the {MOST_LINES} with the lowest, on average)" * more, legends=more)
+
+
+def _classes_on_grid(models: Mapping[str, Metrics]) -> list[int]:
+    """The classes that have images on the grid."""
+    return list(next(iter(models.values())).radii[0].by_class)
+
+
+def _worst_classes(found: Metrics) -> list[int]:
+    """All of them in their order where they are few, else those of lowest mean accuracy over the radii."""
+    labels = list(found.radii[0].by_class)
+    if len(labels) <= MOST_LINES:
+        return labels
+    return sorted(labels, key=lambda label: sum(at.by_class[label].value for at in found.radii))[:MOST_LINES]
+
+
+def _fractions(models: Mapping[str, Metrics], title: str) -> bytes:
+    lines = {
+        label: Line.of([pixels for pixels, _ in found.fractions], [one for _, one in found.fractions])
+        for label, found in models.items()
+    }
+    return primitives.panels([[Panel(lines, AXIS_LABELS["x"], "accuracy", y_limits=None)]], title)
+
+
+def plot_example(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
+    """Test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's answers, as PNG.
+
+    Args:
+        answers: by the model's label, in one boundary.
+    """
+    some = next(iter(answers.values()))
+    names = some.about.classes
+    captions = {"clean": "as it is", "right5": "5 pixels to the right"}
+    called = {
+        caption: {
+            label: (names[of_model.sets[name].predicted[0]], float(of_model.sets[name].confidence[0]))
+            for label, of_model in answers.items()
+        }
+        for name, caption in captions.items()
+    }
+    title = f"Test image 0 of {some.about.data}, class {names[some.labels[0]]}: what each model calls it"
+    shown = {
+        caption: pixels(_moved(image, *by, some.about.boundary, some.about.shape[1:]))
+        for caption, by in zip(captions.values(), ((0, 0), (5, 0)), strict=True)
+    }
+    return primitives.one_image(shown, called, title)
+
+
+def in_gallery(metrics: Metrics) -> list[ImageRobustness]:
+    """The images that `gallery` shows."""
+    return [*metrics.fragility[:SHOWN], *metrics.fragility[: -SHOWN - 1 : -1]]
+
+
+def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
+    """The test images that are right at the fewest and at the most shifts, as PNG.
+
+    Args:
+        images: uint8 `(C, H, W)` by number, those of `in_gallery` at least.
+    """
+    about = metrics.about
+    names = about.classes
+
+    def shown(one: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
+        image = images[one.image]
+        caption = f"#{one.image}, {names[one.label]}\n{one.right:.1%} right"
+        if one.breaking is None:
+            return pixels(_moved(image, 0, 0, about.boundary, about.shape[1:])), f"{caption}\nnever breaks"
+        dx, dy, called = astuple(one.breaking)
+        return pixels(
+            _moved(image, dx, dy, about.boundary, about.shape[1:])
+        ), f"{caption}\n({dx}, {dy}): {names[called]}"
+
+    rows = {
+        "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": [
+            shown(one) for one in metrics.fragility[:SHOWN]
+        ],
+        "most robust": [shown(one) for one in metrics.fragility[: -SHOWN - 1 : -1]],
+    }
+    return primitives.gallery(rows, f"{label}, boundary {boundary_name(about)}: test images classified right unshifted")
+
+
+def _moved(image: Tensor, dx: int, dy: int, boundary: BoundaryName, frame: Frame) -> Tensor:
+    return shift(image.unsqueeze(0), dx, dy, boundary, frame)[0]
+
+
+def pixels(image: Tensor) -> NDArray[np.uint8]:
+    """An image `(C, H, W)` as matplotlib shows it: `(H, W)`, or `(H, W, 3)`."""
+    shown: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
+    return shown

@@ -425,10 +425,10 @@ def page(
     """The report as HTML.
 
     Args:
-        pictures: PNG by name, as `pictures.of_comparison` gives them.
+        pictures: PNG by name, as `plots.of_comparison` gives them.
         explorer: what `explorer.parts` gives.
         study: the content of metrics/study.json, of any data.
-        study_pictures: of `study_pictures.of_study`, "effects" and "plane" at least.
+        study_pictures: of `study_plots.of_study`, "effects" and "plane" at least.
     """
     every = rows(summary)
     boundaries = list(dict.fromkeys(row.boundary for row in every))

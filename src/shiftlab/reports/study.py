@@ -84,7 +84,7 @@ def page(summary: Summary, drawn: Mapping[str, bytes]) -> str:
     """The study's own page, as HTML that needs nothing else.
 
     Args:
-        drawn: what `study_pictures.of_study` gives.
+        drawn: what `study_plots.of_study` gives.
     """
     return template("study.html").render(
         summary=summary,

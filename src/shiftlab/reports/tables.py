@@ -11,7 +11,7 @@ from shiftlab import files
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.metrics.metrics import ClassScores, FailingShift
-from shiftlab.reports import pictures, plots
+from shiftlab.reports import plots, primitives
 from shiftlab.shifts.predictions import Predictions
 
 ENDS = {"": "value", " low": "low", " high": "high"}  # of a column's name -> what of an estimate it holds
@@ -30,14 +30,14 @@ def write_confusions_for_dvc(answers: Predictions, folder: Path) -> None:
 def write_report(found: Metrics, model: str, seed: int, folder: Path) -> None:
     """The metrics as pictures and tables for people."""
     title = f"{model}, seed {seed}"
-    for name, picture in pictures.of_models({model: found}, title).items():
+    for name, picture in plots.of_models({model: found}, title).items():
         files.write(folder / f"{name}.png", picture)
     write_tables(found, folder)
     extent = {name: getattr(found, name) for name in ("images", "grid_images", "radius", "shifts")}
     files.write(folder / "about.json", json.dumps(asdict(found.about) | extent, indent=2) + "\n")
     for name, matrix in found.confusions.items():
         caption = f"{title}, on {found.about.data} {name}: {found.accuracies[name].value:.2%} right"
-        picture = plots.confusions({"": {"": matrix}}, found.about.classes, caption)
+        picture = primitives.confusions({"": {"": matrix}}, found.about.classes, caption)
         files.write(folder / f"confusion-{name}.png", picture)
         header = ["actual", *(f"predicted {label}" for label in found.about.classes)]
         counts = [(label, *row) for label, row in zip(found.about.classes, matrix.tolist(), strict=True)]

@@ -82,7 +82,7 @@ def write(found: Found, folder: Path) -> None:
     Raises:
         OSError: as `files.write`.
     """
-    from shiftlab.reports import plots
+    from shiftlab.reports import primitives
 
     every = (found.now, *found.trials, *found.finalists)
     header = [field.name for field in fields(Recipe)]
@@ -93,8 +93,8 @@ def write(found: Found, folder: Path) -> None:
     for one in (found.now, *most_accurate_first(found.trials)[:DRAWN], *found.finalists):
         what = one.seconds if one.shifted is None else one.shifted
         mark = "now" if one is found.now else "BEST" if one in found.best else one.experiment.split("-", 3)[-1]
-        points.append(plots.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
+        points.append(primitives.Point(f"{mark}: {one}", (what,) * 3, (one.accuracy,) * 3, one.lr))
     across = "training (s)" if found.now.shifted is None else "accuracy on shifted validation images"
     title = f"{count}. The recipe now, the most accurate trials, and the finalists with all seeds"
-    drawn = plots.scatter(points, across, "accuracy on validation images", "learning rate", title)
+    drawn = primitives.scatter(points, across, "accuracy on validation images", "learning rate", title)
     files.write(folder / "search.png", drawn)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from shiftlab.reports import plots
-from shiftlab.reports.plots import Effect, Line, Panel, Point
+from shiftlab.reports import primitives
+from shiftlab.reports.primitives import Effect, Line, Panel, Point
 from shiftlab.reports.study import (
     CONTRAST_COLOURS,
     POINT,
@@ -49,7 +49,7 @@ def _effects(summary: Summary, about: str) -> bytes:
     title = (
         f"{about}: every contrast with its 95% t-interval, and in brackets the sign that is claimed (grey: ±1 point)"
     )
-    return plots.forest(groups, CONTRAST_COLOURS, POINT, title)
+    return primitives.forest(groups, CONTRAST_COLOURS, POINT, title)
 
 
 def _effect(one: Mapping[str, Any]) -> Effect:
@@ -75,7 +75,9 @@ def _curves(summary: Summary, about: str) -> bytes:
         every = {label(one["variant"]): _by_distance(one) for one in chosen}
         panels = [Panel(every, "distance along an axis (pixels)", "accuracy", "all variants")]
     rows = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
-    return plots.panels(rows, f"{about}: accuracy against distance, boundary zero (band: 95% t-interval)", legends=True)
+    return primitives.panels(
+        rows, f"{about}: accuracy against distance, boundary zero (band: 95% t-interval)", legends=True
+    )
 
 
 def _on_one_frame(summary: Summary) -> list[Variant]:
@@ -112,7 +114,7 @@ def _plane(summary: Summary, about: str) -> bytes:
         for one in _on_one_frame(summary)
     ]
     words = ("accuracy unshifted, %", "consistency under circular shifts, %", "multiply-adds of an image")
-    return plots.scatter(points, *words, f"{about}: what invariance costs (lines: 95% t-intervals)")
+    return primitives.scatter(points, *words, f"{about}: what invariance costs (lines: 95% t-intervals)")
 
 
 def _with_ends(one: Mapping[str, Any]) -> tuple[float, float, float]:
