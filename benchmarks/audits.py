@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shiftlab.audit import adapters, images
-from shiftlab.audit import audit as auditing
-from shiftlab.audit.adapters import Given
-from shiftlab.audit.audit import Audit
-from shiftlab.audit.model import Model, PreprocessedModel
-from shiftlab.audit.preprocessing import Preprocessing
+from shiftlab.audits import adapters, images
+from shiftlab.audits import audit as auditing
+from shiftlab.audits.adapters import Given
+from shiftlab.audits.audit import Audit
+from shiftlab.audits.model import Model, PreprocessedModel
+from shiftlab.audits.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 RADIUS, SHIFTS = 8, 64
@@ -117,7 +117,7 @@ def _peaks(folder: str, count: int) -> tuple[float, float]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(3 * 16, CLASSES))
     known = Given(outputs=CLASSES)
-    from shiftlab.audit.modules import of_module
+    from shiftlab.audits.modules import of_module
 
     model = of_module(module, "small", "python", known)
     found = images.of(folder)

@@ -23,7 +23,7 @@ from shiftlab.study import trial
 from shiftlab.training import loop
 from shiftlab.training.augmentation import Augmented
 from shiftlab.training.loop import State
-from tests.audit.models import Plain, data
+from tests.audits.models import Plain, data
 from tests.helpers import ABOUT, DIGITS, GREY, dataset, examples, settings_put_back
 from tests.study.trials import study
 from tests.training.test_training import assert_same, copied

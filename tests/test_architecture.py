@@ -157,7 +157,7 @@ def test_stages_depend_on_files_that_are_there() -> None:
     of_audits = {"audit.py", "audit.html", "pairing.py", "cli.py", "play.py", "drawing.py"}
     chosen = (YAML(typ="safe").load(path) for path in ROOT.glob("conf/data/*.yaml"))
     of_sources = {Path(one.get("data", one).get("path", "")).name for one in chosen}
-    apart = ("tracking", "audit", "distributed", "tuning", "pipeline")
+    apart = ("tracking", "audits", "distributed", "tuning", "pipeline")
     here = {path.name for name, path in FILES.items() if package_of(name) not in apart and "architectures" not in name}
     assert here - names - without_effect - of_audits - of_sources == set()
 
@@ -170,7 +170,7 @@ def test_dvc_remembers_the_runs_of_stages_that_take_long() -> None:
 
 
 def test_parameters_are_checked_without_slow_imports(tmp_path: Path) -> None:
-    code = "import sys; from shiftlab import params; print({'torch', 'mlflow'} & set(sys.modules))"
+    code = "import sys; from shiftlab.config import params; print({'torch', 'mlflow'} & set(sys.modules))"
     assert run_python("-c", code, cwd=tmp_path).stdout == "set()\n"
 
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from shiftlab.cli import app
-from tests.audit.models import NORMALISED, Plain, data
+from tests.audits.models import NORMALISED, Plain, data
 from tests.helpers import ROOT
 
 FEW = ["--images", "60", "--radius", "3", "--shifts", "16", "--boundary", "zero"]
@@ -28,7 +28,7 @@ def shiftlab(*arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments])
 
 
-def audit(*arguments: str, model: str = "tests.audit.models:build") -> Result:
+def audit(*arguments: str, model: str = "tests.audits.models:build") -> Result:
     return shiftlab("audit", model, "--data", "digits", *NORMALISED, *FEW, *arguments)
 
 
@@ -39,7 +39,7 @@ def test_audit_prints_a_table_and_writes_a_report() -> None:
     assert "held: zero.clean is" in done.stdout
     assert "sees: the middle 28x28, grey, 0..255 as 0..1, less 0.1307, over 0.3081, as NCHW" in done.stderr
     assert "unshifted images are right (chance" in done.stderr
-    place = Path("audits/tests.audit.models-build")
+    place = Path("audits/tests.audits.models-build")
     assert sorted(path.name for path in place.iterdir()) == ["answers", "metrics.json", "report.html", "zero"]
 
 
@@ -96,7 +96,7 @@ def test_outputs_are_named_by_a_file() -> None:
         "renamed.npz", images=test.images.numpy(), labels=test.labels.numpy(), classes=[f"digit {n}" for n in range(10)]
     )
     Path("names.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
-    arguments = ["audit", "tests.audit.models:build", "--data", "renamed.npz", *NORMALISED, *FEW]
+    arguments = ["audit", "tests.audits.models:build", "--data", "renamed.npz", *NORMALISED, *FEW]
     straight = shiftlab(*arguments, "--classes", "names.txt", "--json")
     assert json.loads(straight.stdout)["metrics"]["zero"]["clean"]["value"] > 0.8
     order = rng.permutation(10)
@@ -110,7 +110,7 @@ def test_outputs_are_named_by_a_file() -> None:
 
 
 def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shiftlab.audit import asking
+    from shiftlab.audits import asking
 
     monkeypatch.setattr(asking, "chunk_size", lambda *_: 10)
     whole = audit("--json", "--out", "whole")
@@ -142,7 +142,7 @@ def test_audit_is_a_run_where_mlflow_is_conmetricd(tmp_path: Path, monkeypatch: 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (experiment,) = [one for one in client.search_experiments() if one.name == "shiftlab-digits"]
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.run_name == "audit of tests.audit.models:build"
+    assert run.info.run_name == "audit of tests.audits.models:build"
     metrics = json.loads(done.stdout)["metrics"]["zero"]
     assert run.data.metrics["zero/consistency"] == metrics["consistency"]["value"]
     assert {one.path for one in client.list_artifacts(run.info.run_id)} == {"metrics.json", "report.html"}
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "from shiftlab.cli import app\n"
-        f"app({['audit', 'tests.audit.models:build', '--data', 'digits', *NORMALISED, *FEW, '--quiet']!r})\n"
+        f"app({['audit', 'tests.audits.models:build', '--data', 'digits', *NORMALISED, *FEW, '--quiet']!r})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from shiftlab.audit import play
-from shiftlab.audit.model import PreprocessedModel
-from shiftlab.audit.preprocessing import PreprocessingHints
+from shiftlab.audits import play
+from shiftlab.audits.model import PreprocessedModel
+from shiftlab.audits.preprocessing import PreprocessingHints
 from shiftlab.shifts.inference import probabilities
 from tests.data.test_drawing import PICTURES
 from tests.helpers import run_python

@@ -97,7 +97,7 @@ def test_documentation_is_built_without_a_warning(tmp_path: Path) -> None:
         ["make", "docs", f"PYTHON={sys.executable}"], cwd=tmp_path / "clone", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "shiftlab.audit" in (tmp_path / "clone/site/reference/index.html").read_text()
+    assert "shiftlab.audits" in (tmp_path / "clone/site/reference/index.html").read_text()
     assert (tmp_path / "clone/site/report/index.html").exists()
 
 

@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shiftlab.audit.audit import Audit as Audit
-    from shiftlab.audit.audit import audit as audit
-    from shiftlab.audit.comparison import compare as compare
-    from shiftlab.audit.torchmetric import ShiftConsistency as ShiftConsistency
+    from shiftlab.audits.audit import Audit as Audit
+    from shiftlab.audits.audit import audit as audit
+    from shiftlab.audits.comparison import compare as compare
+    from shiftlab.audits.torchmetric import ShiftConsistency as ShiftConsistency
 
 # DVC starts a stage with whatever `python` stands first on the PATH. The wrong one would end in an import
 # error deep inside some module; the right one is a sentence away.
@@ -21,10 +21,10 @@ if importlib.util.find_spec("torch") is None:
 
 # What a user of the package imports, and where it lies: PyTorch is imported with the first of them.
 PUBLIC = {
-    "Audit": "shiftlab.audit.audit",
-    "ShiftConsistency": "shiftlab.audit.torchmetric",
-    "audit": "shiftlab.audit.audit",
-    "compare": "shiftlab.audit.comparison",
+    "Audit": "shiftlab.audits.audit",
+    "ShiftConsistency": "shiftlab.audits.torchmetric",
+    "audit": "shiftlab.audits.audit",
+    "compare": "shiftlab.audits.comparison",
 }
 
 

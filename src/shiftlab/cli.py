@@ -16,7 +16,7 @@ import typer
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
-    from shiftlab.audit.preprocessing import PreprocessingHints
+    from shiftlab.audits.preprocessing import PreprocessingHints
 
 app = typer.Typer(
     help="Measure how much translation invariance a model has, and hold it to that.",
@@ -211,7 +211,7 @@ def audit(
         from shiftlab import determinism
 
         determinism.prepare()
-        from shiftlab.audit import request
+        from shiftlab.audits import request
 
         limits = request.lines(thresholds, "METRIC=SHARE") if thresholds else []
         asked = request.Request(
@@ -263,7 +263,7 @@ def _preprocessing(
     std: str | None,
 ) -> PreprocessingHints:
     """What the user says of how pixels become inputs."""
-    from shiftlab.audit.preprocessing import carried
+    from shiftlab.audits.preprocessing import carried
 
     if white not in (None, 1, 255):
         raise UserError(f"--range is {white:g}: it is what a white pixel becomes, 1 or 255")
@@ -319,7 +319,7 @@ def compare(
 ) -> None:
     """Put audits side by side, with paired tests. Those that were not asked alike are refused."""
     with _mistakes():
-        from shiftlab.audit import comparison
+        from shiftlab.audits import comparison
 
         found = comparison.compare(*audits)
         typer.echo(json.dumps(found.summary(), indent=2, allow_nan=False) if as_json else repr(found))
@@ -352,8 +352,8 @@ def play(
         from shiftlab import determinism
 
         determinism.prepare()
-        from shiftlab.audit import play as playing
-        from shiftlab.audit import request
+        from shiftlab.audits import play as playing
+        from shiftlab.audits import request
 
         names = request.lines(classes, "the name of an output") if classes else None
         given = _preprocessing(size, crop, None, channels, None, white, mean, std)
@@ -463,7 +463,7 @@ def init(
 ) -> None:
     """Write a minimal project that audits its model in CI: a model, a workflow, a file of thresholds."""
     with _mistakes():
-        from shiftlab.audit import template
+        from shiftlab.audits import template
 
         written = template.write(folder)
         typer.echo("\n".join(map(str, written)))

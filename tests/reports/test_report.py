@@ -223,12 +223,12 @@ def in_boundary(name: str) -> dict[str, Any]:
 
 def test_canvas_is_called_so() -> None:
     text = report.tables({**in_boundary("canvas"), "shape": [1, 48, 48]})
-    assert "Boundary `canvas`: the images move on a black canvas of 48x48 pixels" in text
+    assert "Boundary `canvas`: the images move on a black canvas of 48x48, vacated" in text
 
 
 def test_crop_is_explained() -> None:
     text = report.tables({**in_boundary("crop"), "shape": [3, 20, 26]})
-    assert "Boundary `crop`: a window of 26x20 pixels moves over the larger image" in text
+    assert "Boundary `crop`: a window of 26x20 moves over the larger image" in text
 
 
 def test_tables_end_with_one_newline() -> None:

@@ -153,7 +153,7 @@ def test_number_of_threads_changes_the_key() -> None:
         torch.set_num_threads(before)
 
 
-MATTERING = ["learn/training", "models/classifier", "models/layers", "data/dataset", "models/architectures/mlp"]
+MATTERING = ["training/loop", "models/classifier", "models/layers", "data/dataset", "models/architectures/mlp"]
 
 
 def test_code_that_makes_the_weights_changes_the_key(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_an_epoch_takes_the_shortest_of_those_that_were_timed_as_often_as_its_im
 
     monkeypatch.setattr(timing, "_training", epochs)
     monkeypatch.setattr(
-        timing, "processor", SimpleNamespace(prepare=lambda _: None, use=lambda _: None)
+        timing, "determinism", SimpleNamespace(prepare=lambda _: None, use=lambda _: None)
     )  # of the test's
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
     whole = small(200)

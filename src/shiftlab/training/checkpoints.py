@@ -20,7 +20,7 @@ from shiftlab import determinism, files
 from shiftlab.repository import root
 from shiftlab.training.loop import State
 
-MEASURING = ("measure/inference", "measure/predictions", "measure/boundaries", "measure/shifts")
+MEASURING = ("shifts/inference", "shifts/predictions", "shifts/boundaries", "shifts/grids")
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -33,7 +33,7 @@ class Checkpoint:
     """
 
     def __init__(self, model: str, seed: int, settings: Mapping[str, object]) -> None:
-        code = _code("learn/training", "learn/augmentation", *_model(model))
+        code = _code("training/loop", "training/augmentation", *_model(model))
         self.key = _key({**settings, "model": model, "seed": seed, "code": code})
         self._path = _folder() / f"{model}-{seed}-{self.key[:16]}.pt"
 
@@ -100,7 +100,7 @@ class StudyParts(Parts):
     """Of a variant's trainings, whose network is of `architecture`."""
 
     def __init__(self, architecture: str, settings: Mapping[str, object]) -> None:
-        code = ["learn/training", "learn/augmentation", "data/canvas", "study/trial"]
+        code = ["training/loop", "training/augmentation", "data/canvas", "study/trial"]
         super().__init__("study", settings, [*code, *MEASURING, *_model(architecture)])
 
 

@@ -1,0 +1,59 @@
+"""The formats that a model can come in, a file for each: `load(what, given)` makes a `Model` of what the user named."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shiftlab.audits.model import Model
+from shiftlab.errors import UserError
+
+CPU = torch.device("cpu")
+# How a user's words tell the format: the first that fits.
+FORMATS = {
+    "timm": r"timm:.+",
+    "torchvision": r"torchvision:.+",
+    "mlflow": r"(models|runs):/.+",
+    "http": r"https?://.+",
+    "onnx": r".+\.onnx",
+    "torch_export": r".+\.pt2",
+    "shiftlab_weights": r".+\.safetensors",
+    "torchscript": r".+\.(pt|pth|ts|torchscript|jit|bin|ckpt|pkl)",
+    "python": r".+:\w+",
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What belongs to a model besides its name."""
+
+    weights: Path | None = None  # for timm and torchvision
+    trust_pickle: bool = False
+    device: torch.device = CPU
+    outputs: int | None = None  # how many the architecture is to have
+    image: tuple[int, int, int] | None = None  # channels, height, width of the images; None where they differ
+    frame: tuple[int, int] | None = None  # height and width of what the model is to see, where the user says so
+
+
+def load(what: str, given: Given) -> Model:
+    """The model that a user names.
+
+    Raises:
+        UserError: there is no such model, or it can't be read; the sentence says why.
+    """
+    for name, pattern in FORMATS.items():
+        if re.fullmatch(pattern, what):
+            if given.weights is not None and name not in ("timm", "torchvision"):
+                raise UserError(
+                    f"--weights is for timm:NAME and torchvision:NAME, and {what} brings its own: leave it out"
+                )
+            found: Model = importlib.import_module(f"{__name__}.{name}").load(what, given)
+            return found
+    raise UserError(
+        f"{what!r} is no model: give module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, .pt2, "
+        ".pt (TorchScript) or .safetensors file, models:/NAME@ALIAS or runs:/... of MLflow, or http://.../invocations"
+    )

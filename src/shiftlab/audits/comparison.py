@@ -1,0 +1,153 @@
+"""Audits side by side: the same images, shifts and pixels, or a refusal that says how they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftlab import files
+from shiftlab.audits.audit import METRICS, Audit
+from shiftlab.config.params import BoundaryName
+from shiftlab.errors import UserError
+from shiftlab.metrics import evaluation, intervals, pairing
+from shiftlab.metrics.evaluation import Metrics
+from shiftlab.reports import audit as show
+from shiftlab.reports import plots
+from shiftlab.shifts import predictions
+from shiftlab.shifts.predictions import Predictions
+
+# What must be the same in two audits, and how people call it. How a model wants its pixels' values is its own affair.
+SAME = {
+    ("data", "digest"): "the images",
+    ("data", "images"): "the number of images",
+    ("protocol", "boundaries"): "the boundaries",
+    ("protocol", "radius"): "the radius",
+    ("protocol", "shifts"): "the number of shifts",
+    ("protocol", "seed"): "the seed",
+    ("preprocessing", "frame"): "what the model sees (--crop)",
+    ("preprocessing", "resize"): "the resizing (--size)",
+    ("preprocessing", "interpolation"): "the interpolation",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two audits or more, and how they differ."""
+
+    summaries: dict[str, Mapping[str, Any]]  # by label
+    metrics: dict[BoundaryName, dict[str, Metrics]]
+    differences: dict[str, list[dict[str, Any]]]  # by boundary: paired tests of every pair of models
+
+    def summary(self) -> dict[str, Any]:
+        """All numbers, in JSON's types."""
+        return {
+            "models": {label: one["model"] for label, one in self.summaries.items()},
+            "metrics": {label: one["metrics"] for label, one in self.summaries.items()},
+            "differences": self.differences,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write comparison.html and comparison.json.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            OSError: as `files.write`.
+        """
+        place = Path(folder)
+        drawn = {
+            f"{boundary}-{name}": picture
+            for boundary, models in self.metrics.items()
+            for name, picture in plots.of_models(models).items()
+        }
+        files.write(place / "comparison.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+        files.write(place / "comparison.html", show.comparison_page(self.summaries, self.differences, drawn))
+        return place / "comparison.html"
+
+    def __repr__(self) -> str:
+        return show.comparison_table(self.summaries, self.differences)
+
+
+def compare(*audits: Audit | str | Path) -> Comparison:
+    """Put audits side by side: of this process, or from the folders they were saved to.
+
+    Raises:
+        UserError: fewer than two; one without labels; they were not asked alike, and the sentence says in what.
+    """
+    if len(audits) < 2:
+        raise UserError("a comparison needs two audits at least: name their folders")
+    found: dict[str, tuple[Mapping[str, Any], dict[BoundaryName, Predictions]]] = {}
+    for one in audits:
+        summary, answers = (one.summary(), one.answers) if isinstance(one, Audit) else _read(Path(one))
+        label = str(summary["model"]["name"])
+        while label in found:
+            label += "'" if isinstance(one, Audit) else f" ({Path(one).name})"
+        found[label] = (summary, answers)
+    summaries = {label: summary for label, (summary, _) in found.items()}
+    _refuse_different(summaries)
+    first = next(iter(summaries.values()))
+    radius, phase = first["protocol"]["radius"], first["protocol"]["phase"]
+    metrics: dict[BoundaryName, dict[str, Metrics]] = {}
+    differences: dict[str, list[dict[str, Any]]] = {}
+    for boundary in first["protocol"]["boundaries"]:
+        models = {label: answers[boundary] for label, (_, answers) in found.items()}
+        _refuse_different_shifts(models)
+        metrics[boundary] = {label: evaluation.evaluate(one, radius, phase) for label, one in models.items()}
+        differences[boundary] = _differences(models)
+    return Comparison(summaries, metrics, differences)
+
+
+def _differences(models: Mapping[str, Predictions]) -> list[dict[str, Any]]:
+    """McNemar's tests on the named sets, and the paired bootstrap of the grid's metrics."""
+    names = next(iter(models.values())).sets
+    right = {name: {label: one.sets[name].predicted == one.labels for label, one in models.items()} for name in names}
+    on_sets = [
+        {"metric": one.evaluation_set, "low": None, "high": None, **asdict(one)} for one in intervals.differences(right)
+    ]
+    labels = next(iter(models.values())).labels
+    on_grid = pairing.differences({label: one.grid for label, one in models.items()}, labels)
+    keys = ("metric", "first", "second", "by", "low", "high", "corrected")
+    return [{key: one[key] for key in keys} for one in (*on_sets, *map(asdict, on_grid))]
+
+
+def _refuse_different(summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    (name, first), *others = summaries.items()
+    for label, other in others:
+        if not (first["labelled"] and other["labelled"]):
+            raise UserError("images without labels have no accuracies to compare: audit labelled ones")
+        for (part, key), words in SAME.items():
+            ours, theirs = first[part][key], other[part][key]
+            if ours != theirs:
+                raise UserError(
+                    f"{name} and {label} were not audited alike: {words} differ, {ours} and {theirs}; audit both with "
+                    "the same options"
+                )
+
+
+def _refuse_different_shifts(models: Mapping[str, Predictions]) -> None:
+    """As many may be others."""
+    (name, first), *others = models.items()
+    for label, other in others:
+        if not np.array_equal(first.grid.shifts, other.grid.shifts):
+            raise UserError(
+                f"{name} and {label} were not audited alike: other shifts were drawn; audit both with the same options"
+            )
+
+
+def _read(folder: Path) -> tuple[Mapping[str, Any], dict[BoundaryName, Predictions]]:
+    try:
+        summary = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        boundaries = summary["protocol"]["boundaries"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} holds no audit ({METRICS}): `shiftlab audit --out {folder}` makes one") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / METRICS} is not an audit's ({error}): audit anew") from None
+    return summary, {
+        boundary: predictions.load(folder / "answers" / f"{boundary}.safetensors") for boundary in boundaries
+    }

@@ -1,0 +1,346 @@
+"""The images that a model is audited on: read from where they lie as they are needed, raw, with labels or without."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shiftlab.audits.preprocessing import COUNT, Preprocessing
+from shiftlab.data import digits, folder
+from shiftlab.data.dataset import load, numbered, path
+from shiftlab.errors import UserError, extra
+from shiftlab.shifts.grids import subset
+
+WORKERS = 4  # threads that read files ahead
+
+Pixels = NDArray[np.uint8]  # (H, W, 1) or (H, W, 3)
+Size = tuple[int, int]  # height, width
+
+
+class Source(Protocol):
+    """Where images lie."""
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        """An image, its shorter side made `resize` pixels long, cut to the middle of `size`."""
+
+    def digest(self, number: int) -> bytes:
+        """Of an image as it lies there."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: list[Path]
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.read(self.paths[number], resize, size, how)
+
+    def digest(self, number: int) -> bytes:
+        return hashlib.sha256(self.paths[number].read_bytes()).digest()
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    pixels: Pixels  # (N, H, W, C)
+    name: str
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.cut(self.pixels[number], resize, size, how, f"image {number} of {self.name}")
+
+    def digest(self, number: int) -> bytes:
+        found: bytes = self.pixels[number].tobytes()
+        return found
+
+
+@dataclass(frozen=True)
+class _OfTorchvision:
+    data: Any
+    name: str
+
+    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+        return folder.cut(self._pixels(number), resize, size, how, f"image {number} of {self.name}")
+
+    def digest(self, number: int) -> bytes:
+        return self._pixels(number).tobytes()
+
+    def _pixels(self, number: int) -> Pixels:
+        return folder.as_pixels(self.data[number][0])
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images by number, each read when it is wanted."""
+
+    name: str
+    count: int
+    source: Source
+    labels: NDArray[np.int64] | None  # (N,): places among `classes`; None where nobody labelled them
+    classes: tuple[str, ...] | None  # their names
+    in_files: bool = False  # worth reading ahead?
+    numbers: NDArray[np.int64] | None = None  # of those chosen, among all; None: all
+
+    def __len__(self) -> int:
+        return self.count if self.numbers is None else len(self.numbers)
+
+    def chosen(self, count: int | str, seed: int) -> Images:
+        """So many of them, drawn with `seed`, each class in its share; all where there are no more, or for "all".
+
+        Raises:
+            UserError: fewer than one for each class.
+        """
+        if count == "all" or int(count) >= self.count:
+            return self
+        if self.labels is None:
+            drawn = np.sort(np.random.default_rng(seed).choice(self.count, int(count), replace=False))
+            return replace(self, numbers=drawn)
+        return replace(self, numbers=subset(self.labels, int(count), seed).astype(np.int64))
+
+    @property
+    def of_chosen(self) -> NDArray[np.int64] | None:
+        """The labels of those chosen."""
+        if self.labels is None or self.numbers is None:
+            return self.labels
+        return self.labels[self.numbers]
+
+    def number(self, place: int) -> int:
+        """Which of all images the one at a place among the chosen is."""
+        return place if self.numbers is None else int(self.numbers[place])
+
+    def sha256(self) -> str:
+        """Of all chosen images and their labels."""
+        found = hashlib.sha256()
+        for place in range(len(self)):
+            found.update(self.source.digest(self.number(place)))
+        labels = self.of_chosen
+        if labels is not None:
+            found.update(labels.astype("<i8").tobytes())
+        return found.hexdigest()
+
+    def size(self) -> tuple[int, int, int] | None:
+        """Channels, height and width of the first few images before resizing; None where they differ."""
+        shapes = {
+            self.source.read(self.number(place), None, None, "bilinear").shape for place in range(min(8, len(self)))
+        }
+        if len({shape[:2] for shape in shapes}) != 1:
+            return None
+        height, width, _ = next(iter(shapes))
+        return (max(shape[2] for shape in shapes), height, width)
+
+    def batches(self, prepared: Preprocessing, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
+        """Batches of at most `size` raw images, uint8 `(n, C, H, W)`, from the place `first` on, in their order.
+
+        Args:
+            prepared: how they are resized, and how large a middle the model sees.
+            margin: pixels kept around that middle.
+
+        Raises:
+            UserError: an image that can't be read, or is too small.
+        """
+        starts = range(first, len(self), size)
+        if not self.in_files:
+            yield from (self.at(range(start, min(start + size, len(self))), prepared, margin) for start in starts)
+            return
+        # Threads, not processes: Pillow lets others work while it decodes and resizes, and a process that is forked
+        # beside PyTorch's threads may hang.
+        with ThreadPoolExecutor(WORKERS) as readers:
+
+            def begin(start: int) -> list[Future[Tensor]]:
+                places = range(start, min(start + size, len(self)))
+                return [readers.submit(self._cut, place, prepared, margin) for place in places]
+
+            try:
+                ahead = begin(first) if starts else []
+                for start in starts:
+                    now, ahead = ahead, begin(start + size)
+                    yield torch.stack([one.result() for one in now])
+            finally:
+                readers.shutdown(cancel_futures=True)
+
+    def at(self, places: Sequence[int], prepared: Preprocessing, margin: int) -> Tensor:
+        """Some images, as `batches` gives them."""
+        return torch.stack([self._cut(place, prepared, margin) for place in places])
+
+    def _cut(self, place: int, prepared: Preprocessing, margin: int) -> Tensor:
+        """One image resized and cut to what is wanted of it, uint8 `(C, H, W)`."""
+        height, width = prepared.frame
+        size = (height + 2 * margin, width + 2 * margin)
+        pixels = self.source.read(self.number(place), prepared.resize, size, prepared.interpolation)
+        pixels = folder.with_channels(pixels, COUNT[prepared.channels])
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def of(data: str, root: Path = Path("data")) -> Images:
+    """Images by what a user calls them.
+
+    Args:
+        data: a folder with a subfolder for each class, or of images without labels; an .npz with `images` and perhaps
+            `labels` and `classes`; "digits", or a data set that the pipeline has downloaded; "torchvision:NAME".
+        root: where torchvision's data sets lie.
+
+    Raises:
+        UserError: there is no such thing, or it can be read in more than one way.
+    """
+    place = Path(data)
+    if data.startswith("torchvision:"):
+        return _of_torchvision(data.partition(":")[2], root)
+    if place.is_dir():
+        return _of_folder(place)
+    if place.suffix == ".npz" and place.is_file():
+        return _of_npz(place)
+    if data == "digits":
+        _, test, classes = digits.digits()
+        return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
+    stored = place if place.suffix == ".safetensors" else path(data)
+    if stored.is_file():
+        dataset = load(stored)
+        test = dataset.test
+        return of_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
+    raise UserError(
+        f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, digits, a data set that the "
+        "pipeline has put into data/, or torchvision:NAME"
+    )
+
+
+def of_arrays(
+    name: str,
+    images: NDArray[Any],
+    labels: NDArray[Any] | None,
+    classes: Sequence[str] | None = None,
+) -> Images:
+    """Images in memory.
+
+    Args:
+        images: raw, 0..255: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)` with C of 1 or 3. Whole numbers of any type.
+        labels: `(N,)` whole numbers from 0, or None.
+        classes: their names; none are numbered.
+
+    Raises:
+        UserError: other shapes, fractions, values out of range, or axes that can be read in two ways.
+    """
+    pixels = _pixels(np.asarray(images), name)
+    numbered_labels = None
+    if labels is not None:
+        numbered_labels = _labels(np.asarray(labels), len(pixels), name)
+        classes = tuple(classes) if classes is not None else numbered(int(numbered_labels.max()) + 1)
+        if numbered_labels.max() >= len(classes):
+            raise UserError(f"{name} has a label {numbered_labels.max()}, but {len(classes)} classes, counted from 0")
+
+    return Images(
+        name,
+        len(pixels),
+        _Arrays(pixels, name),
+        numbered_labels,
+        tuple(classes) if classes is not None else None,
+    )
+
+
+def _of_folder(root: Path) -> Images:
+    labels: list[int] | None
+    classes: tuple[str, ...] | None
+    if any(path.is_dir() for path in folder.visible(root)):
+        paths, labels, classes = folder.listing(root)
+    else:
+        paths, labels, classes = folder.visible(root), None, None
+        if not paths:
+            raise UserError(f"{root} is empty: put images into it, or a subfolder of images for each class")
+
+    return Images(
+        root.name,
+        len(paths),
+        _Files(paths),
+        None if labels is None else np.array(labels),
+        classes,
+        in_files=True,
+    )
+
+
+def _of_npz(place: Path) -> Images:
+    try:
+        with np.load(place, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if name in ("images", "labels", "classes")}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place} can't be read as .npz ({error}): write it with numpy.savez") from None
+    if "images" not in arrays:
+        raise UserError(f"{place} has no array `images`: write it with numpy.savez(file, images=..., labels=...)")
+    classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    return of_arrays(place.stem, arrays["images"], arrays.get("labels"), classes)
+
+
+def _of_torchvision(name: str, root: Path) -> Images:
+    with extra("torchvision"):
+        from torchvision import datasets
+    kind = getattr(datasets, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
+        raise UserError(f"torchvision has no data set {name!r}: write it as in its documentation, like CIFAR10")
+    test: tuple[dict[str, Any], ...] = ({"train": False}, {"split": "test"}, {"split": "val"}, {})
+    for given in [*({"root": str(root), **one} for one in test), {}]:
+        try:
+            found = kind(**given)
+            break
+        except TypeError:
+            continue  # it knows no such argument
+        except (RuntimeError, OSError, ValueError) as error:
+            raise UserError(
+                f"torchvision's {name} can't be read from {root} ({' '.join(str(error).split())}): download it there, "
+                f"as with torchvision.datasets.{name}({str(root)!r}, download=True), or name its place with --root"
+            ) from None
+    labels = getattr(found, "targets", getattr(found, "labels", None))
+    labels = [int(found[number][1]) for number in range(len(found))] if labels is None else labels
+
+    return Images(
+        name,
+        len(found),
+        _OfTorchvision(found, name),
+        np.array([int(label) for label in labels]),
+        tuple(map(str, getattr(found, "classes", numbered(int(max(labels)) + 1)))),
+    )
+
+
+def _pixels(images: NDArray[Any], name: str) -> Pixels:
+    """Raw images as `(N, H, W, C)`."""
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or len(images) == 0:
+        raise UserError(
+            f"{name} has images of shape {images.shape}: they must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
+    last, first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
+    if last == first:
+        both = "could be (N, H, W, C) or (N, C, H, W)" if last else "has neither one channel nor three"
+        raise UserError(
+            f"{name} has images of shape {images.shape}, which {both}: write them as (N, H, W, C), C 1 or 3"
+        )
+    if first:
+        images = images.transpose(0, 2, 3, 1)
+    if images.dtype != np.uint8:
+        low, high = images.min(), images.max()
+        if not (
+            np.issubdtype(images.dtype, np.number) and low >= 0 and high <= 255 and (images == np.round(images)).all()
+        ):
+            raise UserError(
+                f"{name} has pixels of type {images.dtype} from {low} to {high}: they must be raw, whole numbers from "
+                "0 to 255; pixels in 0..1 are (255 * pixels).round().astype('uint8')"
+            )
+        if high <= 1:
+            raise UserError(
+                f"{name} has pixels of type {images.dtype} that are 0 and 1 alone: write them as uint8, 0 and 255 for "
+                "black and white"
+            )
+        images = images.astype(np.uint8)
+    return images
+
+
+def _labels(labels: NDArray[Any], count: int, name: str) -> NDArray[np.int64]:
+    if labels.shape != (count,):
+        raise UserError(f"{name} has {count:,} images, but labels of shape {labels.shape}: there must be one for each")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise UserError(f"{name} has labels of type {labels.dtype} from {labels.min()}: they must be whole, from 0 on")
+    return labels.astype(np.int64)
