@@ -38,7 +38,7 @@ from IPython.display import Image, Markdown, display
 from torch import nn
 
 from shiftlab.config import params
-from shiftlab.data import dataset, sources
+from shiftlab.data import dataset, prepare
 from shiftlab.metrics import evaluation
 from shiftlab.models import architectures, cost
 from shiftlab.models.fusion import fused
@@ -66,11 +66,12 @@ SEED = 0
 if DATA == "mnist":
     data = dataset.load(Path("../data/mnist/dataset.safetensors"))
 else:
-    wanted = params.Data(
-        name="digits", source="digits", path="src/shiftlab/data/digits.py", mirrors=[], test=None, validation=144,
-        train=None, split_seed=0, channels=None, resize=None, crop=None, frame=None, canvas=None, placement="centred",
+    digits = params.Data(
+        name="digits", source="digits", path="src/shiftlab/data/sources/digits.py", mirrors=[], test=None,
+        validation=144, train=None, split_seed=0, channels=None, resize=None, crop=None, frame=None, canvas=None,
+        placement="centred",
     )  # fmt: skip
-    data = sources.build(wanted)
+    data = prepare.build_dataset(digits)
 print(dataset.describe(data))
 
 

@@ -130,7 +130,7 @@ def get(chosen: params.Params) -> None:
     if not path.exists():
         dvc("checkout", "--quiet", str(path), check=False, capture_output=True)  # DVC's cache may have it
     if not path.exists():
-        sources.acquire(chosen.data)
+        sources.get(chosen.data.source).load(chosen.data)
 
 
 def refuse_own_parameters(command: str) -> None:

@@ -9,13 +9,13 @@ from shiftlab.errors import one_sentence
 def main() -> None:
     """Read params.yaml, write data/NAME/dataset.safetensors."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    wanted = params.load().data
+    data = params.load().data
 
-    from shiftlab.data import dataset, sources  # seconds to import, so after a look at what can be refused without it
+    from shiftlab.data import dataset, prepare  # seconds to import, so after a look at what can be refused without it
 
-    whole = sources.build(wanted)
-    dataset.save(whole, dataset.path(wanted.name))
-    print(f"{wanted.name}: {dataset.describe(whole)}")
+    examples = prepare.build_dataset(data)
+    dataset.save(examples, dataset.path(data.name))
+    print(f"{data.name}: {dataset.describe(examples)}")
 
 
 if __name__ == "__main__":

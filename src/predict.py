@@ -42,7 +42,7 @@ def main() -> None:
         raise UserError(str(error)) from None
     test = data.test.to(chosen)
     model = weights.load(name, weights_path, data.shape, len(data.classes)).to(chosen)
-    parameters, multiply_adds = cost.count(model, dataset.middle(test.images[0], data.frame))
+    parameters, multiply_adds = cost.count(model, dataset.center_crop(test.images[0], data.frame))
     about = predictions.PredictionMetadata(
         data=wanted.data.name,
         data_md5=files.md5(data_path),

@@ -33,7 +33,7 @@ def main() -> None:
     determinism.use(study.threads)
     chosen = device.pick(wanted.device)
     data_path = dataset.path(wanted.data.name)
-    data = trial.laid(dataset.load(data_path), variant).framed()
+    data = trial.laid(dataset.load(data_path), variant).crop_to_frame()
     untrained = architectures.build(variant.architecture, data.shape, len(data.classes), variant.components)
     parameters, multiply_adds = cost.count(untrained.eval(), data.test.images[0])
     about = {

@@ -87,7 +87,7 @@ def main() -> None:
         run.log_metrics({"train/seconds": seconds})
         model.eval()
         for count in (1, loop.INFERENCE_BATCH):
-            batch = data.validation.seen(data.frame).images[:count].to(chosen)
+            batch = data.validation.center_crop(data.frame).images[:count].to(chosen)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
         history = map(asdict, reached.history)
         recording.log_weights(run, identity, weights_path, data.shape, data.classes, history)

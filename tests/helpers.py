@@ -27,7 +27,7 @@ PARAMETERS: dict[str, Any] = {
     "data": {
         "name": "digits",
         "source": "digits",
-        "path": "src/shiftlab/data/digits.py",
+        "path": "src/shiftlab/data/sources/digits.py",
         "mirrors": [],
         "test": None,
         "validation": 144,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from shiftlab.config import params
+from shiftlab.data import sources
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from tests.helpers import PARAMETERS, ROOT
@@ -59,8 +60,8 @@ def test_conf_composes_valid_parameters(tmp_path: Path) -> None:
 def test_conf_offers_every_data_set_under_its_own_name(name: str, tmp_path: Path) -> None:
     chosen = compose(tmp_path, f"data={name}").data
     assert chosen.name == name
-    expected = None if name == "folder" else (48, 48) if "canvas" in name else (28, 28)
-    assert chosen.seen == chosen.stored == expected
+    expected = (48, 48) if "canvas" in name else sources.get(chosen.source).image_size
+    assert chosen.input_size == chosen.image_size == expected
     assert chosen.placement == ("random" if "random" in name else "centred")
 
 
@@ -99,7 +100,7 @@ def test_data_that_contradicts_itself_is_refused(name: str, value: object, reaso
 def test_folder_that_contradicts_itself_is_refused(change: dict[str, object], reason: str, tmp_path: Path) -> None:
     folder = {"name": "folder_birds", "source": "folder", "path": "birds", "test": 0.2}
     values = {**PARAMETERS, "data": {**PARAMETERS["data"], **folder}}
-    assert params.load(write(tmp_path, values)).data.stored is None
+    assert params.load(write(tmp_path, values)).data.image_size is None
     values["data"] |= change
     assert reason in refusal(write(tmp_path, values))
 
@@ -120,7 +121,7 @@ def test_crop_needs_a_margin(frame: list[int] | None, radius: int, reason: str |
     if reason:
         assert reason in refusal(write(tmp_path, values))
     else:
-        assert params.load(write(tmp_path, values)).data.seen == (16, 18)
+        assert params.load(write(tmp_path, values)).data.input_size == (16, 18)
 
 
 def test_radius_may_be_larger_on_a_canvas(tmp_path: Path) -> None:

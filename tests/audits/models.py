@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from shiftlab.config.params import Training
-from shiftlab.data import digits
 from shiftlab.data.dataset import Dataset
+from shiftlab.data.sources.digits import digits
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
 from shiftlab.training import loop
@@ -16,7 +16,7 @@ from tests.helpers import GREY
 
 @cache
 def data() -> Dataset:
-    train, test, classes = digits.digits()
+    train, test, classes = digits()
     return Dataset(train, test, test, classes, (28, 28))
 
 

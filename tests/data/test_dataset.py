@@ -121,7 +121,7 @@ def test_thousand_classes_in_colour_come_back(tmp_path: Path) -> None:
 
 def test_frame_is_the_middle_of_every_image() -> None:
     part = coloured(4)  # 20 high, 26 wide
-    framed = Dataset(part, part, part, ("a", "b", "c"), (13, 20)).framed()
+    framed = Dataset(part, part, part, ("a", "b", "c"), (13, 20)).crop_to_frame()
     assert framed.train.images.shape == framed.test.images.shape == (4, 3, 13, 20)
     assert torch.equal(framed.train.images, part.images[:, :, 3:16, 3:23])
     assert framed.train.images.is_contiguous()

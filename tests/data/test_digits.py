@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from shiftlab.data.dataset import Examples
-from shiftlab.data.digits import digits as digits_of_scikit_learn
+from shiftlab.data.sources.digits import digits as digits_of_scikit_learn
 
 
 @pytest.fixture(scope="module")

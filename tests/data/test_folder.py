@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 
 from shiftlab.config.params import Data
-from shiftlab.data import sources
-from shiftlab.data.folder import folder, read
+from shiftlab.data.folder import read
+from shiftlab.data.prepare import build_dataset
+from shiftlab.data.sources.folder import load
 from shiftlab.errors import UserError
 from tests.helpers import PARAMETERS
 
 RNG = np.random.default_rng(0)
 
 
-def wanted(path: Path, **changes: Any) -> Data:
+def options(path: Path, **changes: Any) -> Data:
     values = {**PARAMETERS["data"], "name": "folder", "source": "folder", "path": str(path)}
     return Data.model_validate({**values, "test": 0.25, "validation": 0.25, **changes})
 
@@ -41,7 +42,7 @@ def birds(tmp_path: Path) -> Path:
 
 
 def test_subfolders_are_classes(birds: Path) -> None:
-    train, test, classes = folder(wanted(birds))
+    train, test, classes = load(options(birds))
     assert classes == ("a tit", "auk", "wren")
     assert train.images.shape == (18, 3, 20, 26)
     assert test.images.shape == (6, 3, 20, 26)
@@ -50,7 +51,7 @@ def test_subfolders_are_classes(birds: Path) -> None:
 
 
 def test_pixels_arrive_as_they_are(birds: Path) -> None:
-    train, test, _ = folder(wanted(birds))
+    train, test, _ = load(options(birds))
     images = [*train.images, *test.images]
     for kind in ("wren", "auk", "a tit"):
         with Image.open(birds / kind / "1.png") as opened:
@@ -59,7 +60,7 @@ def test_pixels_arrive_as_they_are(birds: Path) -> None:
 
 
 def test_whole_data_set_is_the_same_every_time(birds: Path) -> None:
-    first, again = (sources.build(wanted(birds, frame=[16, 18])) for _ in range(2))
+    first, again = (build_dataset(options(birds, frame=[16, 18])) for _ in range(2))
     assert torch.equal(first.train.images, again.train.images)
     assert first.shape == (3, 16, 18)
     assert [len(part) for part in (first.train, first.validation, first.test)] == [13, 5, 6]
@@ -68,7 +69,7 @@ def test_whole_data_set_is_the_same_every_time(birds: Path) -> None:
 def test_what_systems_leave_unseen_is_passed_over(birds: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "wren/.DS_Store", "wren/Thumbs.db"):
         (birds / name).write_bytes(b"whatever")
-    assert len(folder(wanted(birds))[0]) == 18
+    assert len(load(options(birds))[0]) == 18
 
 
 def test_grey_images_stay_grey_unless_one_has_colours(birds: Path) -> None:
@@ -76,13 +77,13 @@ def test_grey_images_stay_grey_unless_one_has_colours(birds: Path) -> None:
         noise(channels=1).save(path.with_suffix(".png"))
         if path.suffix != ".png":
             path.unlink()
-    assert folder(wanted(birds))[0].images.shape[1] == 1
+    assert load(options(birds))[0].images.shape[1] == 1
     noise().save(birds / "auk" / "coloured.png")
-    train, test, _ = folder(wanted(birds))
+    train, test, _ = load(options(birds))
     assert train.images.shape[1] == 3
     images = torch.cat([train.images, test.images])
     assert sum(bool((image[0] == image[1]).all()) for image in images) == len(images) - 1
-    assert folder(wanted(birds, channels=1))[0].images.shape[1] == 1
+    assert load(options(birds, channels=1))[0].images.shape[1] == 1
 
 
 def turned(path: Path) -> None:
@@ -158,7 +159,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
 def test_what_is_no_such_image_is_refused_by_name(make: Callable[[Path], object], reason: str, birds: Path) -> None:
     make(birds / "auk" / "9.jpg")
     with pytest.raises(UserError) as caught:
-        sources.build(wanted(birds))
+        build_dataset(options(birds))
     message = str(caught.value)
     assert str(birds / "auk" / "9.jpg") in message
     assert reason in message
@@ -176,32 +177,32 @@ def test_what_is_no_such_image_is_refused_by_name(make: Callable[[Path], object]
 def test_folder_that_is_no_data_set_is_refused(spoil: Callable[[Path], object], reason: str, birds: Path) -> None:
     spoil(birds)
     with pytest.raises(UserError, match=reason):
-        sources.build(wanted(birds))
+        build_dataset(options(birds))
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file: name the folder"):
-        folder(wanted(tmp_path / "file"))
+        load(options(tmp_path / "file"))
 
 
 def test_mixed_sizes_can_be_made_one(birds: Path) -> None:
     noise(50, 90).save(birds / "auk" / "9.png")
-    assert folder(wanted(birds, resize=16, crop=[16, 16]))[0].images.shape[1:] == (3, 16, 16)
+    assert load(options(birds, resize=16, crop=[16, 16]))[0].images.shape[1:] == (3, 16, 16)
 
 
 def test_class_too_small_to_be_split_is_refused(birds: Path) -> None:
     (birds / "owl").mkdir()
     noise().save(birds / "owl" / "only.png")
     with pytest.raises(UserError, match=r"data\.test is 0\.25, which can't be split"):
-        sources.build(wanted(birds))
+        build_dataset(options(birds))
 
 
 def test_frame_larger_than_the_images_is_refused(birds: Path) -> None:
     with pytest.raises(UserError, match=r"data\.frame is \[16, 30\], larger than the images"):
-        sources.build(wanted(birds, frame=[16, 30]))
+        build_dataset(options(birds, frame=[16, 30]))
 
 
 def test_crop_larger_than_an_image_is_refused(birds: Path) -> None:
     with pytest.raises(UserError, match="too few to cut 26x24 from"):
-        sources.build(wanted(birds, crop=[24, 26]))
+        build_dataset(options(birds, crop=[24, 26]))

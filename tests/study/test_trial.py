@@ -110,7 +110,7 @@ def test_canvas_is_larger_and_moves_lose_no_ink(data: Dataset) -> None:
         assert shift(wide.test.images, dx, dy).sum() == whole
     assert trial.reach(data, STUDY) == STUDY.radius
     assert trial.laid(data, STUDY.every["max"]) is data
-    assert torch.equal(wide.test.images, canvas.lay(data.test, 40).images)
+    assert torch.equal(wide.test.images, canvas.place_on_canvas(data.test, 40).images)
     trial.run(STUDY.every["wide"], wide, STUDY, 0, CPU)
 
 

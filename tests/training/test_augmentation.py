@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from shiftlab.config.params import Augmentation, BoundaryName
-from shiftlab.data.dataset import Examples, middle
+from shiftlab.data.dataset import Examples, center_crop
 from shiftlab.shifts.boundaries import shift
 from shiftlab.training.augmentation import NONE, Augmented
 from tests.helpers import coloured, examples
@@ -78,5 +78,5 @@ def test_the_middle_is_not_moved() -> None:
     given = Examples(coloured(5, size=(30, 34)).images, torch.arange(5))
     for kind, pixels in (("none", 0), ("shifts", 3), ("crops", 2)):
         augmented = Augmented(given, (20, 24), Augmentation.model_validate({"kind": kind, "pixels": pixels}))
-        assert torch.equal(augmented.middle(4).images, middle(given.images, (20, 24))[:4])
+        assert torch.equal(augmented.middle(4).images, center_crop(given.images, (20, 24))[:4])
         assert len(augmented) == 5

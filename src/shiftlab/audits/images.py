@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.data import digits, folder
+from shiftlab.data import folder
 from shiftlab.data.dataset import load, numbered, path
+from shiftlab.data.sources.digits import digits
 from shiftlab.errors import UserError, extra
 from shiftlab.shifts.grids import subset
 
@@ -196,7 +197,7 @@ def of(data: str, root: Path = Path("data")) -> Images:
     if place.suffix == ".npz" and place.is_file():
         return _of_npz(place)
     if data == "digits":
-        _, test, classes = digits.digits()
+        _, test, classes = digits()
         return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
     stored = place if place.suffix == ".safetensors" else path(data)
     if stored.is_file():

@@ -10,12 +10,21 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from shiftlab.data import sources
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, components
 
-SourceName = Literal["mnist", "fashion", "digits", "folder"]
 BoundaryName = Literal["zero", "circular", "crop"]
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -32,15 +41,18 @@ def _known_model(name: str) -> str:
     return name
 
 
+def _known_source(name: str) -> str:
+    if name not in sources.names():
+        raise ValueError(f"no source {name!r} in src/shiftlab/data/sources, only {', '.join(sources.names())}")
+    return name
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"they must differ from one another, not be {values}")
     return values
 
 
-# Sources as people know them; what an experiment names otherwise goes by that name.
-SOURCE_NAMES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "digits": "scikit-learn's digits"}
-PUBLISHED_SIZE = 28  # pixels a side, of every source but a folder
 MOST_PIXELS = 127  # of a shift along an axis: shifts are kept in 8 bits
 NAMED_REACH = 5  # pixels, of the named evaluation sets
 MIN_SAMPLE = 16  # shifts drawn from a grid, or there is nothing to say how sure a mean over them is
@@ -51,6 +63,7 @@ _Side = Annotated[int, Field(gt=0)]
 # [height, width] in YAML
 Size = Annotated[tuple[_Side, _Side], Field(strict=False)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
+SourceName = Annotated[str, AfterValidator(_known_source)]
 
 
 class _Strict(BaseModel):
@@ -71,23 +84,30 @@ class Data(_Strict):
     split_seed: Seed
     channels: Literal[1, 3] | None  # of a folder's images: 1 makes them grey; null: 3 if one has colours
     resize: Annotated[int, Field(gt=0)] | None  # a folder's images to so many pixels along the shorter side
-    crop: Size | None  # to the middle of a folder's images, after that
-    frame: Size | None  # the middle that models see; what is around it is for the boundary `crop`. null: all
-    # Pixels a side of the black canvas that images lie on, null for none; even, so that there is a middle.
-    canvas: int | None = Field(ge=PUBLISHED_SIZE, multiple_of=2, le=2 * MOST_PIXELS)
+    crop: Size | None  # to the center of a folder's images, after that
+    frame: Size | None  # the center that models see; what is around it is for the boundary `crop`. null: all
+    canvas: int | None = Field(gt=0, le=2 * MOST_PIXELS)  # pixels a side of a black canvas for the images; null: none
     placement: Literal["centred", "random"]  # on the canvas, of training and validation images; test images: centred
 
-    @property
-    def stored(self) -> tuple[int, int] | None:
-        """Height and width of the images on disk, None where they are a folder's own."""
-        if self.source == "folder":
-            return self.crop
-        return (self.canvas or PUBLISHED_SIZE,) * 2
+    @field_validator("canvas")
+    @classmethod
+    def _holds_the_images(cls, canvas: int | None, info: ValidationInfo) -> int | None:
+        size = sources.get(info.data["source"]).image_size if "source" in info.data else None
+        if canvas is not None and size:
+            refuse_canvas("it", canvas, size)
+        return canvas
 
     @property
-    def seen(self) -> tuple[int, int] | None:
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the images on disk, None where they are a folder's own."""
+        if self.canvas is not None:
+            return self.canvas, self.canvas
+        return sources.get(self.source).image_size or self.crop
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
         """Height and width of what models see, None where they are a folder's own."""
-        return self.frame or self.stored
+        return self.frame or self.image_size
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -95,23 +115,21 @@ class Data(_Strict):
             raise ValueError(f"the name of data from {self.source} begins with it, unlike {self.name!r}")
         if self.placement == "random" and self.canvas is None:
             raise ValueError("placement is 'random', for which there is room on a canvas alone: set canvas, as to 48")
-        if self.source == "folder":
+        if self.path.startswith("~"):
+            raise ValueError(f"path is {self.path!r}, which nobody expands: write the folder's whole path")
+        source = sources.get(self.source)
+        if self.test is None and not source.has_test_images:
+            raise ValueError(f"test is null, but a {self.source} has no test images of its own: set it, as to 0.2")
+        if source.image_size is None:
             if self.canvas is not None:
                 raise ValueError("canvas is for the small images of the other sources: leave it null for a folder")
-            if self.test is None:
-                raise ValueError("test is null, but a folder has no test images of its own: set it, as to 0.2")
-            if self.path.startswith("~"):
-                raise ValueError(f"path is {self.path!r}, which nobody expands: write the folder's whole path")
-        elif given := [name for name in ("channels", "resize", "crop") if getattr(self, name) is not None]:
-            raise ValueError(f"{given[0]} is for a folder of images: leave it null for {self.source}")
-        if (
-            self.frame
-            and self.stored
-            and any(frame > side for frame, side in zip(self.frame, self.stored, strict=True))
-        ):
-            raise ValueError(
-                f"frame is {list(self.frame)}, larger than the images, which have {list(self.stored)} pixels"
-            )
+        else:
+            for name in ("channels", "resize", "crop"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for a folder of images: leave it null for {self.source}")
+        size = self.image_size
+        if self.frame and size and any(part > whole for part, whole in zip(self.frame, size, strict=True)):
+            raise ValueError(f"frame is {list(self.frame)}, larger than the images, which have {list(size)} pixels")
         return self
 
 
@@ -183,7 +201,7 @@ class Variant(_Strict):
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
     augmentation: Augmentation
-    canvas: int | None = Field(gt=0, multiple_of=2, le=2 * MOST_PIXELS)  # pixels a side that its images are laid on
+    canvas: int | None = Field(gt=0, multiple_of=2, le=2 * MOST_PIXELS)  # pixels a side that its images are placed on
 
     @property
     def training(self) -> Training:
@@ -320,28 +338,30 @@ class Params(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        radius, seen, stored = self.evaluation.radius, self.data.seen, self.data.stored
-        if seen:
-            refuse_radius(radius, seen)
+        radius, input_size, image_size = self.evaluation.radius, self.data.input_size, self.data.image_size
+        if input_size:
+            refuse_radius(radius, input_size)
         for name, settings in self.models.items():
-            _refuse_components(f"models.{name}", name, settings.components, seen)
+            _refuse_components(f"models.{name}", name, settings.components, input_size)
         for name, variant in self.study.every.items():
-            size = (variant.canvas,) * 2 if variant.canvas else seen
+            if variant.canvas and image_size:
+                refuse_canvas(f"study.variants.{name}.canvas", variant.canvas, image_size)
+            size = (variant.canvas,) * 2 if variant.canvas else input_size
             _refuse_components(f"study.variants.{name}", variant.architecture, variant.components, size)
-        for one in (self.augmentation, *(settings.augmentation for settings in self.models.values())):
-            if one and one.kind == "crops" and self.data.frame is None:
+        for augmentation in (self.augmentation, *(settings.augmentation for settings in self.models.values())):
+            if augmentation and augmentation.kind == "crops" and self.data.frame is None:
                 raise ValueError(
                     "augmentation.kind is 'crops', for which models must see less than the whole image: set data.frame"
                 )
-            if one and seen:
-                refuse_augmentation(one, seen, stored)
+            if augmentation and input_size:
+                refuse_augmentation(augmentation, input_size, image_size)
         if "crop" in self.evaluation.boundaries:
             if self.data.frame is None:
                 raise ValueError(
                     "evaluation.boundaries has crop, for which models must see a part of the image: set data.frame"
                 )
-            if stored:
-                refuse_margin(radius, self.data.frame, stored)
+            if image_size:
+                refuse_margin(radius, self.data.frame, image_size)
         if self.evaluation.phase > radius:
             raise ValueError(f"evaluation.phase is {self.evaluation.phase}, above evaluation.radius, which is {radius}")
         return self
@@ -374,7 +394,21 @@ def refuse_radius(radius: int, frame: tuple[int, int]) -> None:
         raise ValueError(f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight")
 
 
-def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], stored: tuple[int, int] | None) -> None:
+def refuse_canvas(name: str, canvas: int, size: tuple[int, int]) -> None:
+    """Refuse a canvas, of `canvas` pixels a side, without room for images of `size`, or without a center for them.
+
+    Raises:
+        ValueError: it is too small, or larger by an odd number of pixels; `name` is what the message calls it.
+    """
+    height, width = size
+    if canvas < max(size) or any((canvas - side) % 2 for side in size):
+        raise ValueError(
+            f"{name} is {canvas}, but images of {width}x{height} need one as large at least, and larger by an even "
+            "number of pixels, so that there is a center"
+        )
+
+
+def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], image_size: tuple[int, int] | None) -> None:
     """Refuse to move training images out of sight, or crops past the edge of larger images; (height, width) each.
 
     Raises:
@@ -385,26 +419,26 @@ def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], stor
         raise ValueError(
             f"augmentation.pixels is {augmentation.pixels}, which moves images of {width}x{height} pixels out of sight"
         )
-    margin = min((whole - part) // 2 for part, whole in zip(frame, stored or frame, strict=True))
-    if augmentation.kind == "crops" and stored and augmentation.pixels > margin:
+    margin = min((whole - part) // 2 for part, whole in zip(frame, image_size or frame, strict=True))
+    if augmentation.kind == "crops" and image_size and augmentation.pixels > margin:
         raise ValueError(
-            f"augmentation.pixels is {augmentation.pixels}, but images of {stored[1]}x{stored[0]} have {margin} around "
-            f"a frame of {width}x{height}: take fewer, a smaller frame, or larger images"
+            f"augmentation.pixels is {augmentation.pixels}, but images of {image_size[1]}x{image_size[0]} have "
+            f"{margin} around a frame of {width}x{height}: take fewer, a smaller frame, or larger images"
         )
 
 
-def refuse_margin(radius: int, frame: tuple[int, int], stored: tuple[int, int]) -> None:
+def refuse_margin(radius: int, frame: tuple[int, int], image_size: tuple[int, int]) -> None:
     """Refuse to move a window of `frame` past the edge of larger images; both are (height, width).
 
     Raises:
         ValueError: some shift of `radius` pixels would.
     """
-    margin = min((whole - part) // 2 for part, whole in zip(frame, stored, strict=True))
+    margin = min((whole - part) // 2 for part, whole in zip(frame, image_size, strict=True))
     if max(radius, NAMED_REACH) > margin:
         raise ValueError(
             f"evaluation.radius is {radius}, and the named sets reach {NAMED_REACH} pixels, but images of "
-            f"{stored[1]}x{stored[0]} have {margin} around a frame of {frame[1]}x{frame[0]}: take a smaller radius or "
-            "frame, or larger images"
+            f"{image_size[1]}x{image_size[0]} have {margin} around a frame of {frame[1]}x{frame[0]}: take a smaller "
+            "radius or frame, or larger images"
         )
 
 

@@ -6,11 +6,11 @@ import torch
 from shiftlab.data.dataset import Examples
 
 
-def lay(examples: Examples, size: int, rng: np.random.Generator | None = None) -> Examples:
-    """The images on canvases of `size` pixels a side, in the middle, or wherever `rng` draws for each.
+def place_on_canvas(examples: Examples, size: int, rng: np.random.Generator | None = None) -> Examples:
+    """Place images on black canvases of `size` pixels a side: centred, or wherever `rng` draws for each.
 
     Args:
-        size: at least the images' own; the differences are even, so that there is a middle.
+        size: at least the images' own; the differences are even, so that there is a center.
     """
     count, channels, height, width = examples.images.shape
     canvases = torch.zeros((count, channels, size, size), dtype=examples.images.dtype)

@@ -1,4 +1,4 @@
-"""Whole data sets as tensors: the split, and the one file a data set lies in."""
+"""Whole data sets as tensors: the split, and the one file that holds a data set."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def seen(self, frame: tuple[int, int]) -> Examples:
-        """The same examples, each cut to the middle that models see, `frame`, (height, width)."""
-        return Examples(middle(self.images, frame).contiguous(), self.labels)
+    def center_crop(self, size: tuple[int, int]) -> Examples:
+        """Return the same examples, each image cropped to its center of `size`, (height, width)."""
+        return Examples(center_crop(self.images, size).contiguous(), self.labels)
 
     def to(self, device: torch.device) -> Examples:
-        """The same examples on `device`."""
+        """Return the same examples on `device`."""
         return Examples(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What models learn from, what chooses among their epochs, and what only evaluation sees."""
+    """Examples that models learn from, that choose among their epochs, and that only evaluation uses."""
 
     train: Examples
     validation: Examples
     test: Examples
     classes: tuple[str, ...]  # their names; a label is a place among them
-    frame: tuple[int, int]  # height and width in pixels of the middle that models see, at most the images' own
+    frame: tuple[int, int]  # height and width in pixels of the center that models see, at most the images' own
     canvas: bool = False  # do the images lie on a larger black canvas?
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """What a model sees of an image: channels, height, width."""
+        """The shape of a model's input: channels, height, width."""
         return (self.train.images.shape[1], *self.frame)
 
-    def framed(self) -> Dataset:
-        """The same with each image cut to the frame."""
-        train, validation, test = (part.seen(self.frame) for part in (self.train, self.validation, self.test))
+    def crop_to_frame(self) -> Dataset:
+        """Return the same data set, each image cropped to the frame."""
+        train, validation, test = (part.center_crop(self.frame) for part in (self.train, self.validation, self.test))
         return replace(self, train=train, validation=validation, test=test)
 
 
-def middle(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of images `(..., H, W)`, `size` pixels high and wide, as a view.
+def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the center of images `(..., H, W)`, `size` pixels high and wide, as a view.
 
     Where as many pixels can't be cut off on both sides, one more goes at the right and at the bottom.
     """
@@ -68,14 +68,14 @@ def middle(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[Examples, Examples]:
-    """Take `size` examples off, each class in its share, drawn with `seed`; both parts keep their order.
+    """Split `size` examples off, each class in its share, drawn with `seed`; both parts keep their order.
 
     Args:
         size: how many, or which share of them.
         what: the parameter's name, for a message.
 
     Returns:
-        (the rest, those taken off)
+        (the others, those split off)
 
     Raises:
         UserError: `size` leaves a class without an example on one of the sides.
@@ -83,7 +83,7 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
     from sklearn.model_selection import train_test_split  # only the download stage pays for the import
 
     try:
-        rest, taken = train_test_split(
+        parts = train_test_split(
             range(len(examples)), test_size=size, random_state=seed, stratify=examples.labels.numpy()
         )
     except ValueError as error:
@@ -91,7 +91,7 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
             f"{what} is {size}, which can't be split off {len(examples)} images ({error}): "
             "choose a smaller or a larger one"
         ) from None
-    first, second = (torch.tensor(sorted(part)) for part in (rest, taken))
+    first, second = (torch.tensor(sorted(part)) for part in parts)
     return (
         Examples(examples.images[first], examples.labels[first]),
         Examples(examples.images[second], examples.labels[second]),
@@ -99,12 +99,12 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
 
 
 def path(name: str) -> Path:
-    """Where the download stage puts the data set `name`."""
+    """Return where the download stage puts the data set `name`."""
     return Path("data", name, "dataset.safetensors")
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Write the data set to one file; the same data set gives the same bytes.
+    """Save a data set to one file; the same data set gives the same bytes.
 
     Raises:
         OSError: as `files.write`.
@@ -121,7 +121,7 @@ def save(dataset: Dataset, path: Path) -> None:
 
 
 def load(path: Path) -> Dataset:
-    """Read what `save` wrote.
+    """Load what `save` wrote.
 
     Raises:
         UserError: no such file, or not a data set.
@@ -142,12 +142,12 @@ def load(path: Path) -> Dataset:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """The names of classes that have none but their numbers."""
+    """Return the names of classes that have none but their numbers."""
     return tuple(map(str, range(count)))
 
 
 def describe(dataset: Dataset) -> str:
-    """How many images of what size and classes, for people."""
+    """Describe for people how many images of what size and classes there are."""
     channels, height, width = dataset.shape
     names = _shortened(dataset.classes)
     return (

@@ -1,4 +1,4 @@
-"""A folder of the user's own images, with a subfolder for each class: PNG and JPEG, 8 bits a channel."""
+"""Image files, PNG and JPEG with 8 bits a channel, and folders of them with a subfolder for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from shiftlab.config.params import Data
-from shiftlab.data.dataset import Examples, split
+from shiftlab.data.dataset import Examples
 from shiftlab.errors import UserError
 
 FORMATS = ("PNG", "JPEG")
@@ -22,29 +21,28 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Pixels = NDArray[np.uint8]
 
 
-def folder(wanted: Data) -> tuple[Examples, Examples, tuple[str, ...]]:
-    """Training and test images of the folder `wanted.path`, and its classes: its subfolders' names, in their order.
+def load(
+    root: Path, resize: int | None, crop: tuple[int, int] | None, channels: int | None
+) -> tuple[Examples, tuple[str, ...]]:
+    """Return the images of a folder with their labels, and the classes' names.
 
-    Files are taken in the order of their names. Images that a camera's note (EXIF) says are turned are turned back.
-    Then, as `wanted` says: resized along the shorter side (bilinear, antialiased), cut to the middle, made grey or not.
+    Args:
+        resize, crop: as `read`.
+        channels: 1 makes all images grey, 3 all coloured; None: 3 if one of them is.
 
     Raises:
-        UserError: a file that is no such image, or one that can be read in more than one way; a class without images;
-            images of different sizes. The sentence names the file.
+        UserError: as `listing` and `read`; images of different sizes.
     """
-    paths, labels, classes = listing(Path(wanted.path))
-    images = [read(path, wanted.resize, wanted.crop) for path in tqdm(paths, desc=wanted.path, unit="img", leave=False)]
+    paths, labels, classes = listing(root)
+    images = [read(path, resize, crop) for path in tqdm(paths, desc=str(root), unit="img", leave=False)]
     _refuse_mixed(paths, images)
-    channels = wanted.channels or max(image.shape[2] for image in images)
+    channels = channels or max(image.shape[2] for image in images)
     stacked = np.stack([with_channels(image, channels) for image in images])
-    everything = Examples(torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
-    assert wanted.test is not None  # params.py has seen to that
-    rest, test = split(everything, wanted.test, wanted.split_seed, "data.test")
-    return rest, test, classes
+    return Examples(torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)), classes
 
 
 def listing(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """The files of a folder with a subfolder for each class, their labels, and the classes' names.
+    """Return the files of a folder with a subfolder for each class, their labels, and the classes' names.
 
     Raises:
         UserError: a class without files; a file that belongs to no class; too few classes, or too many.
@@ -66,11 +64,11 @@ def read(
     crop: tuple[int, int] | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> Pixels:
-    """The image in a file, `(H, W, 1)` where it is grey, `(H, W, 3)` in red, green and blue where it is not.
+    """Read the image in a file, `(H, W, 1)` where it is grey, `(H, W, 3)` in red, green and blue where it is not.
 
     Args:
         resize: the shorter side, in pixels.
-        crop: height and width of the middle that is kept.
+        crop: height and width of the center that is kept.
 
     Raises:
         UserError: as `decode`; it is smaller than `crop`.
@@ -82,7 +80,7 @@ def read(
 def cut(
     pixels: Pixels, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation, name: str
 ) -> Pixels:
-    """The same of an image that is in memory, `(H, W, 1)` or `(H, W, 3)`, which a message calls `name`."""
+    """Resize and crop an image in memory, `(H, W, 1)` or `(H, W, 3)`, as `read`; a message calls it `name`."""
     if resize is None and crop == pixels.shape[:2]:
         return pixels
     return _cut(
@@ -110,7 +108,7 @@ def _cut(
 
 
 def decode(file: BinaryIO, name: str) -> Image.Image:
-    """The image in a PNG or JPEG file, grey or in red, green and blue, with 8 bits a channel, upright.
+    """Decode the image in a PNG or JPEG file, grey or in red, green and blue, with 8 bits a channel, upright.
 
     Args:
         name: what a message calls the file.
@@ -135,13 +133,13 @@ def decode(file: BinaryIO, name: str) -> Image.Image:
 
 
 def as_pixels(picture: Image.Image) -> Pixels:
-    """A picture's pixels, `(H, W, 1)` or `(H, W, 3)`."""
+    """Return a picture's pixels, `(H, W, 1)` or `(H, W, 3)`."""
     pixels: Pixels = np.asarray(picture)
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
-    """The picture as grey or red, green and blue, 8 bits each, if there is but one way to see it so."""
+    """Convert to grey or to red, green and blue, 8 bits each, if there is but one way to do so."""
     if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema() != (255, 255):
@@ -159,7 +157,7 @@ def _in_eight_bits(picture: Image.Image, name: str) -> Image.Image:
 
 
 def with_channels(image: Pixels, channels: int) -> Pixels:
-    """The image `(H, W, C)` made grey, or grey made of three channels, where it is not what is wanted."""
+    """Convert an image `(H, W, C)` to one channel or to three, where it has not so many."""
     if image.shape[2] == channels:
         return image
     if channels == 3:
@@ -168,16 +166,16 @@ def with_channels(image: Pixels, channels: int) -> Pixels:
 
 
 def _images_of(folder: Path) -> list[Path]:
-    found = list(visible(folder))
-    if not found:
+    paths = visible(folder)
+    if not paths:
         raise UserError(f"{folder} is empty: put the class's images into it, or take it away")
-    if inner := [path for path in found if path.is_dir()]:
+    if inner := [path for path in paths if path.is_dir()]:
         raise UserError(f"{inner[0]} is a folder within a class: put its images into {folder}, or take it away")
-    return found
+    return paths
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, by name; what systems leave there unseen (.DS_Store, Thumbs.db) aside."""
+    """List what a folder holds, sorted; what systems leave there unseen (.DS_Store, Thumbs.db) aside."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
     except NotADirectoryError:

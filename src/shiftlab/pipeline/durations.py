@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from shiftlab.config.params import Evaluation, Params
+from shiftlab.data import sources
 
 # Seconds an image, in training (forward and backward) and in prediction, and of a stage without any: measured with one
 # thread on an AMD EPYC of 2021, two stages at a time. Only ratios count: what stages take here corrects them all.
@@ -10,8 +11,7 @@ TRAIN = {"mlp": 1.0e-4, "lenet": 1.7e-4, "resnet": 3.0e-3, "invariant": 1.7e-3}
 PREDICT = {"mlp": 1.2e-5, "lenet": 2.5e-5, "resnet": 5.6e-4, "invariant": 3.4e-4}
 START = {"download": 9.0, "train": 9.0, "predict": 7.5, "evaluate": 9.0, "compare": 13.0}
 OTHERS_S = 60.0  # of a stage that is not in the table
-IMAGES = {"mnist": (60_000, 10_000), "fashion": (60_000, 10_000), "digits": (1_438, 359)}  # training, test
-FOLDER_IMAGES = (8_000, 2_000)  # a guess, since a folder has not been counted yet
+UNKNOWN_IMAGES = (8_000, 2_000)  # training, test: a guess for a folder, which has not been counted yet
 # What two threads do of the work of one in a given time, and what holding kernels to AVX2 costs where there is AVX-512.
 TWO_THREADS, PORTABLE = 1.5, 1.5
 
@@ -45,10 +45,11 @@ def forward_passes(evaluation: Evaluation, test: int) -> int:
 def images(params: Params) -> tuple[int, int]:
     """Return how many images models learn from, and how many they are tested on."""
     data = params.data
-    train, test = IMAGES.get(data.source, FOLDER_IMAGES)
+    source = sources.get(data.source)
+    train, test = source.images or UNKNOWN_IMAGES
     train -= data.validation if isinstance(data.validation, int) else round(data.validation * train)
     if data.train is not None:
         train = data.train if isinstance(data.train, int) else round(data.train * train)
-    if data.test is not None and data.source != "folder":
+    if data.test is not None and source.has_test_images:
         test = data.test if isinstance(data.test, int) else round(data.test * test)
     return train, test

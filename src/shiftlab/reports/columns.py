@@ -3,7 +3,7 @@
 from math import inf, sqrt
 from typing import NamedTuple
 
-from shiftlab.config.params import SOURCE_NAMES
+from shiftlab.data import sources
 
 
 class Column(NamedTuple):
@@ -33,5 +33,5 @@ MODELS = {"mlp": "MLP", "lenet": "LeNet-5", "resnet": "ResNet-18", "invariant": 
 def data_name(data: str) -> str:
     """Return the data set as people know it; what is a source's in another form says so in brackets."""
     source, _, form = data.partition("_")
-    name = SOURCE_NAMES.get(source, source)
-    return f"{name} ({form.replace('_', ' ')})" if form else name
+    label = sources.get(source).label if source in sources.names() else source
+    return f"{label} ({form.replace('_', ' ')})" if form else label

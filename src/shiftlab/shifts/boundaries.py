@@ -35,12 +35,12 @@ def surround(images: Tensor, radius: int, boundary: BoundaryName, frame: Frame |
     """
     from torch.nn.functional import pad
 
-    from shiftlab.data.dataset import middle
+    from shiftlab.data.dataset import center_crop
 
     height, width = frame or images.shape[-2:]
     if boundary == "crop":
-        return middle(images, (height + 2 * radius, width + 2 * radius))
-    return pad(middle(images, (height, width)), (radius,) * 4, mode=PADDING[boundary])
+        return center_crop(images, (height + 2 * radius, width + 2 * radius))
+    return pad(center_crop(images, (height, width)), (radius,) * 4, mode=PADDING[boundary])
 
 
 def window(surrounded: Tensor, radius: int, dx: int, dy: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from shiftlab.config.params import BoundaryName, Evaluation
-from shiftlab.data.dataset import Examples, middle
+from shiftlab.data.dataset import Examples, center_crop
 from shiftlab.shifts.boundaries import Frame, shift_by_fraction, shift_each, surround, window
 from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, Shifts, line, named_set, sample, subset
 from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, answer_type
@@ -124,7 +124,7 @@ class Plan:
 
     @cached_property
     def _unshifted(self) -> Tensor:
-        return probabilities(self._model, middle(self._test.images, self._frame))
+        return probabilities(self._model, center_crop(self._test.images, self._frame))
 
     @cached_property
     def _surrounded(self) -> Tensor:

@@ -128,7 +128,8 @@ def laid(dataset: Dataset, variant: Variant) -> Dataset:
     if variant.canvas is None:
         return dataset
     size = variant.canvas
-    train, validation, test = (canvas.lay(part, size) for part in (dataset.train, dataset.validation, dataset.test))
+    parts = (dataset.train, dataset.validation, dataset.test)
+    train, validation, test = (canvas.place_on_canvas(part, size) for part in parts)
     return replace(dataset, train=train, validation=validation, test=test, frame=(size, size), canvas=True)
 
 

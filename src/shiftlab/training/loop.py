@@ -127,7 +127,7 @@ def fit(
         _xavier(model)
     model.to(device)
     train = Augmented(dataset.train.to(device), dataset.frame, augmentation)
-    validation = dataset.validation.seen(dataset.frame).to(device)
+    validation = dataset.validation.center_crop(dataset.frame).to(device)
     _try_smallest_batch(model, train, params.batch_size)
     how = RECIPES[recipe]
     weights = reached_weights(model, train.middle(1).images)

@@ -1,0 +1,172 @@
+"""Published files: from a mirror or a copy that somebody has, verified by their digests, and kept.
+
+torchvision's own download gives up on the first corrupted file, writes under the final name and neither waits nor
+retries, so only its lists of files and its mirrors are used.
+"""
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tqdm import tqdm
+
+from shiftlab import files
+from shiftlab.errors import NoMirrorError
+from shiftlab.repository import root
+
+ATTEMPTS = 3  # a mirror's chances with one file
+BACK_OFF_S = 1.0  # before the second; doubled before each one more
+TIMEOUT_S = 20.0  # of connecting, and of every read
+MOST_NAMES = 8  # of a folder's content, in a message
+
+
+class _RefusedError(Exception):
+    """A mirror's final answer for a file."""
+
+
+class _BrokenError(_RefusedError):
+    """A mirror's answer that the next attempt may better."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a published data set, and the digests to know it by."""
+
+    dataset: str  # torchvision's name of the data set
+    name: str
+    md5: str
+    unpacked_sha256: str | None = None  # of what a .gz file holds, where that may stand for the file
+
+    @property
+    def unpacked_name(self) -> str:
+        """The name without its last suffix."""
+        return Path(self.name).stem
+
+    def matches(self, content: bytes) -> bool:
+        """Is this the file, or what it unpacks to?"""
+        return _md5(content) == self.md5 or hashlib.sha256(content).hexdigest() == self.unpacked_sha256
+
+    def paths(self, folder: Path) -> list[Path]:
+        """Return where it may lie in a folder: as published, unpacked, with Kaggle's dots, in torchvision's root."""
+        names = [self.name]
+        if self.unpacked_sha256:  # else there is nothing to know it by
+            unpacked = self.unpacked_name
+            names += [unpacked, unpacked.replace("-idx", ".idx"), f"{unpacked}/{unpacked}"]
+        return [inside / name for inside in (folder, folder / self.dataset / "raw", folder / "raw") for name in names]
+
+
+def fetch(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
+    """Return a published file's content, or what it unpacks to: kept by an earlier call, or downloaded and kept.
+
+    Args:
+        mirrors: as `download`; before them comes the address in the environment variable SHIFTLAB_MIRROR.
+
+    Raises:
+        NoMirrorError: as `download`.
+        OSError: it can't be kept in data/published/, where it is not downloaded again.
+    """
+    kept = root() / "data" / "published" / file.dataset
+    for path in (kept / file.name, kept / file.unpacked_name):
+        if path.exists() and file.matches(content := path.read_bytes()):
+            return content
+    first = os.environ.get("SHIFTLAB_MIRROR")
+    content = download(file, [*([first] if first else []), *mirrors])
+    files.write(kept / (file.name if _md5(content) == file.md5 else file.unpacked_name), content)
+    return content
+
+
+def download(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
+    """Return a published file's content, from the first mirror that has it whole; a folder may have it unpacked.
+
+    Args:
+        mirrors: addresses to try in turn, each a folder, `file://`, `http://` or `https://`.
+
+    Raises:
+        NoMirrorError: with each mirror's reason and the ways to go on.
+    """
+    reasons = []
+    for mirror in mirrors:
+        attempts = Retrying(
+            retry=retry_if_exception_type(_BrokenError),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(multiplier=BACK_OFF_S),
+            reraise=True,
+        )
+        try:
+            if folder := _folder(mirror):
+                return _read(file, folder)
+            return attempts(_request, file, mirror)
+        except _RefusedError as refusal:
+            reasons.append(f"{mirror}: {refusal}")
+    raise NoMirrorError(
+        f"{file.name} of {file.dataset} could not be downloaded ({'; '.join(reasons)}).",
+        f"Name a copy of {file.dataset}'s files (a folder, file:// or http://) in the environment variable "
+        "SHIFTLAB_MIRROR, or run on the digits that scikit-learn carries: `make demo`",
+    )
+
+
+def _folder(mirror: str) -> Path | None:
+    """Return the folder that a mirror is, if it is one."""
+    if mirror.startswith("file:"):
+        return Path(urllib.request.url2pathname(urlsplit(mirror).path))
+    return None if mirror.startswith(("http:", "https:")) else Path(mirror)
+
+
+def _read(file: PublishedFile, folder: Path) -> bytes:
+    """Return the file's content out of a folder, under any of the names that people have it by."""
+    others = []
+    for path in file.paths(folder):
+        if path.is_file():
+            content = path.read_bytes()
+            if file.matches(content):
+                return content
+            others.append(f"{path.relative_to(folder)} is another file (MD5 {_md5(content)}, not {file.md5})")
+    if others:
+        raise _RefusedError("; ".join(others))
+    if not folder.is_dir():
+        raise _RefusedError("no such folder")
+    looked_for = ", ".join(str(path.relative_to(folder)) for path in file.paths(folder))
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    raise _RefusedError(
+        f"no such file (looked for {looked_for}; found {', '.join(names[:MOST_NAMES]) or 'nothing'}{more})"
+    )
+
+
+def _request(file: PublishedFile, mirror: str) -> bytes:
+    """Return the file's content from a mirror of HTTP's, in one attempt."""
+    content = bytearray()
+    try:
+        url = f"{mirror.rstrip('/')}/{file.name}"
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+            declared = response.headers.get("Content-Length") or ""
+            size = int(declared) if declared.isdecimal() else 0
+            with tqdm(desc=url, total=size or None, unit="B", unit_scale=True, leave=False) as bar:
+                while block := response.read(1 << 16):
+                    content += block
+                    bar.update(len(block))
+    except urllib.error.HTTPError as error:
+        kind = _BrokenError if error.code >= 500 or error.code == 429 else _RefusedError
+        raise kind(f"HTTP status {error.code} ({error.reason})") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise _BrokenError(f"{reason!s}") from None
+    except ValueError as error:  # from the address, or from the one it redirects to
+        raise _RefusedError(f"not an address that can be opened ({error})") from None
+    if len(content) < size:
+        raise _BrokenError(f"broke off after {len(content):,} of {size:,} bytes")
+    if _md5(content) != file.md5:
+        looks = "a web page" if content.lstrip()[:1] == b"<" else f"another file (MD5 {_md5(content)}, not {file.md5})"
+        raise _RefusedError(f"sent {looks}")
+    return bytes(content)
+
+
+def _md5(content: bytes | bytearray) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

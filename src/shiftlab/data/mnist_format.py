@@ -1,0 +1,46 @@
+"""Data sets in MNIST's format, as torchvision lists and decodes them; downloaded by `download`."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from shiftlab.data import download
+from shiftlab.data.dataset import Examples
+
+if TYPE_CHECKING:
+    from torchvision.datasets import MNIST
+
+GZIP = b"\x1f\x8b"  # how its files begin
+
+# What MNIST's four files unpack to, which people also have: the published file's MD5 -> SHA-256 of what is in it.
+UNPACKED = {
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "d53e105ee54ea40749a09fcbcd1e9432": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "9fb629c4189551a2d022fa330f9573f3": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ec29112dd5afa0611ce80d1b7f02629c": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def load(dataset: type[MNIST], mirrors: Sequence[str]) -> tuple[Examples, Examples]:
+    """Return the training and test images of one of torchvision's data sets in MNIST's format.
+
+    Args:
+        mirrors: addresses to try before torchvision's own.
+
+    Raises:
+        NoMirrorError, OSError: as `download.fetch`.
+    """
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, dataset.__name__, "raw")
+        raw.mkdir(parents=True)
+        for name, md5 in dataset.resources:
+            file = download.PublishedFile(dataset.__name__, name, md5, UNPACKED.get(md5))
+            content = download.fetch(file, [*mirrors, *dataset.mirrors])
+            unpacked = gzip.decompress(content) if content.startswith(GZIP) else content
+            (raw / name).with_suffix("").write_bytes(unpacked)
+        train, test = (dataset(folder, train=train) for train in (True, False))
+    return Examples(train.data.unsqueeze(1), train.targets), Examples(test.data.unsqueeze(1), test.targets)

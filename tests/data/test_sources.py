@@ -1,0 +1,70 @@
+"""The registry of sources, and one more source in a copy of it, on the way to a saved data set."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from shiftlab.config.params import Data
+from shiftlab.data import sources
+from tests.helpers import PARAMETERS, ROOT, SRC, run_python
+
+
+@pytest.mark.parametrize("name", sources.names())
+def test_source_has_settings_that_name_its_file(name: str) -> None:
+    settings = [YAML(typ="safe").load(path) for path in (ROOT / "conf/data").glob(f"{name}.yaml")]
+    (path,) = (one.get("data", one)["path"] for one in settings)
+    assert name == "folder" or path == f"src/shiftlab/data/sources/{name}.py"
+
+
+def test_attributes_are_those_of_the_images() -> None:
+    source = sources.get("digits")
+    train, test, classes = source.load(Data.model_construct())
+    assert (len(train), len(test)) == source.images
+    assert train.images.shape[1:] == (source.channels, *(source.image_size or ()))
+    assert classes == source.classes
+
+
+STRIPES = '''"""Red, green and blue stripes."""
+
+from shiftlab.data.sources import Source
+
+CLASSES = ("red", "green", "blue")
+
+
+def load(data):
+    import torch
+
+    from shiftlab.data.dataset import Examples, split
+
+    labels = torch.arange(90) % 3
+    images = torch.zeros(90, 3, 20, 31, dtype=torch.uint8)
+    images[torch.arange(90), labels, :, 10:14] = 255
+    return *split(Examples(images, labels), 30, 0, "the test set"), CLASSES
+
+
+SOURCE = Source("Stripes", load, image_size=(20, 31), channels=3, classes=CLASSES, images=(60, 30))
+'''
+
+
+def test_source_is_added_by_two_files(tmp_path: Path) -> None:
+    package = tmp_path / "src"
+    shutil.copytree(SRC, package, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    (package / "shiftlab/data/sources/stripes.py").write_text(STRIPES)
+    settings = {**PARAMETERS["data"], "name": "stripes", "source": "stripes"}  # as conf/data/stripes.yaml has them
+    settings |= {"path": "src/shiftlab/data/sources/stripes.py", "validation": 9, "frame": [18, 24]}
+    evaluation = {**PARAMETERS["evaluation"], "radius": 4}
+    YAML(typ="safe").dump({**PARAMETERS, "data": settings, "evaluation": evaluation}, tmp_path / "params.yaml")
+    done = run_python(package / "download.py", cwd=tmp_path, package=package)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "stripes: 51 training, 9 validation, 30 test images, 24x18 pixels in colour, 3 classes (red, green, blue)\n"
+    )
+    assert (tmp_path / "data/stripes/dataset.safetensors").is_file()
+    code = (
+        "from shiftlab.config import params; from shiftlab.pipeline import durations; "
+        "from shiftlab.reports.columns import data_name; "
+        "print(durations.images(params.load()), data_name('stripes_small'))"
+    )
+    assert run_python("-c", code, cwd=tmp_path, package=package).stdout == "(51, 30) Stripes (small)\n"
