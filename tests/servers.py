@@ -111,7 +111,8 @@ class Node:
     def kill(self) -> None:
         """As when its machine is switched off: all at once."""
         assert self.process
-        for one in [*self.below(), psutil.Process(self.process.pid)]:
+        for process in self.below():
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
+        self.process.kill()
         self.process.wait()

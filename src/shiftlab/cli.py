@@ -402,8 +402,7 @@ def sweep(
             raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
         of_file = sweeping.lines(file) if file else [""]
         choices = [shlex.join([*(choice or []), *shlex.split(line)]) for line in of_file]
-        asked = sweeping.plan(choices, target or [], name, study)
-        sweeping.carry_out(asked, ray, partial(typer.echo, err=True), cores)
+        sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
         if study:
             sweeping.decide(choice or [])
         else:
@@ -447,12 +446,11 @@ def tune(
     with _mistakes():
         from shiftlab.tuning import search as tuning
 
-        asked = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
-        found = tuning.carry_out(asked, ray, partial(typer.echo, err=True), cores)
-        typer.echo(
-            f"\n{found}\n\n{tuning.FOLDER / model} has all trials and their picture; `make ui` shows their runs."
-        )
-        typer.echo(f"`dvc exp apply {found.best[0].experiment}` takes over the best.")
+        search = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
+        result = tuning.run(search, ray, partial(typer.echo, err=True), cores)
+        place = tuning.FOLDER / model
+        typer.echo(f"\n{result}\n\n{place} has all trials and their picture; `make ui` shows their runs.")
+        typer.echo(f"`dvc exp apply {result.best[0].experiment}` takes over the best.")
 
 
 @app.command()

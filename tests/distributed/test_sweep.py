@@ -99,18 +99,18 @@ def test_what_nodes_elsewhere_can_not_reach_is_named(at_home: Project, monkeypat
     monkeypatch.chdir(at_home.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UserError, match="export MLFLOW_TRACKING_URI"):
-        sweep.home_of("elsewhere:6379")
+        sweep.origin_of("elsewhere:6379")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     with pytest.raises(UserError, match="dvc remote add --default"):
-        sweep.home_of("elsewhere:6379")
+        sweep.origin_of("elsewhere:6379")
     before = at_home.read(".dvc/config")
     at_home.dvc("remote", "add", "--default", "storage", "s3://elsewhere/cache")
     try:
         with pytest.raises(UserError, match="git remote add origin"):
-            sweep.home_of("elsewhere:6379")
+            sweep.origin_of("elsewhere:6379")
     finally:
         (at_home.root / ".dvc/config").write_bytes(before)
-    assert sweep.home_of("local").root == str(at_home.root)
+    assert sweep.origin_of("local").root == str(at_home.root)
 
 
 def sweeping(project: Project, *options: str, environment: Mapping[str, str] | None = None) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,22 +10,20 @@ from mlflow import MlflowClient
 
 pytest.importorskip("optuna", reason="needs Optuna, which `make cluster` installs")
 
+from optuna.trial import create_trial
+
 from shiftlab.distributed import sweep
 from shiftlab.distributed.engine import Cancelled
 from shiftlab.distributed.node import Job
 from shiftlab.errors import UserError
 from shiftlab.tuning import search as tuning_search
-from shiftlab.tuning.recipes import Recipe, best_of
+from shiftlab.tuning.results import TrialResult
 from shiftlab.tuning.search import Search, Trials
 from tests.helpers import ROOT
 from tests.project import Project
 
 SHIFTLAB = (sys.executable, "-c", "from shiftlab.cli import main; main()")
 ASKED = Search("lenet", ("model=lenet", "seeds=[0,1,2]"), trials=12, minutes=60, faster=2, shifted=False, seed=0)
-
-
-def recipe(experiment: str = "one", accuracy: float = 0.9, seconds: float = 1, shifted: float | None = None) -> Recipe:
-    return Recipe(experiment, "fast", 0.01, 64, 2, None, 1, accuracy, shifted, seconds)
 
 
 def metrics(accuracy: float) -> list[dict[str, float]]:
@@ -82,13 +80,13 @@ def test_recipe_of_the_model_comes_first_then_what_one_would_try_by_hand() -> No
     (finalist,) = finish(search, [0.94])
     assert finalist.targets == now.targets
     assert chosen(finalist) == guesses[0]
-    found = search.found()
-    (best,) = found.best
+    result = search.result()
+    (best,) = result.best
     assert best.accuracy == pytest.approx(0.94)
     assert best.seconds == 10
-    assert found.now.accuracy == pytest.approx(0.9)
-    assert found.now.seconds == 20
-    assert len(found.trials) == 1
+    assert result.baseline.accuracy == pytest.approx(0.9)
+    assert result.baseline.seconds == 20
+    assert len(result.trials) == 1
 
 
 @pytest.mark.usefixtures("storage")
@@ -152,15 +150,15 @@ def test_training_that_falls_behind_is_given_up() -> None:
     for _ in range(tuning_search.STARTUP):
         job = next(jobs)
         epochs = int(dict(choice.split("=") for choice in job.choices)["++models.lenet.epochs"])
-        assert search.hopeless({job.name: [(epoch, 0.9) for epoch in range(1, epochs + 1)]}) == []
+        assert search.prune({job.name: [(epoch, 0.9) for epoch in range(1, epochs + 1)]}) == []
         search.end(job.name, job.name, metrics(0.9))
     bad = next(jobs)
     epochs = int(dict(choice.split("=") for choice in bad.choices)["++models.lenet.epochs"])
-    assert search.hopeless({}) == []
-    assert search.hopeless({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
+    assert search.prune({}) == []
+    assert search.prune({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
     assert "given up" in search.end(bad.name, Cancelled(), [])
     finish(search, [0.9] * tuning_search.FINALISTS)
-    assert search.found().given_up == 1
+    assert search.result().pruned == 1
 
 
 @pytest.mark.usefixtures("storage")
@@ -178,7 +176,7 @@ def test_data_comes_first_and_without_it_there_is_no_search() -> None:
     search = Trials(ASKED, sweep.composed(ASKED.choices))
     assert not search.timed
     assert search.data == Job(f"{search.name}-data", ASKED.choices, ("download",))
-    assert search.seeds_of(search.data.name) == []
+    assert search.seeds(search.data.name) == []
     assert search.end(search.data.name, search.data.name, []) == "the data is there"
     with pytest.raises(UserError, match="no mirror answers"):
         search.end(search.data.name, UserError("no mirror answers"), [])
@@ -196,7 +194,7 @@ def test_time_does_not_matter_where_nobody_has_asked_for_it() -> None:
     slow = next(job for job in jobs if int(chosen(job)["batch_size"]) < 64)
     search.end(slow.name, slow.name, metrics(0.9))
     finish(search, [0.95])
-    assert search.found().best[0].seconds >= 1000
+    assert search.result().best[0].seconds >= 1000
 
 
 @pytest.mark.usefixtures("storage")
@@ -215,23 +213,43 @@ def test_the_best_have_to_be_so_with_all_seeds() -> None:
     assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.97, 0.96, 0.95)]
     assert all(chosen(job) == choices[job.name] for job in finalists)
     assert "null" in {chosen(job)["initialisation"] for job in finalists}
-    found = search.found()
-    (best,) = found.best
+    result = search.result()
+    (best,) = result.best
     assert best.experiment == f"{names[0.97]}-seeds"
     assert best.accuracy == pytest.approx(0.97)
     assert best.seeds == 3
-    assert f"| {best.seconds:.1f} s | {20 / best.seconds:.1f} |" in str(found)
+    assert f"| {best.seconds:.1f} s | {20 / best.seconds:.1f} |" in str(result)
 
 
+@pytest.mark.usefixtures("storage")
 def test_best_is_the_most_accurate_and_of_equals_the_fastest() -> None:
-    ones = [recipe("a", 0.9, 1), recipe("b", 0.95, 3), recipe("c", 0.95, 2)]
-    assert [one.experiment for one in best_of(ones)] == ["c"]
+    search = one_seed(shifted=False)
+    finish_trials(search, [("a", 0.9, 1, None), ("b", 0.95, 3, None), ("c", 0.95, 2, None)])
+    assert [best.experiment for best in search.result().best] == ["c"]
 
 
+@pytest.mark.usefixtures("storage")
 def test_best_in_two_things_are_those_that_none_beats() -> None:
+    search = one_seed(shifted=True)
     both = {"a": (0.99, 0.5), "b": (0.98, 0.7), "c": (0.97, 0.6), "d": (0.98, 0.6), "e": (0.9, 0.8)}
-    ones = [recipe(name, accuracy, shifted=shifted) for name, (accuracy, shifted) in both.items()]
-    assert [one.experiment for one in best_of(ones)] == ["a", "b", "e"]
+    finish_trials(search, [(name, accuracy, 1, shifted) for name, (accuracy, shifted) in both.items()])
+    assert [best.experiment for best in search.result().best] == ["a", "b", "e"]
+
+
+def one_seed(shifted: bool) -> Trials:
+    """A search whose trials need no training with more seeds in the end."""
+    search = trials(replace(ASKED, choices=("model=lenet", "seeds=[0]"), shifted=shifted))
+    baseline = TrialResult("now", "fast", 0.01, 64, 2, None, 1, 0.5, 0.5 if shifted else None, 1)
+    search._study.set_user_attr("now", asdict(baseline))
+    return search
+
+
+def finish_trials(search: Trials, results: Sequence[tuple[str, float, float, float | None]]) -> None:
+    """End trials with these (experiment, accuracy, seconds, accuracy on shifted images)."""
+    for experiment, accuracy, seconds, shifted in results:
+        result = TrialResult(experiment, "fast", 0.01, 64, 2, None, 1, accuracy, shifted, seconds)
+        search._study.add_trial(create_trial(values=result.values, user_attrs={"recipe": asdict(result)}))
+    assert list(search.finalists()) == []
 
 
 @pytest.mark.slow

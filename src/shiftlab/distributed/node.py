@@ -1,6 +1,6 @@
 """An experiment on whatever machine has room for it: a clone of its commit, DVC's run there, and its results sent home.
 
-`run` and `look` are called on a node. They do their work in a process of its own, which ends with all that it has
+`run` and `preflight` are called on a node. They do their work in a process of its own, which ends with all that it has
 started as soon as they do, however they end: an orphan would go on writing into what the next attempt has begun.
 """
 
@@ -17,22 +17,21 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from shiftlab.errors import UserError, one_sentence
 
-AGAIN = 75  # exit status of what may well succeed later; BSD's EX_TEMPFAIL
+RETRY_LATER = 75  # exit status of what may well succeed later; BSD's EX_TEMPFAIL
 PATIENCE_S = 1800  # with servers that are away
 MUST_MATCH = ("shiftlab", "torch", "numpy", "dvc", "mlflow")  # versions that results, or their records, depend on
-LOST = "MLflow's tracking store"  # what a stage's last sentence names where the server is away
+STORE_LOST = "MLflow's tracking store"  # what a stage's last sentence names where the server is away
 NO_DATA = "the data is neither there nor in DVC's remote: `dvc push` it from where it is"
 
 
@@ -54,31 +53,33 @@ class Origin:
     root: str | None  # the repository's folder, where the node is the same machine; its cache and store are used
     environment: Mapping[str, str]  # for the stages
 
+    @property
+    def workspace(self) -> Path:
+        """A node's folder of DVC's cache, clones and checkpoints: SHIFTLAB_WORKSPACE, or one of the user's cache."""
+        if self.root:
+            return Path(self.root, ".dvc", "tmp", "sweep")
+        return Path(os.environ.get("SHIFTLAB_WORKSPACE") or Path.home() / ".cache" / "shiftlab").absolute()
+
+    def clone(self, name: str) -> Path:
+        """Return the folder that an experiment runs in."""
+        return self.workspace / "clones" / name
+
 
 class LaterError(Exception):
     """An attempt came to nothing, for a reason that may pass."""
 
 
-def workspace(home: Origin) -> Path:
-    """Where a node keeps DVC's cache, clones and checkpoints: SHIFTLAB_WORKSPACE, or a folder of the user's cache."""
-    if home.root:
-        return Path(home.root, ".dvc", "tmp", "sweep")
-    return Path(os.environ.get("SHIFTLAB_WORKSPACE") or Path.home() / ".cache" / "shiftlab").absolute()
-
-
 def versions() -> dict[str, str]:
-    """Of what has to be the same on every node."""
-    found = {"python": platform.python_version()}
+    """Return the versions of what has to be the same on every node; "none" where it is not installed."""
+    installed = {"python": platform.python_version(), **dict.fromkeys(MUST_MATCH, "none")}
     for package in MUST_MATCH:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
-def look(home: Origin, data: str | None) -> dict[str, str]:
-    """See on a node whether experiments can be run there; its versions.
+def preflight(origin: Origin, data: str | None) -> dict[str, str]:
+    """Find out on a node whether experiments can be run there; return its versions.
 
     Args:
         data: a stage whose outputs DVC's remote has to have, if the node does not; None: any will do.
@@ -86,12 +87,12 @@ def look(home: Origin, data: str | None) -> dict[str, str]:
     Raises:
         UserError: no commit, data or MLflow can be had there.
     """
-    _apart("look", home, [data], patience_s=0)
+    _run_in_subprocess(origin, {"data": data}, patience_s=0)
     return versions()
 
 
-def run(job: Job, home: Origin) -> str:
-    """Run an experiment on a node and send its results home; its name.
+def run(job: Job, origin: Origin) -> str:
+    """Run an experiment on a node and send its results home; return its name.
 
     Until the last step, which writes the experiment's reference into git, it may be done again without harm.
 
@@ -99,33 +100,33 @@ def run(job: Job, home: Origin) -> str:
         UserError: it failed for a reason that will not pass, or servers were away for too long.
     """
     try:
-        _apart("run", home, [asdict(job)], PATIENCE_S)
+        _run_in_subprocess(origin, {"job": asdict(job)}, PATIENCE_S)
     finally:
-        shutil.rmtree(_place(job.name, home), ignore_errors=True)  # of an attempt that was ended
+        shutil.rmtree(origin.clone(job.name), ignore_errors=True)  # of an attempt that was ended
     return job.name
 
 
-def _apart(what: str, home: Origin, arguments: Sequence[object], patience_s: float) -> None:
-    """Do it in a process of its own, and again while the reason may pass.
+def _run_in_subprocess(origin: Origin, task: Mapping[str, object], patience_s: float) -> None:
+    """Do a task in a process of its own, and again while the reason why it failed may pass.
 
     Raises:
         UserError: as the process ended.
     """
-    asked = json.dumps({"what": what, "home": asdict(home), "arguments": arguments})
+    message = json.dumps({"origin": asdict(origin), **task})
+    retrying = Retrying(
+        retry=retry_if_exception_type(LaterError),
+        stop=stop_after_delay(patience_s),
+        wait=wait_exponential_jitter(initial=1, max=60),
+        reraise=True,
+    )
     try:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(LaterError),
-            stop=stop_after_delay(patience_s),
-            wait=wait_exponential_jitter(initial=1, max=60),
-        ):
-            with attempt:
-                _attempt(asked)
-    except RetryError as error:
-        raise UserError(str(error.last_attempt.exception())) from None
+        retrying(_attempt, message)
+    except LaterError as error:
+        raise UserError(str(error)) from None
 
 
-def _attempt(asked: str) -> None:
-    """Once.
+def _attempt(message: str) -> None:
+    """Do a task once.
 
     Raises:
         LaterError, UserError: it failed.
@@ -138,7 +139,7 @@ def _attempt(asked: str) -> None:
         )
         assert process.stdin
         try:
-            process.stdin.write(f"{asked}\n".encode())
+            process.stdin.write(f"{message}\n".encode())
             process.stdin.flush()
             status = process.wait()
         finally:
@@ -146,35 +147,29 @@ def _attempt(asked: str) -> None:
                 os.killpg(process.pid, signal.SIGKILL)  # what it has left
             process.wait()
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
+        lines = output.read().decode(errors="replace").strip().splitlines()
     if status == 0:
         return
-    sentence = (said or [f"it ended with status {status}"])[-1].removeprefix("error: ")
-    if status == AGAIN or status < 0:
-        raise LaterError(sentence)
-    raise UserError(sentence)
+    sentence = (lines or [f"it ended with status {status}"])[-1].removeprefix("error: ")
+    raise LaterError(sentence) if status == RETRY_LATER or status < 0 else UserError(sentence)
 
 
 def main() -> None:
-    """The process of its own: told on a line of its input what to do."""
-    asked = json.loads(sys.stdin.readline())  # which is all that ever comes
+    """Be the process of its own, which is told on a line of its input what to do."""
+    message = json.loads(sys.stdin.readline())  # which is all that ever comes
     threading.Thread(target=_end_with_the_leash, daemon=True).start()
-    home = Origin(**asked["home"])
-    os.environ.update(home.environment)
+    origin = Origin(**message["origin"])
+    os.environ.update(origin.environment)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    os.environ["SHIFTLAB_ROOT"] = home.root or str(workspace(home))
+    os.environ["SHIFTLAB_ROOT"] = origin.root or str(origin.workspace)
     try:
-        if asked["what"] == "look":
-            _look(home, *asked["arguments"])
+        if "job" in message:
+            _run(Job(**message["job"]), origin)
         else:
-            _run(Job(**{key: _tuple(value) for key, value in asked["arguments"][0].items()}), home)
+            _preflight(origin, message["data"])
     except LaterError as error:
         print(error)
-        sys.exit(AGAIN)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        sys.exit(RETRY_LATER)
 
 
 def _end_with_the_leash() -> None:
@@ -182,45 +177,41 @@ def _end_with_the_leash() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _look(home: Origin, data: str | None) -> None:
+def _preflight(origin: Origin, data: str | None) -> None:
     from shiftlab.tracking import store  # seconds to import
 
     with store.required() as client:
         client.search_experiments(max_results=1)
-    with _clone("look", home) as place:
+    with _cloned("preflight", origin) as clone:
         if data:
-            _do(place, sys.executable, "-m", "dvc", "fetch", "--quiet", data, otherwise=NO_DATA)
+            _dvc(clone, "fetch", "--quiet", data, otherwise=NO_DATA)
 
 
-def _run(job: Job, home: Origin) -> None:
-    with _clone(job.name, home) as place:
-        choices = [f"--set-param={choice}" for choice in job.choices]
-        fetch = [] if home.root else ["--pull"]
-        log = workspace(home) / "logs" / f"{job.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+def _run(job: Job, origin: Origin) -> None:
+    log = origin.workspace / "logs" / f"{job.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _cloned(job.name, origin) as clone:
+        options = [*([] if origin.root else ["--pull"]), *(f"--set-param={choice}" for choice in job.choices)]
+        command = [sys.executable, "-m", "dvc", "exp", "run", "--name", job.name, *options, *job.targets]
         with log.open("a", encoding="utf-8") as output:
-            done = subprocess.run(
-                [sys.executable, "-m", "dvc", "exp", "run", "--name", job.name, *fetch, *choices, *job.targets],
-                cwd=place,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        if done.returncode:
+            status = subprocess.run(
+                command, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            ).returncode
+        if status:
             sentence = _sentence(log)
-            killed = done.returncode < 0 or "exited with -" in sentence  # DVC, or the stage
-            if killed or LOST in sentence:
+            killed = status < 0 or "exited with -" in sentence  # DVC, or the stage
+            if killed or STORE_LOST in sentence:
                 raise LaterError(sentence)
             raise UserError(f"{job.name} failed: {sentence}; all it said is in {log}")
-        if not home.root:
-            _do(place, sys.executable, "-m", "dvc", "push", "--quiet", "--run-cache", otherwise="DVC's remote is away")
-        (reference,) = _git(place, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{job.name}").split()
+        if not origin.root:
+            _dvc(clone, "push", "--quiet", "--run-cache", otherwise="DVC's remote is away")
+        (reference,) = _git(clone, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{job.name}").split()
         # The last step: from here on it is done, and before it is not.
-        _do(place, "git", "push", "--quiet", "--force", "origin", reference, otherwise="the repository is away")
+        _network(clone, "git", "push", "--quiet", "--force", "origin", reference, otherwise="the repository is away")
 
 
 def _sentence(log: Path) -> str:
-    """What a stage, or else DVC, ended with."""
+    """Return what a stage, or else DVC, ended with."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     begin = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
     if begin is None:
@@ -230,76 +221,75 @@ def _sentence(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _clone(name: str, home: Origin) -> Iterator[Path]:
-    """A clone of the commit, for as long as the block lasts: what an attempt has left would lead the next astray.
+def _cloned(name: str, origin: Origin) -> Iterator[Path]:
+    """Have a clone of the commit for as long as the block lasts: what an attempt has left would lead the next astray.
 
     What is worth keeping is not in it: results are in DVC's cache, unfinished work in SHIFTLAB_ROOT.
     """
-    place = _place(name, home)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(f"{name}.lock")):
-        shutil.rmtree(place, ignore_errors=True)
-        away = f"{home.repository} can't be cloned"
-        clone = ["git", "clone", "--quiet", "--no-checkout", "--reference-if-able", str(_mirror(home))]
-        _do(place.parent, *clone, home.repository, str(place), otherwise=away)
+    clone = origin.clone(name)
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(clone.with_name(f"{name}.lock")):
+        shutil.rmtree(clone, ignore_errors=True)
         try:
-            _git(place, "checkout", "--quiet", "--detach", home.commit)
-        except subprocess.CalledProcessError:
-            raise UserError(
-                f"{home.repository} does not have the commit {home.commit[:9]}: `git push` it there"
-            ) from None
-        cache = _cache(home)
-        _do(place, sys.executable, "-m", "dvc", "cache", "dir", "--quiet", "--local", str(cache), otherwise="no cache")
-        try:
-            yield place
+            _git_clone(origin, clone, "--no-checkout", "--reference-if-able", str(_mirror(origin)))
+            try:
+                _git(clone, "checkout", "--quiet", "--detach", origin.commit)
+            except subprocess.CalledProcessError:
+                lacks = f"{origin.repository} does not have the commit {origin.commit[:9]}"
+                raise UserError(f"{lacks}: `git push` it there") from None
+            _dvc(clone, "cache", "dir", "--quiet", "--local", str(_cache(origin)), otherwise="no cache")
+            yield clone
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(clone, ignore_errors=True)
 
 
-def _mirror(home: Origin) -> Path:
-    """What a node keeps of the repository, so that a thousand experiments there don't fetch all of it each."""
-    if home.root:
-        return Path(home.root)
-    name = hashlib.sha256(home.repository.encode()).hexdigest()[:12]
-    mirror = workspace(home) / f"{name}.git"
+def _mirror(origin: Origin) -> Path:
+    """Return what a node keeps of the repository, so that a thousand experiments don't fetch all of it each."""
+    if origin.root:
+        return Path(origin.root)
+    name = hashlib.sha256(origin.repository.encode()).hexdigest()[:12]
+    mirror = origin.workspace / f"{name}.git"
     with FileLock(mirror.with_suffix(".lock")):
         if not mirror.exists():
             part = mirror.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            bare = ("git", "clone", "--quiet", "--bare", home.repository, str(part))
-            _do(mirror.parent, *bare, otherwise=f"{home.repository} can't be cloned")
+            _git_clone(origin, part, "--bare")
             part.rename(mirror)
     return mirror
 
 
-def _place(name: str, home: Origin) -> Path:
-    return workspace(home) / "clones" / name
+def _git_clone(origin: Origin, to: Path, *options: str) -> None:
+    command = ("git", "clone", "--quiet", *options, origin.repository, str(to))
+    _network(to.parent, *command, otherwise=f"{origin.repository} can't be cloned")
 
 
-def _cache(home: Origin) -> Path:
-    if not home.root:
-        return workspace(home) / "cache"
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=home.root, capture_output=True, text=True, check=True
-    )
-    return Path(home.root, done.stdout.strip())
+def _cache(origin: Origin) -> Path:
+    if not origin.root:
+        return origin.workspace / "cache"
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    done = subprocess.run(command, cwd=origin.root, capture_output=True, text=True, check=True)
+    return Path(origin.root, done.stdout.strip())
 
 
-def _do(place: Path, *command: str, otherwise: str) -> None:
+def _dvc(folder: Path, *arguments: str, otherwise: str) -> None:
+    _network(folder, sys.executable, "-m", "dvc", *arguments, otherwise=otherwise)
+
+
+def _network(folder: Path, *command: str, otherwise: str) -> None:
     """Run what needs the network.
 
     Raises:
         LaterError: it failed.
     """
-    done = subprocess.run(command, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         silent = "it was killed" if done.returncode < 0 else "it said nothing"
-        said = (done.stderr.strip() or done.stdout.strip() or silent).splitlines()
-        raise LaterError(f"{otherwise} ({said[-1]})")
+        lines = (done.stderr.strip() or done.stdout.strip() or silent).splitlines()
+        raise LaterError(f"{otherwise} ({lines[-1]})")
 
 
-def _git(place: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=place, check=True, capture_output=True, text=True).stdout
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A sweep: an experiment for each combination of choices, each run wherever there is room, and brought home."""
+"""A sweep: an experiment for each combination of choices, each run wherever there is room, its results fetched."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from shiftlab import repository
-from shiftlab.config import params
 from shiftlab.config.params import Params
+from shiftlab.config.params import load as load_params
 from shiftlab.distributed import engine, node
 from shiftlab.distributed.engine import HERE, Resources
 from shiftlab.distributed.node import Job, Origin
@@ -33,11 +33,11 @@ class Sweep:
     name: str
     jobs: Mapping[str, Job]  # by name
     room: Resources
-    stored: bool  # does it begin from the committed data?
+    committed_data: bool  # does it begin from the data that this commit names?
 
 
 def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep", study: bool = False) -> Sweep:
-    """An experiment for each combination of choices, or for each variant of the study.
+    """Plan an experiment for each combination of choices, or for each variant of the study.
 
     Args:
         choices: of one experiment a line, as `dvc exp run -S` takes them, several values of a parameter included.
@@ -49,22 +49,20 @@ def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep
     """
     combinations = [combination for line in choices or [""] for combination in repository.combinations(line)]
     jobs = [job for combination in combinations for job in _jobs(combination, tuple(targets), study)]
-    known = [composed(job.choices) for job in jobs]
-    # A name tells what was chosen, so that a sweep that is asked for again goes on, and another is another.
-    asked = "\n".join([repository.commit(), *(shlex.join([*job.choices, *job.targets]) for job in jobs)])
-    prefix = f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:6]}"
-    named = {
-        f"{prefix}-{number}": Job(f"{prefix}-{number}", job.choices, job.targets)
-        for number, job in enumerate(jobs, start=1)
-    }
-    threads = max(one.study.threads if study else one.threads for one in known)
-    room = Resources(threads, int(any(one.device == "cuda" for one in known)))
-    now = params.load().data
-    return Sweep(prefix, named, room, any(one.data == now for one in known))
+    settings = [composed(job.choices) for job in jobs]
+    # A name tells what was chosen, so that a sweep that is begun again goes on, and another is another.
+    content = "\n".join([repository.commit(), *(shlex.join([*job.choices, *job.targets]) for job in jobs)])
+    prefix = f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+    named = [replace(job, name=f"{prefix}-{number}") for number, job in enumerate(jobs, start=1)]
+    threads = max(params.study.threads if study else params.threads for params in settings)
+    room = Resources(threads, int(any(params.device == "cuda" for params in settings)))
+    data = load_params().data
+    committed_data = any(params.data == data for params in settings)
+    return Sweep(prefix, {job.name: job for job in named}, room, committed_data)
 
 
 def lines(path: Path) -> list[str]:
-    """The choices in a user's file: of one experiment a line, or of several where a parameter has several values.
+    """Read the choices in a user's file: of one experiment a line, or of several where a parameter has several values.
 
     Raises:
         UserError: no such file, or nothing in it.
@@ -73,14 +71,14 @@ def lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} can't be read: it has to be a text file with an experiment's choices a line") from None
-    found = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
-    if not found:
+    choices = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
+    if not choices:
         raise UserError(f"{path} is empty: it has to have an experiment's choices on each line, as in `model=lenet`")
-    return found
+    return choices
 
 
-def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: int | None = None) -> None:
-    """Run all of a sweep's experiments that are not at home yet.
+def run(sweep: Sweep, address: str, tell: Callable[[str], object], cores: int | None = None) -> None:
+    """Run all of a sweep's experiments that have no results yet.
 
     Args:
         address: Ray's, or "local".
@@ -89,55 +87,55 @@ def carry_out(sweep: Sweep, address: str, tell: Callable[[str], object], cores: 
     Raises:
         UserError: the tree has changes that no commit has; a node can't run them; some have failed.
     """
-    with ready(address, sweep.room, cores, sweep.stored) as home:
+    with connected(address, sweep.room, cores, sweep.committed_data) as origin:
         if address == HERE:
             tell(f"`shiftlab sweep --ray {engine.address()} --status` shows what runs where")
-        there = {job: one for job, one in sweep.jobs.items() if job not in _finished(home)}
-        if len(there) < len(sweep.jobs):
-            tell(f"{sweep.name}: {len(sweep.jobs) - len(there)} of {len(sweep.jobs)} are done already")
-        failed: list[UserError] = []
-        tasks = {name: (job, home) for name, job in there.items()}
+        done = _finished(origin) & sweep.jobs.keys()
+        if done:
+            tell(f"{sweep.name}: {len(done)} of {len(sweep.jobs)} are done already")
+        failures: list[UserError] = []
+        tasks = {name: (job, origin) for name, job in sweep.jobs.items() if name not in done}
         with tqdm(total=len(tasks), desc=sweep.name, unit="exp", disable=not tasks) as bar:
             for name, answer in engine.results(node.run, tasks.items(), sweep.room):
                 bar.update()
                 if isinstance(answer, UserError):
-                    failed.append(answer)
-                tell(f"{name}: {answer if isinstance(answer, UserError) else shlex.join(there[name].choices)}")
-    if not home.root:
-        bring_home([name for name in sweep.jobs if name in _finished(home)])
-    if failed:
-        raise UserError(f"{len(failed)} of {len(sweep.jobs)} experiments failed, the first so: {failed[0]}")
+                    failures.append(answer)
+                tell(f"{name}: {answer if isinstance(answer, UserError) else shlex.join(sweep.jobs[name].choices)}")
+    if not origin.root:
+        fetch_results(_finished(origin) & sweep.jobs.keys())
+    if failures:
+        raise UserError(f"{len(failures)} of {len(sweep.jobs)} experiments failed, the first so: {failures[0]}")
 
 
 @contextlib.contextmanager
-def ready(address: str, room: Resources, cores: int | None, stored: bool) -> Iterator[Origin]:
-    """Ray, for as long as the block lasts, with all that has to be so before work begins looked at.
+def connected(address: str, room: Resources, cores: int | None, committed_data: bool) -> Iterator[Origin]:
+    """Have Ray for as long as the block lasts, once every node has been found fit.
 
     Args:
-        stored: do nodes need the committed data?
+        committed_data: do nodes need the data that this commit names?
 
     Raises:
-        UserError: something is not.
+        UserError: the tree has changes that no commit has; no node has the room; one can't run experiments.
     """
     repository.require()
     repository.require_clean()
     with engine.connected(address, cores):
-        home = home_of(address)
+        origin = origin_of(address)
         engine.refuse_room(room)
-        data = "download" if stored and not home.root else None
-        _refuse_nodes(engine.on_every_node(node.look, home, data))
-        yield home
+        data = "download" if committed_data and not origin.root else None
+        _refuse_other_versions(engine.on_every_node(node.preflight, origin, data))
+        yield origin
 
 
-def bring_home(names: Sequence[str]) -> None:
+def fetch_results(names: Iterable[str]) -> None:
     """Fetch experiments, and what DVC holds of them, from where nodes have sent them."""
-    away = [name for name in names if not reference(name)]
-    if away:
-        repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), *away)
+    missing = [name for name in sorted(names) if not reference(name)]
+    if missing:
+        repository.dvc("exp", "pull", "--quiet", "--run-cache", _remote(), *missing)
 
 
-def home_of(address: str) -> Origin:
-    """Where nodes get the commit and send results.
+def origin_of(address: str) -> Origin:
+    """Return where nodes get the commit and send results.
 
     Raises:
         UserError: nodes elsewhere have no way to.
@@ -163,7 +161,7 @@ def home_of(address: str) -> Origin:
 
 
 def _remote() -> str:
-    """The name of git's remote.
+    """Return the name of git's remote.
 
     Raises:
         UserError: there is none.
@@ -177,54 +175,53 @@ def _remote() -> str:
     return "origin" if "origin" in names else names[0]
 
 
-def _refuse_nodes(found: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_other_versions(of_nodes: Mapping[str, Mapping[str, str]]) -> None:
     """Make sure that all nodes compute and record alike.
 
     Raises:
         UserError: one has other versions than this machine.
     """
-    here = node.versions()
-    for name, there in found.items():
-        for package, version in here.items():
-            if there[package] != version:
+    for package, version in node.versions().items():
+        for name, versions in of_nodes.items():
+            if versions[package] != version:
                 raise UserError(
-                    f"the node {name} has {package} {there[package]}, and this machine {version}: install the same "
+                    f"the node {name} has {package} {versions[package]}, and this machine {version}: install the same "
                     "there, with requirements.lock"
                 )
 
 
-def _finished(home: Origin) -> set[str]:
-    """The names of the experiments that are where results are sent."""
-    listed = repository.git("ls-remote", home.repository, "refs/exps/*")
-    return {line.rpartition("/")[2] for line in listed.splitlines()}
+def _finished(origin: Origin) -> set[str]:
+    """Return the names of the experiments that are where results are sent."""
+    references = repository.git("ls-remote", origin.repository, "refs/exps/*")
+    return {line.rpartition("/")[2] for line in references.splitlines()}
 
 
 def reference(name: str) -> str:
-    """Git's of an experiment that is at home; empty where it is not."""
+    """Return git's reference of an experiment in this repository; empty where it is not."""
     return repository.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 
 def _jobs(choices: tuple[str, ...], targets: tuple[str, ...], study: bool) -> Iterator[Job]:
-    """What one combination of choices stands for: an experiment, or one for each of a study's variants, unnamed."""
+    """Yield what one combination of choices stands for: an experiment, or one for each variant of a study, unnamed."""
     if not study:
-        yield Job("", settled(choices), targets)
+        yield Job("", one_thread(choices), targets)
         return
-    named = () if any(choice.startswith("study=") for choice in choices) else ("study=claims",)
-    everything = (*named, *choices)
-    variants = composed(everything).study.variants
+    if not any(choice.startswith("study=") for choice in choices):
+        choices = ("study=claims", *choices)
+    variants = composed(choices).study.variants
     if not variants:
-        raise UserError(f"{shlex.join(everything)} leaves no study to run: take study=claims")
+        raise UserError(f"{shlex.join(choices)} leaves no study to run: take study=claims")
     for variant in variants:
-        yield Job("", everything, (f"study@{variant}",))
+        yield Job("", choices, (f"study@{variant}",))
 
 
-def settled(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """With a thread each: as many experiments as there are cores do more than one with all of them."""
+def one_thread(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Add a thread each to choices that name none: as many experiments as cores do more than one with all of them."""
     return choices if any(choice.startswith("threads=") for choice in choices) else (*choices, "threads=1")
 
 
 def composed(choices: Sequence[str]) -> Params:
-    """The parameters that choices make.
+    """Return the parameters that choices make.
 
     Raises:
         UserError: there is no such choice, or a value can't be.
@@ -233,29 +230,26 @@ def composed(choices: Sequence[str]) -> Params:
         path = Path(folder, "params.yaml")
         repository.compose(choices, path)
         try:
-            return params.load(path)
+            return load_params(path)
         except UserError as error:
             raise UserError(str(error).replace(str(path), shlex.join(choices))) from None
 
 
 def status(address: str) -> str:
-    """What runs where on a cluster, and what waits, as a table.
+    """Return what runs where on a cluster, and how much waits, as a table.
 
     Raises:
         UserError: no cluster is there, or it does not say.
     """
     with engine.connected(address):
-        doing = sorted(engine.doing(), key=lambda one: (one.state, one.node, one.name))
+        tasks = sorted(engine.task_statuses(), key=lambda task: (task.node, task.name))
         cores = engine.cores()
-    running = [one for one in doing if one.state == "running"]
-    rows = [f"{one.name:32} {one.node:28} {one.seconds / 60:6.1f} min" for one in running]
-    waiting = len(doing) - len(running)
-    return "\n".join([*rows, f"{len(running)} running on {cores} cores, {waiting} waiting"])
+    running = [task for task in tasks if task.state == "running"]
+    rows = [f"{task.name:32} {task.node:28} {task.seconds / 60:6.1f} min" for task in running]
+    return "\n".join([*rows, f"{len(running)} running on {cores} cores, {len(tasks) - len(running)} waiting"])
 
 
 def decide(choices: Sequence[str]) -> None:
-    """Take a study's variants from where the sweep has put them, and decide its claims."""
-    command = [sys.executable, "scripts/run_study.py", *choices]
-    done = subprocess.run(command)
-    if done.returncode:
+    """Decide a study's claims from the variants that a sweep has run."""
+    if subprocess.run([sys.executable, "scripts/run_study.py", *choices]).returncode:
         raise UserError("the study could not be decided, for the reason above")

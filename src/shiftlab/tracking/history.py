@@ -1,14 +1,11 @@
-"""What Git and DVC hold of results, old and new: every dvc.lock there is, and the outputs in DVC's cache it names."""
+"""What Git and DVC keep of results, old and new: every dvc.lock, and the outputs in DVC's cache that it names."""
 
 import functools
-import hashlib
-import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,7 +14,7 @@ WORKSPACE = "workspace"  # what stands for a DVC experiment's name in a plain `d
 
 
 class MissingError(Exception):
-    """DVC's cache lacks an output."""
+    """Git or DVC's cache lacks a part of a result."""
 
 
 @dataclass(frozen=True)
@@ -30,65 +27,72 @@ class Revision:
     stages: Mapping[str, Any]  # by name, as dvc.lock has them
 
     def outputs(self, stage: str) -> dict[str, str]:
-        """The paths of a stage's outputs and their digests."""
-        return {one["path"]: one["md5"] for one in self.stages[stage].get("outs", [])}
+        """Return the paths of a stage's outputs and their digests."""
+        return {output["path"]: output["md5"] for output in self.stages[stage].get("outs", [])}
 
     def inputs(self, stage: str) -> dict[str, str]:
-        """The paths of what a stage depends on and their digests."""
-        return {one["path"]: one["md5"] for one in self.stages[stage].get("deps", [])}
+        """Return the paths that a stage depends on and their digests."""
+        return {dependency["path"]: dependency["md5"] for dependency in self.stages[stage].get("deps", [])}
 
     def params(self, stage: str) -> dict[str, Any]:
-        """The parameters that a stage depends on."""
-        found: dict[str, Any] = self.stages[stage].get("params", {}).get("params.yaml", {})
-        return found
+        """Return the parameters that a stage depends on."""
+        params: dict[str, Any] = self.stages[stage].get("params", {}).get("params.yaml", {})
+        return params
 
-    def text(self, path: str) -> str:
-        """A file that git keeps.
-
-        Raises:
-            MissingError: there is none.
-        """
-        return self.content(path).decode()
-
-    def content(self, path: str) -> bytes:
-        """The bytes of a file that git keeps.
+    def read(self, path: str) -> bytes:
+        """Return the content of a file that git keeps.
 
         Raises:
-            MissingError: there is none.
+            MissingError: git does not have it.
         """
         try:
-            return _git_bytes("show", f"{self.tree}:{path}") if self.tree else Path(path).read_bytes()
+            return _git("show", f"{self.tree}:{path}") if self.tree else Path(path).read_bytes()
         except (subprocess.CalledProcessError, OSError):
             raise MissingError(f"git does not have {path}") from None
 
 
 def revisions() -> Iterator[Revision]:
-    """Every state with another dvc.lock than those before: commits and experiments, oldest first, then the workspace.
+    """Yield every state with another dvc.lock than those before: commits and experiments, then the workspace.
 
-    The repository is that of the working directory. A dvc.lock that can't be read, as one in the midst of a merge, is
-    left out.
+    The oldest is first. The repository is that of the working directory. A dvc.lock that can't be read, as one in the
+    midst of a merge, is left out.
     """
-    names = {}
-    for line in _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines():
-        tip, reference = line.split()
-        if reference.count("/") == 4:  # refs/exps/AB/CDEF.../NAME; shorter ones are DVC's own
-            names[tip] = PurePosixPath(reference).name
-    locks: dict[str, tuple[str, str, str]] = {}  # by the name git has for its content, as first met
-    for block in _git(
-        "log", "--all", "--reverse", "--format=commit %H %P", "--raw", "--no-abbrev", "--", "dvc.lock"
-    ).split("commit ")[1:]:
-        first, *changes = block.split("\n")
-        tree, *parents = first.split()
-        for change in filter(None, changes):
-            blob = change.split()[3]
-            if set(blob) != {"0"}:  # which stands for a deleted file
-                commit = parents[0] if tree in names and parents else tree
-                locks.setdefault(blob, (names.get(tree, WORKSPACE), commit, tree))
-    for source, text in zip(locks.values(), _blobs(locks), strict=True):
-        yield from _revision(*source, text)
-    if Path("dvc.lock").exists() and _git("hash-object", "dvc.lock").strip() not in locks:
-        head = _git("rev-parse", "HEAD").strip()
+    # git knows which commits changed dvc.lock: 47 of 195 in 0.1 s, and with 1,000 more commits as fast. DVC's own
+    # `Repo.brancher` opens every commit, 13 ms each, in an order of its own; `DVCFileSystem` takes 1.2 to 2.2 s each.
+    references = _git("for-each-ref", "--format=%(objectname) %(refname:lstrip=4)", "refs/exps").decode().splitlines()
+    experiments = {tip: name for tip, _, name in (line.partition(" ") for line in references) if name}
+    log = _git("log", "--all", "--reverse", "--format=%H %P", "--", "dvc.lock").decode().splitlines()
+    commits = [line.split() for line in log]
+    seen = set()
+    for (tree, *parents), (blob, lock) in zip(commits, _locks(tree for tree, *_ in commits), strict=True):
+        if blob not in seen:
+            commit = parents[0] if tree in experiments and parents else tree
+            yield from _revision(experiments.get(tree, WORKSPACE), commit, tree, lock)
+        seen.add(blob)
+    if Path("dvc.lock").exists() and _git("hash-object", "dvc.lock").decode().strip() not in seen:
+        head = _git("rev-parse", "HEAD").decode().strip()
         yield from _revision(WORKSPACE, head, None, Path("dvc.lock").read_text(encoding="utf-8"))
+
+
+def revision(reference: str) -> Revision:
+    """Return the state that a commit, or git's reference of an experiment, stands for."""
+    lock = _git("show", f"{reference}:dvc.lock").decode()
+    (state,) = _revision(WORKSPACE, reference, reference, lock)
+    return state
+
+
+def _locks(commits: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield git's name for the content of each commit's dvc.lock, and the content; both empty where there is none."""
+    names = "".join(f"{commit}:dvc.lock\n" for commit in commits).encode()
+    rest = subprocess.run(["git", "cat-file", "--batch"], input=names, check=True, capture_output=True).stdout
+    while rest:
+        header, _, rest = rest.partition(b"\n")
+        blob, *_, size = header.decode().split()
+        if size == "missing":
+            yield "", ""
+        else:
+            yield blob, rest[: int(size)].decode()
+            rest = rest[int(size) + 1 :]
 
 
 def _revision(experiment: str, commit: str, tree: str | None, lock: str) -> Iterator[Revision]:
@@ -98,7 +102,8 @@ def _revision(experiment: str, commit: str, tree: str | None, lock: str) -> Iter
         stages = {name: stage for block in blocks for name, stage in _stage(block).items()}
     except (yaml.YAMLError, AttributeError):
         return
-    yield Revision(experiment, commit, tree, stages)
+    if stages:
+        yield Revision(experiment, commit, tree, stages)
 
 
 @functools.cache
@@ -107,67 +112,40 @@ def _stage(block: str) -> Any:
     return yaml.load(block, yaml.CSafeLoader)
 
 
-class Cache:
-    """DVC's cache: files under the digests of their content."""
+def checkout(digest: str, to: Path) -> Path:
+    """Put the file, or the folder, that DVC's cache has under a digest at `to`; return `to`.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Raises:
+        MissingError: the cache lacks it, or some of it.
+    """
+    from dvc_data.hashfile import checkout, load
+    from dvc_data.hashfile.hash_info import HashInfo
 
-    @classmethod
-    def of_repository(cls) -> "Cache":
-        """That of the repository in the working directory, wherever its configuration has put it."""
-        from dvc.repo import Repo
+    cache = _cache(Path.cwd())
+    try:
+        checkout.checkout(str(to), cache.fs, load(cache, HashInfo("md5", digest)), cache, force=True)
+    except (FileNotFoundError, checkout.CheckoutError):
+        advice = "to which `dvc fetch --all-commits` brings what a remote has"
+        raise MissingError(f"not in DVC's cache, {advice}") from None
+    return to
 
-        with Repo() as repo:
-            return cls(Path(repo.cache.local.path))
 
-    def copy(self, digest: str, to: Path) -> Path:
-        """Put the file, or the folder, with this digest there; returns `to`.
+@functools.cache
+def _cache(root: Path) -> Any:
+    from dvc.repo import Repo  # seconds to import
 
-        Raises:
-            MissingError: it, or some of it, is not here.
-        """
-        files = (
-            {to / one["relpath"]: one["md5"] for one in self._listing(digest)}
-            if digest.endswith(".dir")
-            else {to: digest}
-        )
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._path(content), path)
-        return to
-
-    def _listing(self, digest: str) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = json.loads(self._path(digest).read_text(encoding="utf-8"))
-        return found
-
-    def _path(self, digest: str) -> Path:
-        path = self._folder / digest[:2] / digest[2:]
-        if not path.exists():
-            raise MissingError("not in DVC's cache, to which `dvc fetch --all-commits` brings what a remote has")
-        return path
+    with Repo(str(root)) as repo:
+        return repo.cache.local
 
 
 def folder_digest(files: Mapping[str, str]) -> str:
-    """What DVC calls a folder, whose files and their digests are these."""
-    listing = [{"md5": digest, "relpath": path} for path, digest in sorted(files.items())]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    """Return DVC's digest of a folder, from the paths of its files and their digests."""
+    from dvc_data.hashfile.tree import Tree
+
+    tree = Tree.from_list([{"md5": digest, "relpath": path} for path, digest in files.items()])
+    tree.digest()
+    return str(tree.oid)
 
 
-def _blobs(names: Iterable[str]) -> Iterator[str]:
-    """The content of files by the names git has for it, from one process."""
-    asked = "".join(f"{name}\n" for name in names).encode()
-    rest = subprocess.run(["git", "cat-file", "--batch"], input=asked, check=True, capture_output=True).stdout
-    while rest:
-        header, _, rest = rest.partition(b"\n")
-        size = int(header.split()[2])
-        yield rest[:size].decode()
-        rest = rest[size + 1 :]
-
-
-def _git(*arguments: str) -> str:
-    return _git_bytes(*arguments).decode()
-
-
-def _git_bytes(*arguments: str) -> bytes:
+def _git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], check=True, capture_output=True).stdout

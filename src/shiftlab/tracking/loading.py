@@ -1,12 +1,11 @@
-"""Models that MLflow holds, ours and anyone's, to be asked alike whatever their flavour."""
+"""Models that MLflow holds, ours and anyone's, to be called alike whatever their flavour."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from shiftlab.errors import UserError
 from shiftlab.tracking.serving import Served
-from shiftlab.tracking.store import FAILURES
+from shiftlab.tracking.store import FAILURES, environment
 
 PICKLES = (".pkl", ".pickle", ".joblib")
 PICKLED = (
@@ -33,24 +32,25 @@ class Loaded:
 
     flavour: str
     predict: Callable[[Tensor], object]
-    module: nn.Module | None
     shape: tuple[int, ...] | None  # of one image, as the signature has it; -1 where a side is free
-    classes: tuple[str, ...] | None
     digest: str  # SHA-256 of its files
+    module: nn.Module | None = None
+    classes: tuple[str, ...] | None = None
     raw: bool = False  # does it take raw pixels and normalise them itself?
 
 
 def load(address: str, trust_pickle: bool = False) -> Loaded:
-    """The model at `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/ID/PATH`.
+    """Load the model at `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/ID/PATH`.
 
     Raises:
         UserError: there is none, its flavour is another than pytorch, onnx and pyfunc, or it is a pickle, untrusted.
     """
     try:
         folder = Path(artifacts.download_artifacts(artifact_uri=address))
-        about = Model.load(folder)
-        with _trusting(trust_pickle):
-            return _of(folder, about, address, trust_pickle)
+        model = Model.load(folder)
+        # MLflow itself refuses pickles, within .pt2 files too, where this says so.
+        with environment({MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name: str(trust_pickle).lower()}):
+            return _load(folder, model, address, trust_pickle)
     except FAILURES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if "using pickle is disallowed" in reason:
@@ -61,41 +61,26 @@ def load(address: str, trust_pickle: bool = False) -> Loaded:
         ) from None
 
 
-def _of(folder: Path, about: Model, address: str, trust_pickle: bool) -> Loaded:
-    flavours: dict[str, dict[str, Any]] = about.flavors
-    shape, digest = _shape(about.signature), _digest(folder)
-    if "pytorch" in flavours:
+def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Loaded:
+    shape, digest = _shape(model.signature), _digest(folder)
+    if "pytorch" in model.flavors:
         module = pytorch.load_model(str(folder))
-        return Loaded("pytorch", module, module, shape, None, digest)
-    if "onnx" in flavours:
-        function = pyfunc.load_model(str(folder))
-        return Loaded("onnx", lambda batch: function.predict(batch.cpu().numpy()), None, shape, None, digest)
-    if "python_function" not in flavours:
-        raise UserError(f"{address} has the flavours {', '.join(flavours)}: pytorch, onnx and pyfunc can be asked")
-    if not trust_pickle and any(path.suffix in PICKLES for path in folder.rglob("*")):
+        return Loaded("pytorch", module, shape, digest, module)
+    if "python_function" not in model.flavors:
+        raise UserError(f"{address} has the flavours {', '.join(model.flavors)}: pytorch, onnx and pyfunc can be asked")
+    flavour = "onnx" if "onnx" in model.flavors else "pyfunc"
+    if flavour == "pyfunc" and not trust_pickle and any(path.suffix in PICKLES for path in folder.rglob("*")):
         raise UserError(PICKLED.format(address))
     function = pyfunc.load_model(str(folder))
-    inner = function.get_raw_model() if flavours["python_function"].get("loader_module") == SERVING else None
-    if isinstance(inner, Served):
-        return Loaded(
-            "pyfunc", lambda batch: inner.predict(batch.cpu().numpy()), None, shape, inner.classes, digest, True
-        )
-    return Loaded("pyfunc", lambda batch: function.predict(batch.cpu().numpy()), None, shape, None, digest)
+    ours = model.flavors["python_function"].get("loader_module") == SERVING
+    served = function.get_raw_model() if ours else None
+    if isinstance(served, Served):
+        return Loaded(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
+    return Loaded(flavour, partial(_predict, function), shape, digest)
 
 
-@contextlib.contextmanager
-def _trusting(trust_pickle: bool) -> Iterator[None]:
-    """MLflow itself refuses pickles, within .pt2 files too, where this says so."""
-    name = MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name
-    before = os.environ.get(name)
-    os.environ[name] = str(trust_pickle).lower()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+def _predict(model: Any, batch: Tensor) -> object:
+    return model.predict(batch.cpu().numpy())
 
 
 def _shape(signature: ModelSignature | None) -> tuple[int, ...] | None:
@@ -106,8 +91,8 @@ def _shape(signature: ModelSignature | None) -> tuple[int, ...] | None:
 
 
 def _digest(folder: Path) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(str(path.relative_to(folder)).encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -16,12 +16,12 @@ INPUTS = ["src", "conf", "params.yaml", "dvc.yaml", "pyproject.toml", "requireme
 
 
 def dvc_experiment() -> str:
-    """Name of the DVC experiment this process belongs to."""
+    """Return the name of the DVC experiment this process belongs to."""
     return os.environ.get("DVC_EXP_NAME", WORKSPACE)
 
 
 def sweep(tags: Mapping[str, str]) -> str:
-    """What experiments that were started together share.
+    """Return the name that experiments which were started together share.
 
     DVC numbers those of a queue that was given a name, NAME-1, NAME-2; those without one share the commit.
     """
@@ -32,12 +32,13 @@ def sweep(tags: Mapping[str, str]) -> str:
 
 
 def process() -> dict[str, str]:
-    """Tags that tell whether the process that a run belongs to still lives."""
-    one = psutil.Process()
-    return {"process.host": platform.node(), "process": f"{one.pid} {one.create_time()}"}
+    """Return the tags that tell whether the process that a run belongs to still lives."""
+    current = psutil.Process()
+    return {"process.host": platform.node(), "process": f"{current.pid} {current.create_time()}"}
 
 
-def gone(tags: Mapping[str, str]) -> bool:
+def process_is_gone(tags: Mapping[str, str]) -> bool:
+    """Return whether a run's process, on this machine, has ended; False for one on another machine."""
     if tags.get("process.host") != platform.node():
         return False
     number, begun = tags["process"].split()
@@ -48,7 +49,7 @@ def gone(tags: Mapping[str, str]) -> bool:
 
 
 def provenance() -> dict[str, str]:
-    """Tags that lead from a run back to the code that made it."""
+    """Return the tags that lead from a run back to the code that made it."""
     tags = {
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",

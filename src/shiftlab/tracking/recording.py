@@ -44,7 +44,7 @@ SETS = (
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV."""
+    """Return the rows of a CSV."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -90,7 +90,7 @@ def restore_training(
     history: str,
     tags: Mapping[str, str] | None = None,
 ) -> Run:
-    """A run for a training whose outputs DVC took from its cache.
+    """Log a training whose outputs DVC took from its cache; return its run.
 
     Args:
         settings: what it was trained with.
@@ -135,9 +135,9 @@ def log_evaluation(run: Run, boundary: BoundaryName, predictions_md5: str, folde
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What the evaluate stage's folder for one boundary is about."""
-    found: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    return found
+    """Return what about.json, in the evaluate stage's folder for one boundary, says of model and data."""
+    content: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    return content
 
 
 def log_comparison(
@@ -162,35 +162,39 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
     run.log_path(folder)
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
     children = [
-        _log_training(run, variant, place, seed)
+        child
         for variant in summary["variants"]
         for place, seed in enumerate(summary["seeds"])
+        if (child := _log_training(run, variant, place, seed))
     ]
-    there = [child for child in children if child]
     run.describe(
         "Where invariance comes from: [the study's page]({page}), with every claim and variant. [Its trainings]"
         "({comparison}), sorted by their components in parallel coordinates.",
         "index.html",
-        there[:MOST_COMPARED],
+        children[:MOST_COMPARED],
     )
 
 
 def _log_training(run: Run, variant: Mapping[str, Any], place: int, seed: int) -> str | None:
-    """A variant's training with the seed at a place, as a run below the study's; its id."""
-    chosen = {key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")}
+    """Log a variant's training with the seed at a place as a run below the study's; return its id."""
     params = {
-        **chosen,
+        **{key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")},
         **variant["components"],
         "augmentation": Augmentation.model_validate(variant["augmentation"]),
         "canvas": variant["canvas"],
         "seed": seed,
     }
-    metrics = {"validation/best accuracy": variant["validation"][place]}
-    for boundary, metrics in variant["metrics"].items():
-        values = {f"{boundary}/{name}": one["values"][place] for name, one in metrics.items()}
-        metrics |= {name: value for name, value in values.items() if value is not None}
-    metrics |= {"cost/multiply-adds of an image": variant["multiply_adds"]}
-    return runs.add_child(run, f"{variant['variant']} seed {seed}", params, metrics)
+    values = {
+        f"{boundary}/{name}": metric["values"][place]
+        for boundary, metrics in variant["metrics"].items()
+        for name, metric in metrics.items()
+    }
+    values |= {
+        "validation/best accuracy": variant["validation"][place],
+        "cost/multiply-adds of an image": variant["multiply_adds"],
+    }
+    defined = {name: value for name, value in values.items() if value is not None}
+    return runs.add_child(run, runs.run_name(variant["variant"], seed), params, defined)
 
 
 def log_search(run: Run, words: str, folder: Path) -> None:
@@ -213,10 +217,10 @@ def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
     tags = {"audit": model["name"], "audit.kind": model["kind"], "data": data["name"], "data.sha256": data["digest"]}
     run = runs.finished(store, f"audit of {model['name']}", {**tags, "model.sha256": model["digest"]})
     values = {
-        f"{boundary}/{name}": one["value"]
+        f"{boundary}/{name}": metric["value"]
         for boundary, metrics in summary["metrics"].items()
-        for name, one in metrics.items()
-        if one["value"] is not None
+        for name, metric in metrics.items()
+        if metric["value"] is not None
     }
     run.log_metrics(values)
     for name in ("report.html", "metrics.json"):
@@ -225,8 +229,8 @@ def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
 
 def describe(run: Run) -> None:
     """Write the model's card, from what its run holds by now."""
-    if found := run.found():
-        params, metrics, tags = found.data.params, found.data.metrics, found.data.tags
+    if stored := run.stored():
+        params, metrics, tags = stored.data.params, stored.data.metrics, stored.data.tags
         registry.describe(run, params["model"], tags["weights.md5"], card(params, metrics, tags))
 
 

@@ -16,11 +16,12 @@ from urllib.parse import urlencode
 
 import numpy as np
 from mlflow import MlflowClient, entities
+from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.time import get_current_time_millis
 
 from shiftlab.tracking.history import WORKSPACE
-from shiftlab.tracking.provenance import dvc_experiment, gone, process, provenance, sweep
+from shiftlab.tracking.provenance import dvc_experiment, process, process_is_gone, provenance, sweep
 from shiftlab.tracking.store import NOTE, Store, best_effort
 
 SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
@@ -28,12 +29,21 @@ SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvis
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is about."""
+    """What a training's run is about."""
 
     data: str  # name of the data set
     data_md5: str  # of its file
     model: str
     seed: int
+
+
+def run_name(subject: str, seed: int | None = None, experiment: str = WORKSPACE) -> str:
+    """Return the name of a run: "lenet seed 0", "comparison"; of a DVC experiment "lenet seed 0 calm-moth".
+
+    The data set has no part in it: each has an experiment of its own in MLflow.
+    """
+    name = subject if seed is None else f"{subject} seed {seed}"
+    return name if experiment == WORKSPACE else f"{name} {experiment}"
 
 
 @dataclass(frozen=True)
@@ -48,24 +58,24 @@ class Run:
         """MLflow's own."""
         return self.store.client
 
-    @best_effort
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add numbers of one step to the run, in one request."""
-        now = get_current_time_millis()
-        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, value in metrics.items()])
+        self._log_points((name, step, value) for name, value in metrics.items())
 
-    @best_effort
     def log_curve(self, name: str, points: Iterable[tuple[int, float]]) -> None:
         """Add a curve, (step, value), to the run, in one request."""
+        self._log_points((name, step, value) for step, value in points)
+
+    @best_effort
+    def _log_points(self, points: Iterable[tuple[str, int, float]]) -> None:
         now = get_current_time_millis()
-        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for step, value in points])
+        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, step, value in points])
 
     @best_effort
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run, in one request."""
         self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
 
-    @best_effort
     def describe(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
         """Set the run's description, Markdown.
 
@@ -73,10 +83,12 @@ class Run:
             text: `{page}` in it stands for the address of an artifact in MLflow's UI, `{comparison}` for that of the
                 page that compares the children, whose ids are given.
         """
+        if self.store.lost:
+            return
         experiment = self.store.experiment
         page = f"#/experiments/{experiment}/runs/{self.id}/artifacts/{artifact}"
-        compared = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
-        self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{compared}")})
+        query = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
+        self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{query}")})
 
     @best_effort
     def log_path(self, path: Path, folder: str | None = None) -> None:
@@ -106,12 +118,11 @@ class Run:
         logits = TensorSpec(np.dtype(np.float32), (-1, len(classes)))
         logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # or it tells that it looks at the example
         with tempfile.TemporaryDirectory() as folder:
-            package = Path(__file__).parents[1]
             pyfunc.save_model(
                 f"{folder}/model",
                 loader_module="shiftlab.tracking.serving",
                 data_path=str(weights),
-                code_paths=[str(package)],
+                code_paths=[str(Path(__file__).parents[1])],
                 signature=ModelSignature(Schema([images]), Schema([logits])),
                 input_example=np.zeros((2, *posted(shape)), np.float32),
                 pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in SERVING],
@@ -127,37 +138,36 @@ class Run:
         self.client.set_terminated(self.id, status)
 
     @best_effort
-    def found(self) -> entities.Run:
-        """The run as the store has it."""
-        one: entities.Run = self.client.get_run(self.id)
-        return one
+    def stored(self) -> entities.Run:
+        """Return the run as the store has it."""
+        run: entities.Run = self.client.get_run(self.id)
+        return run
 
 
 def posted(shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """How images of `shape`, (channels, height, width), are handed to a served model: grey ones without a channel."""
+    """Return the shape in which a served model takes images of `(channels, height, width)`: grey without a channel."""
     return shape[1:] if shape[0] == 1 else shape
 
 
 @contextlib.contextmanager
 def training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[Run]:
-    """A new run, for as long as the block lasts.
+    """Have a new run for as long as the block lasts.
 
     It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why.
     """
-    run = _create(store, identity, params, {**process(), **tags})
-    with _watching(run):
+    run = _create_training(store, identity, params, {**process(), **tags})
+    with _system_metrics(run):
         try:
             yield run
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             run.end(status, f"{type(error).__name__}: {error}")
             raise
-    run.end("FINISHED")
-    _supersede(run)
+    _finish(run)
 
 
 @contextlib.contextmanager
-def _watching(run: Run) -> Iterator[None]:
+def _system_metrics(run: Run) -> Iterator[None]:
     """Record what the machine does, every few seconds."""
     if run.store.lost:
         yield
@@ -171,39 +181,38 @@ def _watching(run: Run) -> Iterator[None]:
         monitor.finish()
 
 
-@best_effort
 def end_interrupted(store: Store, key: str = "") -> None:
     """Mark as killed what the store takes for running, but whose process on this machine is gone.
 
     Args:
         key: of a training that is about to begin again, which so has ended, wherever it was.
     """
-    for found in _search(store, "attributes.status = 'RUNNING'") or []:
-        tags = found.data.tags
-        if (key and tags.get("training.key") == key) or gone(tags):
-            Run(store, found.info.run_id).end("KILLED", "killed from outside; a later run goes on from its checkpoint")
+    for run in _search(store, "attributes.status = 'RUNNING'"):
+        tags = run.data.tags
+        if (key and tags.get("training.key") == key) or process_is_gone(tags):
+            Run(store, run.info.run_id).end("KILLED", "killed from outside; a later run goes on from its checkpoint")
 
 
 def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
-    """The latest run that trained these weights in a DVC experiment; in that of this process if none is named."""
-    wanted = experiment or dvc_experiment()
-    for found in _search(store, f"tags.`weights.md5` = '{weights_md5}'") or []:
-        if found.data.tags.get("dvc.experiment") == wanted:  # a name may hold quotation marks
-            return Run(store, found.info.run_id)
+    """Return the latest run that trained these weights in a DVC experiment; in this process's if none is named."""
+    experiment = experiment or dvc_experiment()
+    for run in _search(store, f"tags.`weights.md5` = '{weights_md5}'"):
+        if run.data.tags.get("dvc.experiment") == experiment:  # a name may hold quotation marks
+            return Run(store, run.info.run_id)
     return None
 
 
 def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
-    """A new run, with the tag `restored`, for results that DVC took from its cache or that the store has lost."""
-    run = _create(store, identity, params, {**tags, "restored": "true"})
-    run.end("FINISHED")
-    _supersede(run)
-    return run
+    """Return a new run, with the tag `restored`, for results that DVC took from its cache or the store has lost."""
+    return _finish(_create_training(store, identity, params, {**tags, "restored": "true"}))
 
 
-def finished(store: Store, name: str, tags: Mapping[str, str]) -> Run:
-    """A new run for what is no training: a comparison of models, a study."""
-    run = Run(store, _create_run(store, name, tags) or "")
+def finished(store: Store, subject: str, tags: Mapping[str, str]) -> Run:
+    """Return a new run for what is no training: a comparison of models, a study."""
+    return _finish(_create(store, subject, None, tags))
+
+
+def _finish(run: Run) -> Run:
     run.end("FINISHED")
     _supersede(run)
     return run
@@ -215,15 +224,12 @@ def _supersede(run: Run) -> None:
 
     They had done this stage when they were lost, and its results with them. In the workspace a run is one of many.
     """
-    one = run.client.get_run(run.id)
-    commit = one.data.tags.get("mlflow.source.git.commit", "")
-    if one.data.tags["dvc.experiment"] == WORKSPACE:
+    latest = run.client.get_run(run.id)
+    if latest.data.tags["dvc.experiment"] == WORKSPACE:
         return
-    name = one.info.run_name
-    quote = next((mark for mark in "'\"" if mark not in name), None)
-    # A name that holds both can't be asked for.
-    alike = f" AND attributes.run_name = {quote}{name}{quote}" if quote else ""
-    for other in _search(run.store, f"attributes.status = 'FINISHED'{alike}") or []:
+    name, commit = latest.info.run_name, latest.data.tags.get("mlflow.source.git.commit", "")
+    pattern = name.replace("'", "_")  # stands for any letter; a name in quotation marks may not hold them
+    for other in _search(run.store, f"attributes.status = 'FINISHED' AND attributes.run_name LIKE '{pattern}'"):
         same = (other.info.run_name, other.data.tags.get("mlflow.source.git.commit", "")) == (name, commit)
         if same and other.info.run_id != run.id:
             run.client.delete_run(other.info.run_id)
@@ -231,102 +237,88 @@ def _supersede(run: Run) -> None:
 
 @best_effort
 def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
-    """A finished run below another, in three requests: one for each training of a study adds up. Its id."""
-    client = parent.client
-    child = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
-    now = get_current_time_millis()
-    client.log_batch(
-        child.info.run_id,
-        metrics=[entities.Metric(key, value, now, 0) for key, value in metrics.items()],
-        params=[entities.Param(key, str(value)) for key, value in params.items()],
-    )
-    client.set_terminated(child.info.run_id, "FINISHED")
-    identifier: str = child.info.run_id
-    return identifier
+    """Add a finished run below another, in three requests: one for each training of a study adds up. Return its id."""
+    client, now = parent.client, get_current_time_millis()
+    run = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
+    child: str = run.info.run_id
+    points = [entities.Metric(key, value, now, 0) for key, value in metrics.items()]
+    client.log_batch(child, points, [entities.Param(key, str(value)) for key, value in params.items()])
+    client.set_terminated(child, "FINISHED")
+    return child
 
 
 def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
-    """The run of this name that others are below, made where there is none yet."""
-    for found in _search(store, f"attributes.run_name = '{name}'") or []:
-        return Run(store, found.info.run_id)
+    """Return the run of this name that others are below, made where there is none yet."""
+    for run in _search(store, f"attributes.run_name = '{name}'"):
+        return Run(store, run.info.run_id)
     return finished(store, name, tags)
 
 
 def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
-    """Those of the latest training that ended with these weights, in whatever experiment; None where there is none."""
+    """Return the metrics of the latest training, in whatever experiment, that ended with these weights, if any."""
     condition = f"tags.`weights.md5` = '{weights_md5}' AND attributes.status = 'FINISHED'"
-    known = (found.data.metrics for found in _search(store, condition) or [])
-    return next((metrics for metrics in known if "train/seconds" in metrics), None)  # a restored run was no training
+    trained = (run.data.metrics for run in _search(store, condition))
+    return next((metrics for metrics in trained if "train/seconds" in metrics), None)  # a restored run was no training
 
 
 @best_effort
 def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
-    """Of every training that runs now, by its DVC experiment: (epoch, accuracy on validation images)."""
+    """Return every running training's (epoch, accuracy on validation images), by its DVC experiment."""
     return {
-        one.data.tags.get("dvc.experiment", WORKSPACE): [
+        run.data.tags.get("dvc.experiment", WORKSPACE): [
             (point.step, point.value)
-            for point in store.client.get_metric_history(one.info.run_id, "validation/accuracy")
+            for point in store.client.get_metric_history(run.info.run_id, "validation/accuracy")
         ]
-        for one in _search(store, "attributes.status = 'RUNNING'") or []
+        for run in _search(store, "attributes.status = 'RUNNING'")
     }
 
 
-def give_up(store: Store, experiment: str, reason: str) -> None:
-    """End the runs of a DVC experiment that was ended on purpose."""
-    for found in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'") or []:
-        Run(store, found.info.run_id).end("KILLED", reason)
+def kill(store: Store, experiment: str, reason: str) -> None:
+    """Mark as killed the runs of a DVC experiment that was ended on purpose."""
+    for run in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'"):
+        Run(store, run.info.run_id).end("KILLED", reason)
 
 
 def tags(store: Store) -> list[dict[str, str]]:
-    """The tags of every run of the experiment."""
-    return [one.data.tags for one in _search(store, "") or []]
+    """Return the tags of every run of the experiment."""
+    return [run.data.tags for run in _search(store, "")]
+
+
+def _search(store: Store, condition: str) -> list[entities.Run]:
+    """Return the experiment's runs that meet a condition, the latest first; none where the store is lost."""
+    return _search_stored(store, condition) or []
 
 
 @best_effort
-def _search(store: Store, condition: str) -> list[entities.Run]:
-    """The experiment's runs that meet a condition, the latest first."""
-    found: list[entities.Run] = []
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment], condition, order_by=["attributes.start_time DESC"], page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+def _search_stored(store: Store, condition: str) -> list[entities.Run]:
+    order = ["attributes.start_time DESC"]
+    # MLflow's most for one answer is 50,000, which an experiment of ours will not have.
+    most = SEARCH_MAX_RESULTS_THRESHOLD
+    return list(store.client.search_runs([store.experiment], condition, max_results=most, order_by=order))
 
 
-def _create(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
-    run = Run(
-        store,
-        _create_run(store, f"{identity.model} seed {identity.seed}", {"data.md5": identity.data_md5, **tags}) or "",
-    )
+def _create_training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    run = _create(store, identity.model, identity.seed, {"data.md5": identity.data_md5, **tags})
     _log_inputs(run, identity, params)
     return run
 
 
+def _create(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
+    return Run(store, _create_stored(store, subject, seed, {**provenance(), **tags}) or "")
+
+
 @best_effort
-def _create_run(store: Store, name: str, tags: Mapping[str, str]) -> str:
-    everything = {**provenance(), **tags}
-    experiment = everything["dvc.experiment"]
-    run: str = store.client.create_run(
-        store.experiment,
-        run_name=name if experiment == WORKSPACE else f"{name} {experiment}",
-        tags={**everything, "sweep": sweep(everything)},
-    ).info.run_id
-    return run
+def _create_stored(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> str:
+    name = run_name(subject, seed, tags["dvc.experiment"])
+    run = store.client.create_run(store.experiment, run_name=name, tags={**tags, "sweep": sweep(tags)})
+    return str(run.info.run_id)
 
 
 @best_effort
 def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
     everything = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
-    run.client.log_batch(run.id, params=[entities.Param(key, str(one)) for key, one in everything.items()])
-    dataset = entities.Dataset(
-        identity.data,
-        identity.data_md5,
-        source_type="code",
-        source=json.dumps({"tags": {"stage": "download"}}),
-    )
+    run.client.log_batch(run.id, params=[entities.Param(key, str(value)) for key, value in everything.items()])
+    source = json.dumps({"tags": {"stage": "download"}})
+    dataset = entities.Dataset(identity.data, identity.data_md5, source_type="code", source=source)
     context = entities.InputTag("mlflow.data.context", "training")
     run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -41,7 +41,8 @@ class Kind:
 
     suffix: str  # of its name
     about: str  # with the data's name left out
-    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]  # besides the metrics
 
 
 TRAININGS = Kind(
@@ -49,36 +50,19 @@ TRAININGS = Kind(
     "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
     "the runs by the tag `sweep` to see those of one sweep together. Metrics named `zero/...` and `circular/...` are "
     "of the test images, shifted in that boundary.",
-    (
-        *(
-            f"metrics.`{name}`"
-            for name in ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency")
-        ),
-        *("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
-    ),
+    ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency"),
+    ("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
 )
 # Apart, since a study's runs are a hundred and more.
 STUDY = Kind(
     "-study",
     "Where invariance comes from, on {}: a run for each study, which holds its page and verdicts, and below it one for "
     "every variant and seed. Select those and compare them: parallel coordinates sort them by their components.",
-    (
-        *(f"metrics.`{name}`" for name in ("zero/clean", "zero/right5", "zero/random5", "circular/consistency")),
-        *(f"params.`{name}`" for name in ("downsampling", "padding", "head", "augmentation")),
-    ),
+    ("zero/clean", "zero/right5", "zero/random5", "circular/consistency"),
+    ("params.`downsampling`", "params.`padding`", "params.`head`", "params.`augmentation`"),
 )
-REMEDY = "delete the file, after which `make sync` records again what Git and DVC hold"  # for one that is broken
 # What a store may answer with; S3, where artifacts may lie, has errors of its own.
-FAILURES = (
-    MlflowException,
-    SQLAlchemyError,
-    OSError,
-    ValueError,
-    ImportError,
-    Boto3Error,
-    BotoCoreError,
-    ClientError,
-)
+FAILURES = (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError, Boto3Error, BotoCoreError, ClientError)
 
 
 @dataclass
@@ -107,8 +91,9 @@ class Store:
         trouble = f"MLflow's tracking store {shown} can't be used ({reason.replace(self.address, shown)})"
         self.lost = True
         if self.choice == "required":
-            conmetricd = "MLFLOW_TRACKING_URI" in os.environ
-            remedy = "start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db" if conmetricd else REMEDY
+            remedy = "delete the file, after which `make sync` records again what Git and DVC hold"
+            if "MLFLOW_TRACKING_URI" in os.environ:
+                remedy = "start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db"
             raise UserError(
                 f"{trouble}: {remedy}, or go on without it, as in `dvc exp run -S tracking=optional`"
             ) from None
@@ -146,7 +131,7 @@ def best_effort(
 
 
 def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININGS) -> Store:
-    """The store, and the experiment there that collects runs of a kind on one data set, created where it is missing.
+    """Return the store, with the experiment that collects a kind of runs on one data set, created where it is missing.
 
     Metrics on different data sets don't compare: each has its experiment.
 
@@ -156,76 +141,75 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININ
     Raises:
         UserError: the store is required, and can't be reached or used.
     """
-    conmetricd = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    store = Store(uri or str(root() / "mlflow.db"), choice)
     experiment = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + kind.suffix
-    artifacts = None if conmetricd else (root() / "mlartifacts" / experiment).as_uri()
-    store = Store(conmetricd or str(root() / "mlflow.db"), choice)
-    _open(store, experiment, artifacts, data, kind)
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # or the UI takes it for generative AI
+        NOTE: kind.about.format(data),
+        VIEW: json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in kind.metrics), *kind.columns]}),
+    }
+    _open(store, experiment, None if uri else (root() / "mlartifacts" / experiment).as_uri(), tags)
     return store
 
 
 @best_effort
-def _open(store: Store, experiment: str, artifacts: str | None, data: str, kind: Kind) -> None:
-    with alone():
+def _open(store: Store, name: str, artifacts: str | None, tags: Mapping[str, str]) -> None:
+    with exclusive():
         client = MlflowClient(address())
-        found = client.get_experiment_by_name(experiment)
-        about = {
-            # Makes the UI take it for model training instead of generative AI.
-            "mlflow.experimentKind": "custom_model_development",
-            NOTE: kind.about.format(data),
-            VIEW: json.dumps({"selectedColumns": kind.columns}),
-        }
-        known = found.tags if found else {}
-        store.experiment = found.experiment_id if found else client.create_experiment(experiment, artifacts)
-        for name in about.keys() - known.keys():  # what a user has changed stays
-            client.set_experiment_tag(store.experiment, name, about[name])
+        experiment = client.get_experiment_by_name(name)
+        store.experiment = experiment.experiment_id if experiment else client.create_experiment(name, artifacts)
+        for key in tags.keys() - (experiment.tags.keys() if experiment else set()):  # what a user has changed stays
+            client.set_experiment_tag(store.experiment, key, tags[key])
         store.client = client
 
 
 def pages() -> dict[str, str]:
-    """The experiments in the store by name, and the end of each one's address in MLflow's UI.
+    """Return the end of each experiment's address in MLflow's UI, by the experiment's name.
 
     Raises:
         UserError: the store can't be reached or used.
     """
     with required() as client:
-        found = client.search_experiments()
+        experiments = client.search_experiments()
     # Without the first parameter the UI opens its view for generative AI, whatever the experiment's kind.
     view = f"runs?workflowType=machine_learning&viewStateShareKey={VIEW.rpartition('.')[2]}"
-    return {one.name: f"#/experiments/{one.experiment_id}/{view}" for one in found if VIEW in one.tags}
+    return {found.name: f"#/experiments/{found.experiment_id}/{view}" for found in experiments if VIEW in found.tags}
 
 
 @contextlib.contextmanager
 def required() -> Iterator[MlflowClient]:
-    """A client of the store, for questions that no experiment is needed for.
+    """Have a client of the store, for questions that no experiment is needed for.
 
     Raises:
         UserError: the store can't be reached or used.
     """
     try:
-        with alone():
+        with exclusive():
             yield MlflowClient(address())
     except FAILURES as error:
         Store(os.environ.get("MLFLOW_TRACKING_URI", str(root() / "mlflow.db")), "required").fail(error)
 
 
 def address() -> str:
-    """Where MLflow's store is: what the user has conmetricd, or mlflow.db in the repository."""
+    """Return MLflow's tracking URI: what the user has configured, or mlflow.db in the repository."""
     # Relative, since the folders above may have names that mean something in an address.
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root() / 'mlflow.db')}"
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """Connect to the store while no other process does, and with little patience.
 
-    Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait.
+    Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait. A server
+    that is silent is given up after seconds; MLflow's own default is minutes.
     """
     for chatty in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
         logging.getLogger(chatty).setLevel(logging.WARNING)
     database = make_url(address()).database if address().startswith("sqlite:") else None
-    _knock(address())
-    with _impatient(), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
+    _refuse_silent_database(address())
+    impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S)}
+    with environment(impatient), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
         if database and not Path(database).exists():
             _create(Path(database))
         yield
@@ -244,8 +228,8 @@ def _create(database: Path) -> None:
         copied.replace(database)
 
 
-def _knock(uri: str) -> None:
-    """See whether anybody listens where a database is said to be: MLflow itself goes on asking for two minutes.
+def _refuse_silent_database(uri: str) -> None:
+    """Find out whether anybody listens where a database is said to be: MLflow itself goes on asking for two minutes.
 
     Raises:
         OSError: nobody does.
@@ -259,11 +243,10 @@ def _knock(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def _impatient() -> Iterator[None]:
-    """Have MLflow give up on a silent server after seconds; its own default is minutes."""
-    hurried = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S)}
-    before = {name: os.environ.get(name) for name in hurried}
-    os.environ.update(hurried)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, which MLflow reads at every call, for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

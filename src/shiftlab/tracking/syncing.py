@@ -4,152 +4,131 @@ That is what DVC took from its cache rather than ran, what was made while the st
 store is a new one, everything: the results of every commit, of every DVC experiment, and of the workspace.
 """
 
-import functools
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from shiftlab.config.params import Augmentation, Training, recorded
 from shiftlab.errors import UserError
 from shiftlab.tracking import history, recording, runs
-from shiftlab.tracking.history import Cache, MissingError, Revision
+from shiftlab.tracking.history import MissingError, Revision
 from shiftlab.tracking.store import STUDY, TRAININGS, Kind, Store, connect
 
 EARLIER = "made by earlier code, which kept less"
 
 
-class Record(Protocol):
-    """Something that a run in the store holds, in an experiment of a kind; the run has a tag that tells."""
-
-    kind: ClassVar[Kind]
-
-    @property
-    def data(self) -> str: ...
-    @property
-    def tag(self) -> tuple[str, str]: ...
-    def log(self, store: Store, cache: Cache, folder: Path) -> None: ...
-
-
 @dataclass(frozen=True)
-class Evaluation:
-    """A model's metrics in one boundary, and with them its training."""
+class Result:
+    """A result of a revision, which one run in MLflow holds."""
 
-    kind: ClassVar[Kind] = TRAININGS
     revision: Revision
-    data: str
-    model: str
-    seed: str
-    boundary: Any
-    predictions: str  # digest
-
-    @property
-    def tag(self) -> tuple[str, str]:
-        """Of the run that has it."""
-        return f"predictions.{self.boundary}", self.predictions
+    kind: Kind  # of the experiment in MLflow
+    data: str  # name of the data set
+    tag: tuple[str, str]  # of the run that holds it
+    title: str
+    log: Callable[[Store, Path], None]  # given an empty folder; logs nothing where it raises MissingError
 
     def __str__(self) -> str:
-        return f"{self.model} seed {self.seed}, {self.boundary}, on {self.data} ({describe(self.revision)})"
-
-    def log(self, store: Store, cache: Cache, folder: Path) -> None:
-        """Add it to the run of its training, which is made where there is none.
-
-        Raises:
-            MissingError: DVC's cache lacks a part of it; nothing has been logged.
-        """
-        key = f"{self.model}-{self.seed}"
-        train = f"train@{key}"
-        outputs = self.revision.outputs(train)
-        weights_path, history_path = f"models/{key}.safetensors", f"plots/{key}/history.csv"
-        report = self.revision.outputs(f"evaluate@{key}")[f"reports/{key}"]
-        metrics = cache.copy(report, folder / "metrics") / self.boundary
-        weights = cache.copy(outputs[weights_path], folder / Path(weights_path).name)
-        epochs = self.revision.text(history_path)
-
-        run = runs.find(store, outputs[weights_path], self.revision.experiment)
-        if run is None:
-            about = recording.about(metrics)
-            if "shape" not in about:
-                raise MissingError(EARLIER)
-            identity = runs.Identity(self.data, about["data_md5"], self.model, int(self.seed))
-            chosen = self.revision.params(train)
-            moved = Augmentation.model_validate(chosen.get("augmentation", {"kind": "none", "pixels": 0}))
-            trained = Training.model_validate(chosen[f"models.{self.model}"])
-            determinism = chosen.get("determinism", "portable")  # which all was before it could be chosen
-            settings = recorded(chosen["recipe"], moved, chosen["device"], chosen["threads"], determinism, trained)
-            tags = provenance(self.revision, train)
-            run = recording.restore_training(
-                store, identity, settings, weights, tuple(about["shape"]), tuple(about["classes"]), epochs, tags
-            )
-        recording.log_evaluation(run, self.boundary, self.predictions, metrics)
+        experiment, tree = self.revision.experiment, self.revision.tree
+        if experiment != history.WORKSPACE:
+            return f"{self.title} (experiment {experiment})"
+        return f"{self.title} ({f'commit {tree[:7]}' if tree else 'workspace'})"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A report on several models."""
+def results(revision: Revision) -> Iterator[Result]:
+    """Yield what the stages of a revision have made: the one place that knows which stage leaves which result."""
+    for stage in revision.stages:
+        kind, _, key = stage.partition("@")
+        outputs = revision.outputs(stage)
+        if kind == "evaluate":
+            yield from _evaluations(revision, key)
+        elif kind == "compare" and "reports/index.html" in outputs:
+            data, tag = _data(revision, stage), ("report.md5", outputs["reports/index.html"])
+            log = partial(_log_comparison, revision, data)
+            yield Result(revision, TRAININGS, data, tag, f"comparison on {data}", log)
+        elif kind == "decide":
+            data = _data(revision, next(name for name in revision.stages if name.startswith("study@")))
+            tag = ("study.md5", outputs["reports/study/index.html"])
+            yield Result(revision, STUDY, data, tag, f"study on {data}", partial(_log_study, revision, stage))
 
-    kind: ClassVar[Kind] = TRAININGS
-    revision: Revision
-    data: str
-    report: str  # digest
 
-    @property
-    def tag(self) -> tuple[str, str]:
-        """Of the run that has it."""
-        return "report.md5", self.report
+def _evaluations(revision: Revision, key: str) -> Iterator[Result]:
+    """Yield a model's in every boundary; nothing where an experiment on one stage has left others behind."""
+    train, evaluate, weights = f"train@{key}", f"evaluate@{key}", f"models/{key}.safetensors"
+    predictions = {}  # digests
+    for boundary in revision.params(evaluate).get("evaluation.boundaries", []):
+        predict = f"predict@{key}-{boundary}"
+        if not {train, predict} <= set(revision.stages):
+            return
+        if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
+            return
+        path = f"predictions/{key}/{boundary}.safetensors"
+        predictions[boundary] = revision.outputs(predict).get(path, "none")
+    digests = {f"{boundary}.safetensors": digest for boundary, digest in predictions.items()}
+    if revision.inputs(evaluate).get(f"predictions/{key}") != history.folder_digest(digests):
+        return
+    data = _data(revision, train)
+    model, seed = key.rsplit("-", 1)
+    for boundary, digest in predictions.items():
+        log = partial(_log_evaluation, revision, data, key, boundary, digest)
+        tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data}"
+        yield Result(revision, TRAININGS, data, tag, title, log)
 
-    def __str__(self) -> str:
-        return f"comparison on {self.data} ({describe(self.revision)})"
 
-    def log(self, store: Store, cache: Cache, folder: Path) -> None:
-        """As a run of its own.
+def _log_evaluation(
+    revision: Revision, data: str, key: str, boundary: Any, digest: str, store: Store, folder: Path
+) -> None:
+    """Add a model's metrics in a boundary to the run of its training, which is made where there is none."""
+    train, weights_path = f"train@{key}", f"models/{key}.safetensors"
+    weights_md5 = revision.outputs(train)[weights_path]
+    evaluation = revision.outputs(f"evaluate@{key}")[f"reports/{key}"]
+    metrics = history.checkout(evaluation, folder / "metrics") / boundary
+    weights = history.checkout(weights_md5, folder / Path(weights_path).name)
+    epochs = revision.read(f"plots/{key}/history.csv").decode()
 
-        Raises:
-            MissingError: as `Evaluation.log`.
-        """
-        outputs = self.revision.outputs("compare")
-        if "plots/pictures" not in outputs:
+    run = runs.find(store, weights_md5, revision.experiment)
+    if run is None:
+        about = recording.about(metrics)
+        if "shape" not in about:
             raise MissingError(EARLIER)
-        page = cache.copy(self.report, folder / "index.html")
-        pictures = cache.copy(outputs["plots/pictures"], folder / "pictures")
-        tags = {**provenance(self.revision, "compare"), "restored": "true"}
-        recording.log_comparison(store, self.data, page, pictures, tags)
+        model, seed = key.rsplit("-", 1)
+        params = revision.params(train)
+        augmentation = Augmentation.model_validate(params.get("augmentation", {"kind": "none", "pixels": 0}))
+        training = Training.model_validate(params[f"models.{model}"])
+        determinism = params.get("determinism", "portable")  # which all was before it could be chosen
+        settings = recorded(params["recipe"], augmentation, params["device"], params["threads"], determinism, training)
+        identity = runs.Identity(data, about["data_md5"], model, int(seed))
+        shape, classes = tuple(about["shape"]), tuple(about["classes"])
+        tags = _provenance(revision, train)
+        run = recording.restore_training(store, identity, settings, weights, shape, classes, epochs, tags)
+    recording.log_evaluation(run, boundary, digest, metrics)
 
 
-@dataclass(frozen=True)
-class Study:
-    """What a study found."""
+def _log_comparison(revision: Revision, data: str, store: Store, folder: Path) -> None:
+    """Log a report on several models as a run of its own."""
+    outputs = revision.outputs("compare")
+    if "plots/pictures" not in outputs:
+        raise MissingError(EARLIER)
+    page = history.checkout(outputs["reports/index.html"], folder / "index.html")
+    pictures = history.checkout(outputs["plots/pictures"], folder / "pictures")
+    recording.log_comparison(store, data, page, pictures, _provenance(revision, "compare"))
 
-    kind: ClassVar[Kind] = STUDY
-    revision: Revision
-    data: str
-    stage: str
-    page: str  # digest
 
-    @property
-    def tag(self) -> tuple[str, str]:
-        """Of the run that has it."""
-        return "study.md5", self.page
-
-    def __str__(self) -> str:
-        return f"study on {self.data} ({describe(self.revision)})"
-
-    def log(self, store: Store, cache: Cache, folder: Path) -> None:
-        """As a run of its own, with one below it for each training.
-
-        Raises:
-            MissingError: as `Evaluation.log`.
-        """
-        cache.copy(self.page, folder / "index.html")  # first, since git takes long for what may not be of use
-        summary = json.loads(self.revision.text("metrics/study.json"))
-        for path in self.revision.outputs(self.stage):
-            if path.startswith("reports/study/") and not path.endswith(".html"):
-                (folder / Path(path).name).write_bytes(self.revision.content(path))
-        tags = {**provenance(self.revision, self.stage), "restored": "true"}
-        recording.log_study(store, summary, folder, tags)
+def _log_study(revision: Revision, stage: str, store: Store, folder: Path) -> None:
+    """Log a study as a run of its own, with one below it for each training."""
+    outputs = revision.outputs(stage)
+    # First, since git takes long for what may not be of use.
+    history.checkout(outputs["reports/study/index.html"], folder / "index.html")
+    summary = json.loads(revision.read("metrics/study.json"))
+    for path in outputs:
+        if path.startswith("reports/study/") and not path.endswith(".html"):
+            (folder / Path(path).name).write_bytes(revision.read(path))
+    recording.log_study(store, summary, folder, _provenance(revision, stage))
 
 
 def sync() -> None:
@@ -160,100 +139,56 @@ def sync() -> None:
     """
     if not Path("dvc.yaml").exists():
         raise UserError("no dvc.yaml here: run this from the repository's root")
-    records = defaultdict[tuple[str, str], list[Record]](list)
-    for record in records_of_all():
-        records[record.tag].append(record)
-    cache = functools.cache(Cache.of_repository)  # seconds to open, for those alone who need it
+    experiments = defaultdict[tuple[str, Kind], dict[tuple[str, str], list[Result]]](dict)
+    for revision in history.revisions():
+        for result in results(revision):
+            experiments[result.data, result.kind].setdefault(result.tag, []).append(result)
     known, logged, left_out = 0, 0, defaultdict[str, list[str]](list)
-    experiments = {(same[0].data, same[0].kind) for same in records.values()}
-    for data, kind in sorted(experiments, key=str):
+    for (data, kind), by_tag in sorted(experiments.items(), key=str):
         store = connect(data, kind=kind)
         runs.end_interrupted(store)
-        there = {tag for run in runs.tags(store) for tag in run.items()}
-        for tag, same in records.items():
-            if (same[0].data, same[0].kind) != (data, kind):
-                continue
-            if tag in there:
-                known += 1
-                continue
+        stored_tags = {tag for tags in runs.tags(store) for tag in tags.items()}
+        known += len(by_tag.keys() & stored_tags)
+        for same in [same for tag, same in by_tag.items() if tag not in stored_tags]:
             try:
-                print(f"logged: {log_first(same, store, cache())}", flush=True)
+                print(f"logged: {_log_first(same, store)}", flush=True)
                 logged += 1
             except MissingError as error:
                 left_out[str(error)].append(str(same[-1]))
-    for reason, names in left_out.items():
-        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        print(f"left out: {names[-1]}{others}: {reason}")
+    for reason, titles in left_out.items():
+        others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        print(f"left out: {titles[-1]}{others}: {reason}")
     print(f"MLflow has {known + logged} results, {logged} of them new; `make ui` shows them.")
 
 
-def log_first(same: list[Record], store: Store, cache: Cache) -> Record:
-    """Log a result as the first of the revisions has it that has all of it; returns that.
+def _log_first(same: list[Result], store: Store) -> Result:
+    """Log a result as the first of the revisions has it that has all of it; return that.
 
     Raises:
         MissingError: none has.
     """
-    for record in same:
+    for result in same:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                record.log(store, cache, Path(folder))
-            return record
+                result.log(store, Path(folder))
+            return result
         except MissingError as error:
             reason = error
     raise reason
 
 
-def records_of_all() -> Iterator[Record]:
-    """Everything that any dvc.lock names, as often as it does."""
-    for revision in history.revisions():
-        for stage in revision.stages:
-            if stage.startswith("evaluate@"):
-                yield from evaluations(revision, stage.removeprefix("evaluate@"))
-            elif stage == "compare" and (digest := revision.outputs(stage).get("reports/index.html")):
-                yield Comparison(revision, data_name(revision, stage), digest)
-            elif stage.startswith("decide@"):
-                trained = next(name for name in revision.stages if name.startswith("study@"))
-                page = revision.outputs(stage)["reports/study/index.html"]
-                yield Study(revision, data_name(revision, trained), stage, page)
-
-
-def evaluations(revision: Revision, key: str) -> Iterator[Evaluation]:
-    """Of every boundary; nothing where the stages before have other results by now, as after an experiment on one."""
-    train, evaluate, weights = f"train@{key}", f"evaluate@{key}", f"models/{key}.safetensors"
-    predicted = {}
-    for boundary in revision.params(evaluate).get("evaluation.boundaries", []):
-        predict, path = f"predict@{key}-{boundary}", f"predictions/{key}/{boundary}.safetensors"
-        if not {train, predict} <= set(revision.stages):
-            return
-        if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
-            return
-        predicted[boundary] = revision.outputs(predict).get(path, "none")
-    digests = {f"{boundary}.safetensors": digest for boundary, digest in predicted.items()}
-    if revision.inputs(evaluate).get(f"predictions/{key}") != history.folder_digest(digests):
-        return
-    model, seed = key.rsplit("-", 1)
-    for boundary, digest in predicted.items():
-        yield Evaluation(revision, data_name(revision, train), model, seed, boundary, digest)
-
-
-def data_name(revision: Revision, stage: str) -> str:
-    """The data set that a stage depends on."""
+def _data(revision: Revision, stage: str) -> str:
+    """Return the name of the data set that a stage depends on."""
     (name,) = (path.split("/")[1] for path in revision.inputs(stage) if path.startswith("data/"))
     return name
 
 
-def describe(revision: Revision) -> str:
-    """Where a result comes from, for people."""
-    if revision.experiment != history.WORKSPACE:
-        return f"experiment {revision.experiment}"
-    return f"commit {revision.tree[:7]}" if revision.tree else "workspace"
-
-
-def provenance(revision: Revision, stage: str) -> dict[str, str]:
-    """The tags that lead from a restored run back to the code that made it."""
+def _provenance(revision: Revision, stage: str) -> dict[str, str]:
+    """Return the tags that lead from a restored run back to the code that made it."""
     return {
         "dvc.experiment": revision.experiment,
         "dvc.stage": stage,
         "mlflow.source.git.commit": revision.commit,
         "git.dirty": str(revision.tree is None).lower(),
+        "restored": "true",
     }

@@ -1,4 +1,4 @@
-"""A search for a recipe: trials are experiments, chosen by Optuna from what earlier ones came to on validation images.
+"""A search for a recipe: trials are DVC experiments, drawn by Optuna from how earlier ones did on validation images.
 
 The test set is not looked at. The search is kept in tune.db, and goes on from there.
 """
@@ -18,31 +18,33 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from shiftlab import repository
-from shiftlab.config.params import Params, Training
+from shiftlab.config.params import Params
 from shiftlab.distributed import engine, node, sweep
 from shiftlab.distributed.engine import Cancelled, Resources
 from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError, extra
 from shiftlab.tuning import timing
-from shiftlab.tuning.recipes import Found, Recipe, best_of, most_accurate_first, write
+from shiftlab.tuning.results import SearchResult, TrialResult, write
 
 if TYPE_CHECKING:
+    from shiftlab.tracking.history import Revision
     from shiftlab.tracking.store import Store
 
 with extra("tune"):
     import optuna
-    from optuna.trial import Trial, TrialState
+    from optuna.study import StudyDirection
+    from optuna.trial import Trial, TrialState, create_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STORAGE = "sqlite:///tune.db"
 FOLDER = Path("tuning")
-GIVEN_UP = "given up: worse than most trials were by then"
+PRUNED = "given up: worse than most trials were by then"
 SCHEDULES = ("notebook", "fast", "brief")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
 BATCHES = (16, 32, 48, 64, 96, 128, 256, 512)
-STARTUP = 8  # trials that are drawn at random; before so many have ended, none is given up
-WARM_UP = 25  # % of a trial's epochs, before which it is not given up
+STARTUP = 8  # trials that are drawn at random; before so many have ended, none is pruned
+WARM_UP = 25  # % of a trial's epochs, before which it is not pruned
 FINALISTS = 4  # trials that are trained with all seeds in the end
 RISES = (10, 30, 3)  # of the learning rate, that one would try by hand for fewer epochs
 
@@ -60,7 +62,7 @@ class Search:
     seed: int  # of what is drawn
 
 
-def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores: int | None = None) -> Found:
+def run(search: Search, address: str, tell: Callable[[str], object], cores: int | None = None) -> SearchResult:
     """Run trials until there are enough, or no time is left to begin one; log the search as the parent of their runs.
 
     Args:
@@ -69,91 +71,86 @@ def carry_out(asked: Search, address: str, tell: Callable[[str], object], cores:
 
     Raises:
         UserError: the model or a choice is unknown; no recipe can be as fast as asked for; no trial has come to its
-            end; as `sweep.carry_out`.
+            end; as `sweep.run`.
     """
-    everything = sweep.settled((f"model={asked.model}", *asked.choices))
-    composed = sweep.composed(everything)
-    if asked.model not in composed.models:
-        raise UserError(f"{shlex.join(everything)} leaves no model {asked.model!r}: don't choose another")
-    room = Resources(composed.threads, int(composed.device == "cuda"))
+    choices = sweep.one_thread((f"model={search.model}", *search.choices))
+    params = sweep.composed(choices)
+    if search.model not in params.models:
+        raise UserError(f"{shlex.join(choices)} leaves no model {search.model!r}: don't choose another")
+    room = Resources(params.threads, int(params.device == "cuda"))
 
     from shiftlab.tracking import recording, runs  # seconds to import
     from shiftlab.tracking.store import connect
 
-    with sweep.ready(address, room, cores, stored=False) as home:
-        trials = Trials(replace(asked, choices=everything), composed)
-        store = connect(composed.data.name)
-        parent = runs.parent(store, trials.name, {"data": composed.data.name, "tune": asked.model})
-        home = replace(home, environment={**home.environment, "SHIFTLAB_PARENT_RUN": parent.id})
+    with sweep.connected(address, room, cores, committed_data=False) as origin:
+        trials = Trials(replace(search, choices=choices), params)
+        store = connect(params.data.name)
+        parent = runs.parent(store, trials.name, {"data": params.data.name, "tune": search.model})
+        origin = replace(origin, environment={**origin.environment, "SHIFTLAB_PARENT_RUN": parent.id})
         if not trials.timed:
             tell("how long an epoch takes with batches of each size is measured first, with nothing beside it")
-            for said in run(iter([trials.data]), trials, home, room, store):
-                tell(said)
-            tell(trials.limit(epoch_seconds(asked.model, trials.sizes, composed, trials.data.name, room)))
-        with tqdm(total=asked.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
-            for said in run(trials.jobs(), trials, home, room, store):
-                tell(said)
+            for line in _run(iter([trials.data]), trials, origin, room, store):
+                tell(line)
+            tell(trials.limit(_epoch_seconds(search.model, trials.sizes, params, trials.data.name, room)))
+        with tqdm(total=search.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
+            for line in _run(trials.jobs(), trials, origin, room, store):
+                tell(line)
                 bar.update(trials.ended - bar.n)
         tell("the most accurate are trained with all seeds")
-        for said in run(trials.finalists(), trials, home, room, store):
-            tell(said)
-    found = trials.found()
-    folder = FOLDER / asked.model
-    write(found, folder)
-    recording.log_search(parent, str(found), folder)
-    return found
+        for line in _run(trials.finalists(), trials, origin, room, store):
+            tell(line)
+    result = trials.result()
+    folder = FOLDER / search.model
+    write(result, folder)
+    recording.log_search(parent, str(result), folder)
+    return result
 
 
-def run(jobs: Iterator[Job], trials: Trials, home: Origin, room: Resources, store: Store) -> Iterator[str]:
-    """Run experiments as there is room for them; yields what came of each, in words, when the trials know it."""
-    from shiftlab.models import weights
+def _run(jobs: Iterator[Job], trials: Trials, origin: Origin, room: Resources, store: Store) -> Iterator[str]:
+    """Run experiments as there is room for them; yield what came of each, in words, when the trials know it."""
     from shiftlab.tracking import runs
 
-    tasks = ((job.name, (job, home)) for job in jobs)
+    tasks = ((job.name, (job, origin)) for job in jobs)
     at_once = max(1, engine.cores() // room.cpus)
     for name, answer in engine.results(
-        node.run, tasks, room, at_once, lambda: trials.hopeless(runs.validation_curves(store) or {})
+        node.run, tasks, room, at_once, lambda: trials.prune(runs.validation_curves(store) or {})
     ):
+        metrics: list[Mapping[str, float]] = []
         if isinstance(answer, Cancelled):
-            runs.give_up(store, name, GIVEN_UP)
-        elif not isinstance(answer, UserError) and not home.root:
-            sweep.bring_home([name])
-        trained = []
-        if not isinstance(answer, Cancelled | UserError):
-            outs = outputs(name)
-            ends = [outs[str(weights.path(trials.model, seed))] for seed in trials.seeds_of(name)]
-            of_seeds = [runs.metrics(store, digest) for digest in ends]
-            trained = [one for one in of_seeds if one] if all(of_seeds) else []
-        yield f"{name}: {trials.end(name, answer, trained)}"
+            runs.kill(store, name, PRUNED)
+        elif not isinstance(answer, UserError):
+            if not origin.root:
+                sweep.fetch_results([name])
+            of_seeds = [runs.metrics(store, digest) for digest in trials.weights(name).values()]
+            metrics = [known for known in of_seeds if known] if all(of_seeds) else []
+        yield f"{name}: {trials.end(name, answer, metrics)}"
 
 
 class Trials:
-    """The trials of a search, between Optuna, which chooses, and the engine, which runs them."""
+    """The trials of a search, between Optuna, which draws them, and the engine, which runs them."""
 
-    def __init__(self, asked: Search, composed: Params) -> None:
-        self._asked, self._composed = asked, composed
-        what = [repository.commit(), *asked.choices, f"{asked.faster} {asked.shifted} {asked.seed}"]
-        self.name = f"tune-{asked.model}-{hashlib.sha256(shlex.join(what).encode()).hexdigest()[:6]}"
+    def __init__(self, search: Search, params: Params) -> None:
+        self._search, self._params, self._model = search, params, params.models[search.model]
+        content = [repository.commit(), *search.choices, f"{search.faster} {search.shifted} {search.seed}"]
+        self.name = f"tune-{search.model}-{hashlib.sha256(shlex.join(content).encode()).hexdigest()[:6]}"
+        self.data = Job(f"{self.name}-data", search.choices, ("download",))  # fetches what epochs are timed with
+        self.sizes = sorted({*BATCHES, self._model.batch_size})  # of batches
         self._begun = time.monotonic()
         self._running: dict[str, Trial] = {}
-        self._finalists: dict[str, Recipe] = {}  # by the experiment with all seeds: what came of the first
-        self._final: list[Recipe] = []  # what has come of those experiments
-        self._told: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
+        self._reported: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
+        self._finalists: dict[str, TrialResult] = {}  # by the experiment with all seeds: what came of the first
+        directions = [StudyDirection.MAXIMIZE] * (1 + search.shifted)
+        self._final = optuna.create_study(directions=directions)  # of the finalists with all seeds
         self._study = optuna.create_study(
             storage=STORAGE,
             study_name=self.name,
             load_if_exists=True,
-            directions=["maximize"] * (1 + asked.shifted),
+            directions=directions,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARM_UP),
         )
         # A search that goes on is not to draw what it has drawn before.
-        drawn = asked.seed * 10_000 + len(self._study.trials)
-        self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
-
-    @property
-    def model(self) -> str:
-        """The architecture's name."""
-        return self._asked.model
+        seed = search.seed * 10_000 + len(self._study.trials)
+        self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
 
     @property
     def ended(self) -> int:
@@ -161,22 +158,12 @@ class Trials:
         return sum(trial.state.is_finished() for trial in self._study.trials)
 
     @property
-    def data(self) -> Job:
-        """What brings home the data set that epochs are timed with."""
-        return Job(f"{self.name}-data", self._asked.choices, ("download",))
-
-    @property
-    def sizes(self) -> list[int]:
-        """Of batches that are thought of."""
-        return sorted({*BATCHES, self._model.batch_size})
-
-    @property
     def timed(self) -> bool:
         """Is it known how long an epoch takes?"""
         return "seconds" in self._study.user_attrs
 
     def limit(self, seconds: Sequence[float]) -> str:
-        """Let trials have as many epochs as there is time for; in words.
+        """Let trials have as many epochs as there is time for; return that in words.
 
         Args:
             seconds: that an epoch takes with batches of each of `sizes`.
@@ -186,80 +173,87 @@ class Trials:
         """
         # A list of pairs: Optuna keeps JSON, which has no numbers as keys.
         self._study.set_user_attr("seconds", list(zip(self.sizes, seconds, strict=True)))
-        most = self._most
-        taken = ", ".join(f"{own:.1f} s with batches of {size}" for size, own in self._seconds.items())
+        most = self._most_epochs()
+        taken = ", ".join(f"{epoch:.1f} s with batches of {size}" for size, epoch in self._seconds.items())
         slow = [str(size) for size in self.sizes if size not in most]
         return f"an epoch takes {taken}" + (f"; there is no time for one with {', '.join(slow)}" if slow else "")
 
     def jobs(self) -> Iterator[Job]:
-        """What is to be run: the recipe that the model has, what an earlier search has left, then new trials.
+        """Yield what is to be run: the baseline, what an earlier search has left, then new trials.
 
         A trial is of the first seed alone, so that there can be more of them.
 
         Raises:
             UserError: no recipe is as fast as asked for.
         """
-        guesses = self._guesses
+        most = self._most_epochs()
         if "now" not in self._study.user_attrs:
             yield self._job(f"{self.name}-now", {})
         for left in self._study.get_trials(states=[TrialState.RUNNING]):
-            yield self._job(self._begin(Trial(self._study, left._trial_id)), left.params)
+            yield self._begin(Trial(self._study, left._trial_id))
         if not self._study.trials:
-            for guess in guesses:
-                self._study.enqueue_trial(guess)
-        while self._asked_of_optuna < self._asked.trials and self._minutes < self._asked.minutes:
-            trial = self._draw()
-            yield self._job(self._begin(trial), trial.params)
+            # What one would try by hand: batches as they are, as many epochs as there is time for, a higher rate.
+            size = min(most, key=lambda size: abs(size - self._model.batch_size))
+            guess = {"recipe": "brief", "initialisation": "xavier", "batch_size": size, "epochs": most[size]}
+            for rise in RISES:
+                self._study.enqueue_trial({**guess, "lr": min(rise * self._model.lr, RATES[1])})
+        while (
+            sum(trial.state is not TrialState.WAITING for trial in self._study.trials) < self._search.trials
+            and time.monotonic() - self._begun < 60 * self._search.minutes
+        ):
+            trial = self._study.ask()
+            trial.suggest_categorical("recipe", SCHEDULES)
+            trial.suggest_categorical("initialisation", INITIALISATIONS)
+            trial.suggest_float("lr", *RATES, log=True)
+            size = trial.suggest_categorical("batch_size", tuple(most))
+            trial.suggest_int("epochs", 1, most[size])
+            yield self._begin(trial)
 
     def finalists(self) -> Iterator[Job]:
-        """What is to be run when all trials have ended: the best, with all seeds.
+        """Yield what is to be run when all trials have ended: the best, with all seeds.
 
         Raises:
             UserError: no trial has come to its end.
         """
-        ended = self._recipes
-        if not ended:
+        results = _completed(self._study)
+        if not results:
             raise UserError("no trial has come to its end, for the reasons above")
-        chosen = best_of(ended) if self._asked.shifted else most_accurate_first(ended)[:FINALISTS]
-        if len(self._composed.seeds) == 1:  # with which they have been trained
-            self._final = chosen
+        best = self._best(self._study) if self._search.shifted else results[:FINALISTS]
+        if len(self._params.seeds) == 1:  # with which they have been trained
+            for result in best:
+                self._add_final(result)
             return
-        self._finalists = {f"{one.experiment}-seeds": one for one in chosen}
-        for name, one in self._finalists.items():
-            # Null is said, too: what the model has may be something else.
-            values = {key: "null" if value is None else value for key, value in one.settings.items()}
-            yield self._job(name, values)
+        self._finalists = {f"{result.experiment}-seeds": result for result in best}
+        for name, result in self._finalists.items():
+            yield self._job(name, result.settings)
 
-    def seeds_of(self, name: str) -> list[int]:
-        """That an experiment's trainings have."""
-        if name == self.data.name:
-            return []
-        return self._composed.seeds[:1] if name in self._running else self._composed.seeds
-
-    def hopeless(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
-        """The experiments whose trials Optuna gives up.
+    def prune(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
+        """Return the experiments whose trials Optuna prunes.
 
         Args:
             curves: of every training that runs, by its experiment: (epoch, accuracy on validation images).
         """
-        if self._asked.shifted:  # Optuna gives nothing up where two things are looked for
+        if self._search.shifted:  # Optuna prunes nothing where two things are looked for
             return []
-        found = []
+        pruned = []
         for name, trial in self._running.items():
-            known = self._told.get(name, 0)
-            for epoch, accuracy in curves.get(name, [])[known:]:
+            new = curves.get(name, [])[self._reported.get(name, 0) :]
+            for epoch, accuracy in new:
                 trial.report(accuracy, round(100 * epoch / trial.params["epochs"]))
-                self._told[name] = epoch
-            if len(curves.get(name, [])) > known and trial.should_prune():
-                found.append(name)
-        return found
+                self._reported[name] = epoch
+            if new and trial.should_prune():
+                pruned.append(name)
+        return pruned
 
     def end(self, name: str, answer: object, metrics: Sequence[Mapping[str, float]]) -> str:
-        """Take down what came of an experiment; in words.
+        """Take down what came of an experiment; return it in words.
 
         Args:
             answer: the engine's.
             metrics: what MLflow has of its trainings, one for each seed.
+
+        Raises:
+            UserError: without it there is no search.
         """
         if name == self.data.name:
             if isinstance(answer, UserError):
@@ -269,173 +263,168 @@ class Trials:
         if name == f"{self.name}-now":
             if problem:
                 raise UserError(f"{name}: {problem}")
-            recipe = self._recipe(name, {}, metrics)
-            self._study.set_user_attr("now", asdict(recipe))
-            return f"{in_words(recipe)}, which {self.model} has"
+            result = self._result(name, {}, metrics)
+            self._study.set_user_attr("now", asdict(result))
+            return f"{result.in_words()}, which {self._search.model} has"
         if name in self._finalists:
             if problem:
                 return problem
-            recipe = self._recipe(name, self._finalists[name].settings, metrics)
-            self._final.append(recipe)
-            return in_words(recipe)
+            return self._add_final(self._result(name, self._finalists[name].settings, metrics)).in_words()
         trial = self._running[name]
         if isinstance(answer, Cancelled) or problem:
-            del self._running[name]
-            self._study.tell(trial, state=TrialState.PRUNED if isinstance(answer, Cancelled) else TrialState.FAIL)
-            return GIVEN_UP if isinstance(answer, Cancelled) else problem
-        recipe = self._recipe(name, trial.params, metrics)
+            state, words = (TrialState.PRUNED, PRUNED) if isinstance(answer, Cancelled) else (TrialState.FAIL, problem)
+            self._study.tell(trial, state=state)
+        else:
+            result = self._result(name, trial.params, metrics)
+            trial.set_user_attr("recipe", asdict(result))
+            self._study.tell(trial, result.values)
+            words = result.in_words()
         del self._running[name]
-        trial.set_user_attr("recipe", asdict(recipe))
-        self._study.tell(trial, [recipe.accuracy] if recipe.shifted is None else [recipe.accuracy, recipe.shifted])
-        return in_words(recipe)
+        return words
 
-    def found(self) -> Found:
-        """What has been found, when the finalists have ended.
+    def result(self) -> SearchResult:
+        """Return what the search has come to, when the finalists have ended.
 
         Raises:
             UserError: no finalist has come to its end.
         """
-        if not self._final:
+        finalists = _completed(self._final)
+        if not finalists:
             raise UserError("no finalist has come to its end, for the reasons above")
-        given_up = len(self._study.get_trials(states=[TrialState.PRUNED]))
-        now = Recipe(**self._study.user_attrs["now"])
-        return Found(self.name, now, self._recipes, given_up, self._final, best_of(self._final))
+        pruned = len(self._study.get_trials(states=[TrialState.PRUNED]))
+        baseline = TrialResult(**self._study.user_attrs["now"])
+        return SearchResult(self.name, baseline, _completed(self._study), pruned, finalists, self._best(self._final))
 
-    @property
-    def _model(self) -> Training:
-        """How the model is trained now."""
-        return self._composed.models[self.model]
+    def weights(self, name: str) -> dict[int, str]:
+        """Return the digests (MD5) of the weights that an experiment's trainings ended with, by their seeds."""
+        from shiftlab.models import weights
+
+        state, model = _revision(name), self._search.model
+        return {
+            seed: state.outputs(f"train@{model}-{seed}")[str(weights.path(model, seed))] for seed in self.seeds(name)
+        }
+
+    def seeds(self, name: str) -> list[int]:
+        """Return the seeds of an experiment's trainings."""
+        if name == self.data.name:
+            return []
+        return self._params.seeds[:1] if name in self._running else self._params.seeds
 
     @property
     def _seconds(self) -> dict[int, float]:
         """That an epoch takes, by the size of its batches."""
         return {int(size): float(seconds) for size, seconds in self._study.user_attrs["seconds"]}
 
-    @property
-    def _most(self) -> dict[int, int]:
-        """Epochs that there is time for, by the size of batches, of the sizes with which it is enough for one.
+    def _most_epochs(self) -> dict[int, int]:
+        """Return the epochs that there is time for, by the size of batches, of the sizes with which it is one or more.
 
         Raises:
             UserError: there is none.
         """
-        now, faster, seconds = self._model, self._asked.faster, self._seconds
+        now, faster, seconds = self._model, self._search.faster, self._seconds
         if faster is None:
             return dict.fromkeys(seconds, now.epochs)
         whole = now.epochs * seconds[now.batch_size]
         # Rounded first: a tenth of the epochs, with the same batches, is to be a tenth of the time.
-        fit = {size: int(round(whole / faster / own, 9)) for size, own in seconds.items()}
+        fit = {size: int(round(whole / faster / epoch, 9)) for size, epoch in seconds.items()}
         if not any(fit.values()):
             raise UserError(
-                f"an epoch of {self.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of the "
-                f"{whole:.2g} s that it trains for now is less: ask for less with --faster"
+                f"an epoch of {self._search.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of "
+                f"the {whole:.2g} s that it trains for now is less: ask for less with --faster"
             )
         return {size: min(now.epochs, epochs) for size, epochs in fit.items() if epochs}
 
-    @property
-    def _recipes(self) -> list[Recipe]:
-        """Of the trials that were not given up."""
-        done = self._study.get_trials(states=[TrialState.COMPLETE])
-        return [Recipe(**trial.user_attrs["recipe"]) for trial in done]
+    def _best(self, study: optuna.Study) -> list[TrialResult]:
+        """Return the best of a study, of equals the fastest; with two objectives those that no other beats in both."""
+        best = _ordered(study.best_trials)
+        return best if self._search.shifted else best[:1]
 
-    @property
-    def _minutes(self) -> float:
-        return (time.monotonic() - self._begun) / 60
+    def _add_final(self, result: TrialResult) -> TrialResult:
+        self._final.add_trial(create_trial(values=result.values, user_attrs={"recipe": asdict(result)}))
+        return result
 
-    @property
-    def _asked_of_optuna(self) -> int:
-        return sum(trial.state is not TrialState.WAITING for trial in self._study.trials)
-
-    @property
-    def _guesses(self) -> list[dict[str, object]]:
-        """What one would try by hand: batches as they are, as many epochs as there is time for, some times the rate."""
-        now, most = self._model, self._most
-        size = min(most, key=lambda size: abs(size - now.batch_size))
-        guess = {"recipe": "brief", "initialisation": "xavier", "batch_size": size, "epochs": most[size]}
-        return [{**guess, "lr": min(rise * now.lr, RATES[1])} for rise in RISES]
-
-    def _draw(self) -> Trial:
-        """Optuna's next."""
-        trial, most = self._study.ask(), self._most
-        trial.suggest_categorical("recipe", SCHEDULES)
-        trial.suggest_categorical("initialisation", INITIALISATIONS)
-        trial.suggest_float("lr", *RATES, log=True)
-        size = trial.suggest_categorical("batch_size", tuple(most))
-        trial.suggest_int("epochs", 1, most[size])
-        return trial
-
-    def _begin(self, trial: Trial) -> str:
+    def _begin(self, trial: Trial) -> Job:
         name = f"{self.name}-{trial.number}"
         self._running[name] = trial
-        return name
+        return self._job(name, trial.params)
 
     def _job(self, name: str, settings: Mapping[str, object]) -> Job:
-        own = [f"++models.{self.model}.{key}={value}" for key, value in settings.items()]
-        return Job(
+        model = self._search.model
+        choices = (*self._search.choices, *(f"++models.{model}.{key}={value}" for key, value in settings.items()))
+        return Job(name, choices, tuple(f"train@{model}-{seed}" for seed in self.seeds(name)))
+
+    def _result(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> TrialResult:
+        update = {key: None if value == "null" else value for key, value in settings.items()}
+        training = self._model.model_copy(update=update)
+        shifted = None
+        if self._search.shifted:
+            shifted = _shifted_accuracy(name, self._search.model, self.weights(name), self._params.data.name)
+        return TrialResult(
             name,
-            (*self._asked.choices, *own),
-            tuple(f"train@{self.model}-{seed}" for seed in self.seeds_of(name)),
+            schedule=training.recipe or self._params.recipe,
+            lr=training.lr,
+            batch_size=training.batch_size,
+            epochs=training.epochs,
+            initialisation=training.initialisation,
+            seeds=len(self.seeds(name)),
+            accuracy=fmean(of_seed["validation/best accuracy"] for of_seed in metrics),
+            shifted=shifted,
+            seconds=training.epochs * self._seconds[training.batch_size],
         )
 
-    def _recipe(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> Recipe:
-        chosen = {key: None if value == "null" else value for key, value in settings.items()}
-        now = self._model.model_copy(update=chosen)
-        seeds, data = self.seeds_of(name), self._composed.data.name
-        return Recipe(
-            name,
-            schedule=now.recipe or self._composed.recipe,
-            lr=now.lr,
-            batch_size=now.batch_size,
-            epochs=now.epochs,
-            initialisation=now.initialisation,
-            seeds=len(seeds),
-            accuracy=fmean(one["validation/best accuracy"] for one in metrics),
-            shifted=shifted_accuracy(name, self.model, seeds, data) if self._asked.shifted else None,
-            seconds=now.epochs * self._seconds[now.batch_size],
-        )
+
+def _completed(study: optuna.Study) -> list[TrialResult]:
+    return _ordered(study.get_trials(states=[TrialState.COMPLETE]))
 
 
-def in_words(recipe: Recipe) -> str:
-    """What came of it."""
-    shifted = "" if recipe.shifted is None else f", shifted {recipe.shifted:.2%},"
-    return f"{recipe.accuracy:.2%}{shifted} in {recipe.seconds:.1f} s ({recipe})"
+def _ordered(trials: Sequence[optuna.trial.FrozenTrial]) -> list[TrialResult]:
+    """Return what came of trials, the most accurate first, of equals the fastest."""
+    results = [TrialResult(**trial.user_attrs["recipe"]) for trial in trials]
+    return sorted(results, key=lambda result: (-result.accuracy, result.seconds))
 
 
-def outputs(experiment: str) -> dict[str, str]:
-    """The paths of all outputs that an experiment at home has, and their digests (MD5)."""
-    from ruamel.yaml import YAML
+def _revision(experiment: str) -> Revision:
+    from shiftlab.tracking import history
 
-    lock = YAML(typ="safe").load(repository.git("show", f"{sweep.reference(experiment)}:dvc.lock"))
-    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    return history.revision(sweep.reference(experiment))
 
 
-def epoch_seconds(model: str, sizes: Sequence[int], composed: Params, experiment: str, room: Resources) -> list[float]:
-    """Seconds that an epoch takes with batches of each size, on a node where nothing else of the search runs.
+def _checkout_data(experiment: str, data: str, folder: str) -> Path:
+    """Put the file of a data set that an experiment has downloaded into a folder; return its path."""
+    from shiftlab.data import dataset
+    from shiftlab.tracking import history
+
+    revision, path = _revision(experiment), str(dataset.path(data))
+    digest = next(outputs[path] for outputs in map(revision.outputs, revision.stages) if path in outputs)
+    return history.checkout(digest, Path(folder, "data"))
+
+
+def _epoch_seconds(
+    model: str, sizes: Sequence[int], params: Params, experiment: str, room: Resources
+) -> Sequence[float]:
+    """Measure the seconds that an epoch takes with batches of each size, where nothing else of the search runs.
 
     Args:
-        experiment: one that has the data, at home.
+        experiment: one that has the data, in this repository.
 
     Raises:
         MissingError: DVC's cache lacks the data.
         UserError: as `timing.epochs`.
     """
-    from shiftlab.data import dataset
-    from shiftlab.tracking.history import Cache
-
     with tempfile.TemporaryDirectory() as folder:
-        digest = outputs(experiment)[str(dataset.path(composed.data.name))]
-        data = Cache.of_repository().copy(digest, Path(folder, "data")).read_bytes()
-    task = ("timing", (model, sizes, composed, data))
-    ((_, answer),) = engine.results(timing.epochs, [task], room)
+        data = _checkout_data(experiment, params.data.name, folder).read_bytes()
+    ((_, answer),) = engine.results(timing.epochs, [("timing", (model, sizes, params, data))], room)
     if isinstance(answer, UserError):
         raise answer
-    seconds: list[float] = answer
+    seconds: Sequence[float] = answer
     return seconds
 
 
-def shifted_accuracy(experiment: str, model: str, seeds: Sequence[int], data: str) -> float:
-    """On validation images as `random5` moves them, 0..1: the mean of an experiment's trainings with these seeds.
+def _shifted_accuracy(experiment: str, model: str, digests: Mapping[int, str], data: str) -> float:
+    """Compute the accuracy, 0..1, on validation images as `random5` moves them: the mean over seeds.
 
     Args:
+        digests: of the trainings' weights, by their seeds.
         data: name of the data set.
 
     Raises:
@@ -446,18 +435,16 @@ def shifted_accuracy(experiment: str, model: str, seeds: Sequence[int], data: st
     from shiftlab.models import weights
     from shiftlab.shifts.boundaries import shift_each
     from shiftlab.shifts.grids import named_set
-    from shiftlab.tracking.history import Cache
+    from shiftlab.tracking import history
     from shiftlab.training import loop
 
-    outs, cache = outputs(experiment), Cache.of_repository()
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
-        known = dataset.load(cache.copy(outs[str(dataset.path(data))], Path(folder, "data")))
-        validation = known.validation
-        shifts = named_set("random5", len(validation), 0)
-        moved = Examples(shift_each(validation.images, shifts, "zero", known.frame), validation.labels)
-        for seed in seeds:
-            file = cache.copy(outs[str(weights.path(model, seed))], Path(folder, "weights"))
-            network = weights.load(model, file, known.shape, len(known.classes))
+        known = dataset.load(_checkout_data(experiment, data, folder))
+        shifts = named_set("random5", len(known.validation), 0)
+        moved = Examples(shift_each(known.validation.images, shifts, "zero", known.frame), known.validation.labels)
+        for seed, digest in digests.items():
+            path = history.checkout(digest, Path(folder, f"weights-{seed}"))
+            network = weights.load(model, path, known.shape, len(known.classes))
             accuracies.append(loop.score(network, moved)[1])
     return fmean(accuracies)
