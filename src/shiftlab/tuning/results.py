@@ -75,7 +75,7 @@ def write(result: SearchResult, folder: Path) -> None:
     Raises:
         OSError: as `files.write`.
     """
-    from shiftlab.reports import plots
+    from shiftlab.reports import primitives
 
     baseline, finalists = result.baseline, result.finalists
     header = [field.name for field in fields(TrialResult)]
@@ -87,8 +87,8 @@ def write(result: SearchResult, folder: Path) -> None:
     for shown in (baseline, *result.trials[:SHOWN], *finalists):
         across = shown.seconds if shown.shifted is None else shown.shifted
         label = f"{marks.get(shown.experiment, shown.experiment.split('-', 3)[-1])}: {shown}"
-        points.append(plots.Point(label, (across,) * 3, (shown.accuracy,) * 3, shown.lr))
+        points.append(primitives.Point(label, (across,) * 3, (shown.accuracy,) * 3, shown.lr))
     x_label = "training (s)" if baseline.shifted is None else "accuracy on shifted validation images"
     title = f"{count}. The recipe now, the most accurate trials, and the finalists with all seeds"
-    picture = plots.scatter(points, x_label, "accuracy on validation images", "learning rate", title)
+    picture = primitives.scatter(points, x_label, "accuracy on validation images", "learning rate", title)
     files.write(folder / "search.png", picture)
