@@ -47,8 +47,9 @@ def main() -> None:
     files.write(Path("reports/accuracy.png"), plots.against_shift(found, images))
     files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['boundary']}-maps"])
     files.write(Path("reports/image-0.png"), drawn["image-0"])
-    study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
-    of_study = {name: Path("reports/study", f"{name}.png").read_bytes() for name in ("effects", "plane")}
+    last_study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
+    study = last_study if last_study["data"] == summary["data"] else None
+    of_study = {"plane": Path("reports/study/plane.png").read_bytes()}
     explored = explorer.parts(answers, found, images, study)
     files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))

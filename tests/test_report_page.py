@@ -104,7 +104,7 @@ def test_every_boundary_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_p
     summary["augmentation"] = {one["model"]: {"kind": "none", "pixels": 0} for one in summary["models"]}
     parts = explorer.parts(stored, metrics, images, study)
     pictures = dict.fromkeys(of_comparison(stored, metrics, images), b"")
-    html = report.page(summary, pictures, parts, study, {"effects": b"", "plane": b""})
+    html = report.page(summary, pictures, parts, study, {"plane": b""})
     (tmp_path / "index.html").write_text(html, encoding="utf-8")
     page.goto((tmp_path / "index.html").as_uri())
     repeats = "getComputedStyle(document.getElementById('frame')).backgroundRepeat"

@@ -15,7 +15,7 @@ from tests.metrics.test_comparison import answers, found
 from tests.study import trials
 
 IMAGES = examples(4).images
-STUDY_PICTURES = {"effects": b"effects", "plane": b"plane"}
+STUDY_PLOTS = {"plane": b"plane"}
 
 
 def share(value: float, low: float, high: float) -> dict[str, float]:
@@ -162,18 +162,17 @@ def test_tables_begin_with_the_answer_and_have_every_model_in_every_boundary() -
     assert text.startswith(report.how_much(summary))
     assert text.count("| MLP | 97.89 ±1.00 | 30.00 ±2.00 | 30.00 ±1.00 |") == 2
     assert text.count("| 535,818 | 535,040 |") == 4
-    assert "Boundary `circular`" in text
+    assert "Boundary circular: content wraps round" in text
 
 
 def test_means_over_seeds_have_one_interval_for_both() -> None:
     summary = copy.deepcopy(SUMMARY)
     summary["models"] = [entry("mlp", seed, "zero", 0.97, right5) for seed, right5 in enumerate((0.2, 0.3, 0.4))]
     (row,) = report.rows(summary)
-    assert row.seeds == [0, 1, 2]
     student = 4.302653 * 0.1 / 3**0.5
     assert row.estimates["right5"].half == pytest.approx(student, rel=1e-3)  # wider than over images, by far
     assert row.metrics["clean"] == "97.00 ±0.60"  # the seeds agree: that over images
-    assert "Means over 3 trainings" in report.tables(summary)
+    assert "Means over 3 trainings (seeds 0, 1, 2)" in report.tables(summary)
     assert "conservative" in report.tables(summary)
 
 
@@ -203,7 +202,7 @@ def test_sample_of_the_shifts_is_called_one() -> None:
 
 def test_tables_say_what_their_numbers_are() -> None:
     text = report.tables(SUMMARY)
-    for fact in ("10,000 test images", "MNIST", "%", "95% interval", "`zero`", "vacated pixels black"):
+    for fact in ("10,000 test images", "MNIST", "%", "95% interval", "Boundary zero", "vacated pixels black"):
         assert fact in text
     for fact in ("841 integer shifts", "14 pixels", "1,000 test images", "bootstrap", "535,818 | 535,040", "49 shifts"):
         assert fact in text
@@ -223,12 +222,12 @@ def in_boundary(name: str) -> dict[str, Any]:
 
 def test_canvas_is_called_so() -> None:
     text = report.tables({**in_boundary("canvas"), "shape": [1, 48, 48]})
-    assert "Boundary `canvas`: the images move on a black canvas of 48x48, vacated" in text
+    assert "Boundary canvas: the images move on a black canvas of 48x48, vacated" in text
 
 
 def test_crop_is_explained() -> None:
     text = report.tables({**in_boundary("crop"), "shape": [3, 20, 26]})
-    assert "Boundary `crop`: a window of 26x20 moves over the larger image" in text
+    assert "Boundary crop: a window of 26x20 moves over the larger image" in text
 
 
 def test_tables_end_with_one_newline() -> None:
@@ -290,25 +289,27 @@ def test_one_model_is_not_compared() -> None:
 
 def test_published_metrics_stand_beside_ours() -> None:
     summary = copy.deepcopy(SUMMARY)
-    for one in summary["models"]:
-        one["metrics"]["right4"] = one["metrics"]["right5"]
-    rows = {(row["source"], row["what"]): row for row in report.published(summary)}
-    assert rows["the notebook", "MLP, clean"]["ours"].startswith("97.89")
-    assert rows["the notebook", "MLP, clean"]["theirs"] == "97.89"
-    assert rows["the notebook", "LeNet-5, clean"]["ours"].startswith("98.00")
-    assert rows["the notebook", "ResNet-18, clean"]["ours"] == "not measured by this run"
-    assert all(row["reason"] for row in rows.values())
+    for model in summary["models"]:
+        model["metrics"]["right4"] = model["metrics"]["right5"]
+    table = report.published_table(summary)
+    assert table
+    rows = {(source, what): (theirs, ours) for source, what, theirs, ours, reason in table.rows if reason}
+    assert len(rows) == len(table.rows)
+    assert rows["the notebook", "MLP, clean"] == ("97.89", "97.89 ±1.00")
+    assert rows["the notebook", "LeNet-5, clean"] == ("98.70", "98.00 ±1.00")
+    assert rows["the notebook", "ResNet-18, clean"] == ("99.04", report.NOT_MEASURED)
 
 
 def test_metrics_on_other_data_do_not_stand_beside_published_ones() -> None:
-    assert report.published({**SUMMARY, "data": "digits"}) == []
+    assert report.published_table({**SUMMARY, "data": "digits"}) is None
 
 
-@pytest.mark.parametrize(("radius", "ours"), [(10, "50.00 ±10.00"), (14, "not measured by this run")])
+@pytest.mark.parametrize(("radius", "ours"), [(10, "50.00 ±10.00"), (14, report.NOT_MEASURED)])
 def test_metric_over_a_grid_stands_beside_one_over_the_same_grid(radius: int, ours: str) -> None:
-    rows = report.published({**SUMMARY, "data": "mnist_canvas", "radius": radius})
-    assert [row["ours"] for row in rows if row["what"] == "MLP on a 48x48 canvas"] == [ours]
-    assert {row["ours"] for row in rows if row["source"] == "the notebook"} == {"not measured by this run"}
+    table = report.published_table({**SUMMARY, "data": "mnist_canvas", "radius": radius})
+    assert table
+    assert [row[3] for row in table.rows if row[1] == "MLP on a 48x48 canvas"] == [ours]
+    assert {row[3] for row in table.rows if row[0] == "the notebook"} == {report.NOT_MEASURED}
 
 
 class Links(HTMLParser):
@@ -338,12 +339,14 @@ def test_page_holds_everything_and_needs_no_network() -> None:
     pictures = {name: name.encode() for name in of_comparison(answers(), found(), IMAGES)}
     study = trials.summarised()
     explored = explorer.parts(answers(), found(), IMAGES, study)
-    html = report.page(summary, pictures, {**explored, "library": "", "script": ""}, study, STUDY_PICTURES)
+    html = report.page(summary, pictures, {**explored, "library": "", "script": ""}, study, STUDY_PLOTS)
     links = Links()
     links.feed(html)
     assert links.open == []
     embedded = [target for target in links.targets if target.startswith("data:image/png;base64,")]
-    assert len(embedded) == len(pictures) + len(STUDY_PICTURES)
+    shown = [name for name in pictures if not name.endswith(("-accuracy", "-maps", "-radius", "-confusion"))]
+    assert len(shown) == len(pictures) - 8  # of both boundaries, what the explorer shows
+    assert len(embedded) == len(shown) + len(STUDY_PLOTS)
     elsewhere = {target for target in links.targets if target not in embedded and not target.startswith("#")}
     assert elsewhere == {"study/index.html"}
     assert {target.removeprefix("#") for target in links.targets if target.startswith("#")} <= links.places
@@ -354,13 +357,21 @@ def test_page_holds_everything_and_needs_no_network() -> None:
         assert words in html
 
 
+def test_page_without_a_study_of_its_data_says_how_to_run_one() -> None:
+    drawn = {"image-0": b""}
+    parts = {**explorer.parts(answers(), found(), IMAGES, None), "library": "", "script": ""}
+    html = report.page({**SUMMARY, "data": "fashion"}, drawn, parts, None, {})
+    assert "No study of Fashion-MNIST has been run: <code>dvc exp run -S study=claims -S data=fashion</code>" in html
+    assert "study/index.html" not in html
+    assert 'id="claim"' not in html
+
+
 def test_page_escapes_names() -> None:
     summary = copy.deepcopy(SUMMARY)
     summary["data"] = "<b>"
-    keys = ("accuracy", "maps", "radius", "sensitivity", "phase", "classes", "fractions", "confusion")
-    drawn = {f"zero-{key}": b"" for key in keys} | {"image-0": b""}
+    drawn = {"zero-gallery-<b>": b"", "image-0": b""}
     study = {**trials.summarised(), "data": "<b>"}
     explored = explorer.parts(answers(), found(), IMAGES, study)
-    html = report.page(summary, drawn, {**explored, "library": "", "script": ""}, study, STUDY_PICTURES)
+    html = report.page(summary, drawn, {**explored, "library": "", "script": ""}, study, STUDY_PLOTS)
     assert "<b>" not in html
     assert "&lt;b&gt;" in html

@@ -19,16 +19,23 @@ from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, 
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate, Estimates
 from shiftlab.reports import charts, primitives
-from shiftlab.reports.pages import inline
+from shiftlab.reports.blocks import CONTRAST_COLOURS, address
 from shiftlab.reports.plots import pixels
-from shiftlab.reports.study import CONTRAST_COLOURS, contrast_in_words, in_words_of_test, metric_in_words, which_way
+from shiftlab.reports.study import contrast_in_words, metric_in_words, test_in_words, which_way
 from shiftlab.shifts.boundaries import surround
 from shiftlab.shifts.predictions import Predictions
 
 MOST_ANSWERS = 1_300_000  # in the page, which they make larger by a byte each
 MOST_BYTES = 1_000_000  # of the images in it, uncompressed
 MOST_CLASSES = 30  # whose confusion matrix has room
-MAPS = ("accuracy", "agreement")
+MAPS = ("accuracy", "agreement", "agreement where right")
+RADII = {  # what is shown against the radius, and the name it has in metrics
+    "accuracy at the radius": "accuracy",
+    "right at every shift within": "robust_accuracy",
+    "mean confidence at the radius": "confidence",
+    "expected calibration error at the radius": "calibration_error",
+    "ink in the frame at the radius": "ink",
+}
 # Classes on a map of answers, where there are few: ten colours that colour-blind eyes tell apart, by Paul Tol (2021).
 PALETTE = [
     *("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb"),
@@ -38,12 +45,12 @@ Study = Mapping[str, Any]  # the content of metrics/study.json
 Columns = dict[str, list[float | None]]
 
 
-def parts(answers: Answers, found: Found, images: Tensor, study: Study) -> dict[str, Any]:
+def parts(answers: Answers, found: Found, images: Tensor, study: Study | None) -> dict[str, Any]:
     """What explorer.html wants.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
-        study: of any data.
+        study: of the same data; none where there is none.
 
     Returns:
         The choices of its controls, lists of names; what it embeds: "script", "library" and "style", "charts" and
@@ -101,7 +108,9 @@ def pack(answers: Answers, shown: NDArray[np.intp]) -> bytes:
     return zlib.compress(b"".join([*little_endian, *(np.ascontiguousarray(part).tobytes() for part in percent)]), 9)
 
 
-def content(answers: Answers, found: Found, images: Tensor, shown: NDArray[np.intp], study: Study) -> dict[str, Any]:
+def content(
+    answers: Answers, found: Found, images: Tensor, shown: NDArray[np.intp], study: Study | None
+) -> dict[str, Any]:
     """All else that the page's script looks up, in JSON's types.
 
     Args:
@@ -129,7 +138,7 @@ def content(answers: Answers, found: Found, images: Tensor, shown: NDArray[np.in
             name: {model: _metrics(one, with_matrices) for model, one in of_boundary(metrics, boundary).items()}
             for boundary, name in names.items()
         },
-        "claims": _claims(study),
+        "claims": _claims(study) if study else [],
     }
 
 
@@ -143,7 +152,7 @@ def _images(
         kinds["wide"] = surround(images, radius, "crop", frame)
     found = []
     for place, number in enumerate(some.grid.images[shown].tolist()):
-        pictures = inline({kind: primitives.png(pixels(of[place])) for kind, of in kinds.items()})
+        pictures = {kind: address(primitives.png(pixels(of[place]))) for kind, of in kinds.items()}
         found.append({"image": number, "class": int(some.labels[number]), **pictures})
     return found
 
@@ -158,8 +167,8 @@ def _metrics(metrics: Metrics, with_matrices: bool) -> dict[str, Any]:
             for direction, curve in metrics.curves.items()
         },
         "radii": {
-            "accuracy at the radius": {"step": radii, **_rows([at.accuracy for at in metrics.radii])},
-            "right at every shift within": {"step": radii, **_rows([at.robust_accuracy for at in metrics.radii])},
+            words: {"step": radii, **_rows([getattr(at, name) for at in metrics.radii])}
+            for words, name in RADII.items()
         },
         "confusions": {name: one.tolist() for name, one in metrics.confusions.items()} if with_matrices else {},
     }
@@ -192,7 +201,7 @@ def _claims(study: Study) -> list[dict[str, Any]]:
                 {
                     "contrast": f"{contrast_in_words(one)} ({metric_in_words(one)})",
                     **{end: round(100 * one[end], 3) for end in ("by", "low", "high")},
-                    "p": in_words_of_test(one),
+                    "p": test_in_words(one),
                     "verdict": one["verdict"] or "secondary",
                 }
                 for one in claim["contrasts"]

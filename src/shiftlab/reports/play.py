@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from shiftlab.errors import UserError
 from shiftlab.reports import primitives
+from shiftlab.reports.blocks import address
 from shiftlab.reports.explorer import PALETTE
 from shiftlab.shifts.boundaries import surround, window
 from shiftlab.shifts.inference import probabilities
@@ -103,7 +103,7 @@ class Table:
         moved = self.moved(seen, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
         called = [self.answers(name, seen, [(dx, dy)])[0].tolist() for name in self.models]
         return [
-            f'<div class="seen"><img alt="what the models see" src="{_address(primitives.png(moved))}"></div>',
+            f'<div class="seen"><img alt="what the models see" src="{address(primitives.png(moved))}"></div>',
             *[dict(zip(self.classes, one, strict=True)) for one in called],
         ]
 
@@ -220,7 +220,7 @@ def page(table: Table) -> gr.Blocks:
 def _told(steps: Steps) -> str:
     """The steps as HTML."""
     metrics = [
-        f'<figure><img alt="{words}" src="{_address(primitives.png(pixels))}"><figcaption>{words}</figcaption></figure>'
+        f'<figure><img alt="{words}" src="{address(primitives.png(pixels))}"><figcaption>{words}</figcaption></figure>'
         for words, pixels in steps.items()
     ]
     return f'<div class="maps steps">{"".join(metrics)}</div>'
@@ -247,7 +247,7 @@ def _drawn(called: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here:
         metrics.append(
             f"<figure><figcaption>{escape(name)}</figcaption>"
             f'<div><img alt="what {escape(name)} calls it at every shift" '
-            f'src="{_address(primitives.png(pixels))}">'
+            f'src="{address(primitives.png(pixels))}">'
             f'<i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
             "</div></figure>"
         )
@@ -258,7 +258,3 @@ def _drawn(called: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here:
         "<p>What each calls it at every shift, the square being where it is now:</p>"
         f'<div class="maps" aria-busy="{busy}">{"".join(metrics)}</div><p class="legend">{legend}</p>'
     )
-
-
-def _address(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"

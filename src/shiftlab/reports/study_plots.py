@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import Any
 
 from shiftlab.reports import primitives
+from shiftlab.reports.blocks import CONTRAST_COLOURS
 from shiftlab.reports.primitives import Effect, Line, Panel, Point
 from shiftlab.reports.study import (
-    CONTRAST_COLOURS,
     POINT,
     Summary,
     Variant,

@@ -1,0 +1,78 @@
+"""Numbers as people read them: shares, estimates, intervals and p-values; the one formatter of all reports."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from shiftlab.metrics.intervals import Estimate
+from shiftlab.reports.columns import SUMMARY
+
+UNDEFINED = "undefined"
+
+
+def percent(share: float | None, undefined: str = UNDEFINED) -> str:
+    """Write a share, in 0..1, in % without the sign."""
+    return undefined if share is None else f"{100 * share:.1f}"
+
+
+def scale(metric: str) -> tuple[int, int]:
+    """Return the factor and the number of decimals of a metric: shares are written in %, distances as they are."""
+    return (100, 1) if metric not in SUMMARY or SUMMARY[metric].percent else (1, 3)
+
+
+def plus_minus(estimate: Estimate, metric: str = "", more_digits: int = 0) -> str:
+    """Write an estimate ± the half-width of its 95% interval.
+
+    Args:
+        metric: whose estimate it is.
+        more_digits: decimals beyond the usual number, of shares.
+    """
+    if estimate.value != estimate.value:
+        return UNDEFINED
+    factor, digits = scale(metric)
+    digits += more_digits if factor == 100 else 0
+    return f"{factor * estimate.value:.{digits}f} ±{factor * estimate.half:.{digits}f}"
+
+
+def with_interval(estimate: Mapping[str, float | None], metric: str = "") -> str:
+    """Write an estimate in JSON's types, "value", "low" and "high", with the ends of its 95% interval."""
+    if estimate["value"] is None:
+        return UNDEFINED
+    factor, digits = scale(metric)
+    value, low, high = (f"{factor * (estimate[end] or 0.0):.{digits}f}" for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def over_seeds_and_images(mean: float, by_seeds: float | None, by_images: float) -> str:
+    """Write a mean share in % with half of its intervals over seeds, s, and images, i; the wider is bold (Markdown).
+
+    Args:
+        by_seeds: none of a single seed.
+    """
+    images = f"i ±{100 * by_images:.2f}"
+    if by_seeds is None:
+        return f"{100 * mean:.2f} ({images})"
+    seeds = f"s ±{100 * by_seeds:.2f}"
+    return f"{100 * mean:.2f} ({f'**{seeds}**, {images}' if by_seeds > by_images else f'{seeds}, **{images}**'})"
+
+
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.2f}"
+
+
+def points_interval(test: Mapping[str, Any]) -> str:
+    """Write the 95% interval of a difference of shares, in percentage points; nothing where there is none."""
+    return "" if test.get("low") is None else f"[{points(test['low'])}, {points(test['high'])}]"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value."""
+    if p < 1e-300:
+        return "p < 1e-300"
+    return f"p = {p:.2g}" if p < 0.001 else f"p = {p:.3f}"
+
+
+def enumerated(parts: Iterable[str]) -> str:
+    """Join parts as English does: a, b and c."""
+    *rest, last = parts
+    return f"{', '.join(rest)} and {last}" if rest else last
