@@ -82,6 +82,7 @@ def test_conf_offers_the_evaluation_of_all_images(tmp_path: Path) -> None:
         ("resize", 32, "resize is for a folder"),
         ("crop", [28, 28], "crop is for a folder"),
         ("frame", [20, 29], "larger than the images"),
+        ("path", "src/shiftlab/data/digits.py", "gets the images of digits is src/shiftlab/data/sources/digits.py"),
     ],
 )
 def test_data_that_contradicts_itself_is_refused(name: str, value: object, reason: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.helpers import PARAMETERS
 
 pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
+CODE = "src/shiftlab/data/sources/cifar10.py"
 RNG = np.random.default_rng(0)
 COUNTS = {"data_batch_1": 20, "data_batch_2": 30, "test_batch": 20}
 BATCHES = {
@@ -90,7 +91,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
 def options(*mirrors: str, **changes: Any) -> Data:
     values = {**PARAMETERS["data"], "name": "cifar10", "source": "cifar10", "mirrors": list(mirrors)}
-    return Data.model_validate({**values, "validation": 10, **changes})
+    return Data.model_validate({**values, "path": CODE, "validation": 10, **changes})
 
 
 def test_archive_is_fetched_decoded_and_kept(

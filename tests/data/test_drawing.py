@@ -47,7 +47,7 @@ PICTURES = {
 
 
 def last(picture: Image.Image, centred: bool, frame: tuple[int, int] = FRAME) -> NDArray[np.uint8]:
-    return list(drawing.prepared(picture, centred, frame).values())[-1]
+    return list(drawing.prepare_grey(picture, centred, frame).values())[-1]
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=list(PICTURES))
@@ -72,7 +72,7 @@ def test_centred_metric_lies_as_mnists_do(picture: Image.Image) -> None:
 
 
 def test_every_step_is_told() -> None:
-    steps = drawing.prepared(PICTURES["thin"], True, FRAME)
+    steps = drawing.prepare_grey(PICTURES["thin"], True, FRAME)
     assert list(steps)[-1] == "reduced to 28x28: what the models see"
     assert len(steps) == 5
 
@@ -84,10 +84,10 @@ def test_frame_need_not_be_square() -> None:
 
 def test_picture_in_colour_is_cut_to_the_frame() -> None:
     red = Image.new("RGBA", (300, 100), (255, 0, 0, 255))
-    *_, seen = drawing.in_colour(red, False, (64, 48)).values()
+    *_, seen = drawing.prepare_colour(red, False, (64, 48)).values()
     assert seen.shape == (64, 48, 3)
     assert (seen == (255, 0, 0)).all()
-    *_, seen = drawing.in_colour(Image.new("LA", (10, 10), (0, 0)), False, (8, 8)).values()
+    *_, seen = drawing.prepare_colour(Image.new("LA", (10, 10), (0, 0)), False, (8, 8)).values()
     assert (seen == 255).all()  # see-through is white
 
 
@@ -96,7 +96,7 @@ def test_picture_in_colour_is_cut_to_the_frame() -> None:
 )
 def test_nothing_drawn_is_told(empty: Image.Image) -> None:
     with pytest.raises(UserError, match="nothing is drawn here"):
-        drawing.prepared(empty, False, FRAME)
+        drawing.prepare_grey(empty, False, FRAME)
 
 
 def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:

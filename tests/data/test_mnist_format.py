@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
-def load(name: str, mirrors: list[str]) -> "Loaded":
-    return sources.get(name).load(Data.model_construct(mirrors=mirrors))
+SOURCES = {MNIST: "mnist", FashionMNIST: "fashion"}
+
+
+def load(dataset: type[MNIST], mirrors: list[str]) -> "Loaded":
+    return sources.get(SOURCES[dataset]).load(Data.model_construct(mirrors=mirrors))
 
 
 TRAIN, TEST = (
@@ -62,8 +65,8 @@ def kept(dataset: type[MNIST], tmp_path: Path) -> Path:
     return tmp_path / "root" / "data" / "published" / dataset.__name__
 
 
-def assert_published(parts: tuple[Examples, Examples]) -> None:
-    for part, expected in zip(parts, (TRAIN, TEST), strict=True):
+def assert_published(loaded: "Loaded") -> None:
+    for part, expected in zip(loaded[:2], (TRAIN, TEST), strict=True):
         assert part.images.dtype == torch.uint8
         assert part.labels.dtype == torch.int64
         assert torch.equal(part.images, expected.images)
@@ -74,35 +77,33 @@ def test_files_are_fetched_decoded_and_kept(
     dataset: type[MNIST], folder: Path, tmp_path: Path, serve: Callable[..., Mirror]
 ) -> None:
     mirror = serve(send_folder(folder))
-    assert_published(mnist_format.load(dataset, [mirror.address]))
+    assert_published(load(dataset, [mirror.address]))
     assert len(mirror.requests) == 4
     found = {path.name: path.read_bytes() for path in kept(dataset, tmp_path).iterdir()}
     assert found == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_classes_have_names(dataset: type[MNIST], folder: Path) -> None:
-    name = {MNIST: "mnist", FashionMNIST: "fashion"}[dataset]
-    *parts, classes = load(name, [str(folder)])
-    assert_published((parts[0], parts[1]))
-    assert classes == sources.get(name).classes
+    *_, classes = load(dataset, [str(folder)])
+    assert classes == sources.get(SOURCES[dataset]).classes
     assert len(classes) == 10
     assert classes[9] == {MNIST: "9", FashionMNIST: "Ankle boot"}[dataset]
 
 
 def test_files_are_not_fetched_again(dataset: type[MNIST], folder: Path, tmp_path: Path) -> None:
-    mnist_format.load(dataset, [str(folder)])
+    load(dataset, [str(folder)])
     folder.rename(tmp_path / "gone")
-    assert_published(mnist_format.load(dataset, []))
+    assert_published(load(dataset, []))
 
 
 def test_damaged_file_alone_is_fetched_again(
     dataset: type[MNIST], folder: Path, tmp_path: Path, serve: Callable[..., Mirror]
 ) -> None:
     mirror = serve(send_folder(folder))
-    mnist_format.load(dataset, [str(folder)])
+    load(dataset, [str(folder)])
     damaged = kept(dataset, tmp_path) / "train-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-10])
-    assert_published(mnist_format.load(dataset, [mirror.address]))
+    assert_published(load(dataset, [mirror.address]))
     assert mirror.requests == ["/train-images-idx3-ubyte.gz"]
 
 
@@ -111,7 +112,7 @@ def test_interrupted_download_keeps_the_files_that_are_whole(
 ) -> None:
     (folder / "train-labels-idx1-ubyte.gz").rename(tmp_path / "held back")
     with pytest.raises(NoMirrorError, match="train-labels-idx1-ubyte"):
-        mnist_format.load(dataset, [str(folder)])
+        load(dataset, [str(folder)])
     found = sorted(path.name for path in kept(dataset, tmp_path).iterdir())
     assert found == ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz"]
 
@@ -130,7 +131,7 @@ def test_environments_mirror_comes_first_and_torchvisions_last(
 
     monkeypatch.setenv("SHIFTLAB_MIRROR", refusing("environment"))
     monkeypatch.setattr(dataset, "mirrors", [refusing("torchvision"), str(folder)])
-    mnist_format.load(dataset, [refusing("parameters")])
+    load(dataset, [refusing("parameters")])
     assert asked == ["environment", "parameters", "torchvision"] * 4
 
 
@@ -157,14 +158,14 @@ def test_copies_that_people_have_are_taken(
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(content)
     monkeypatch.setattr(mnist_format, "UNPACKED", known)
-    assert_published(mnist_format.load(dataset, [str(tmp_path / "copy")]))
+    assert_published(load(dataset, [str(tmp_path / "copy")]))
     shutil.rmtree(tmp_path / "copy")
-    assert_published(mnist_format.load(dataset, []))  # what was kept serves again
+    assert_published(load(dataset, []))  # what was kept serves again
 
 
 def test_packed_files_in_torchvisions_root_are_taken(dataset: type[MNIST], folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "root of datasets" / dataset.__name__ / "raw")
-    assert_published(mnist_format.load(dataset, [str(tmp_path / "root of datasets")]))
+    assert_published(load(dataset, [str(tmp_path / "root of datasets")]))
 
 
 def test_folder_that_cannot_serve_says_what_was_looked_for_and_what_is_there(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_real_mnist_is_the_published_one(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.skip("set SHIFTLAB_TEST_MNIST to a folder that holds MNIST's four published .gz files")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for mirrors in ([mirror], []):
-        train, test, _ = load("mnist", mirrors)
+        train, test, _ = load(MNIST, mirrors)
     for name, part, count in (("train", train, 60_000), ("test", test, 10_000)):
         assert part.images.shape == (count, 1, 28, 28)
         images = struct.pack(">4i", 0x803, count, 28, 28) + part.images.numpy().tobytes()
@@ -212,7 +213,7 @@ def test_real_mnist_is_the_published_one(tmp_path: Path, monkeypatch: pytest.Mon
         assert hashlib.sha256(labels).hexdigest() == REAL[f"{name}-labels"]
     folder = tmp_path / "data" / "published" / "MNIST"
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
-    assert torch.equal(load("mnist", [mirror])[1].labels, test.labels)
+    assert torch.equal(load(MNIST, [mirror])[1].labels, test.labels)
     assert len(list(folder.iterdir())) == 4
     assert {name: mnist_format.UNPACKED[digest] for name, digest in MNIST.resources} == {
         "train-images-idx3-ubyte.gz": REAL["train-images"],

@@ -1,6 +1,7 @@
 """The registry of sources, and one more source in a copy of it, on the way to a saved data set."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from ruamel.yaml import YAML
 
 from shiftlab.config.params import Data
 from shiftlab.data import sources
+from shiftlab.data.prepare import build_dataset
+from shiftlab.errors import UserError
 from tests.helpers import PARAMETERS, ROOT, SRC, run_python
 
 
@@ -48,23 +51,31 @@ SOURCE = Source("Stripes", load, image_size=(20, 31), channels=3, classes=CLASSE
 '''
 
 
+def test_images_that_are_not_as_their_source_says_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = sources.get("digits")
+    monkeypatch.setattr(sources, "get", lambda _: replace(digits, image_size=(28, 30)))
+    with pytest.raises(UserError, match=r"have the shape \(1, 28, 28\), not \(1, 28, 30\)"):
+        build_dataset(Data.model_validate(PARAMETERS["data"]))
+
+
 def test_source_is_added_by_two_files(tmp_path: Path) -> None:
     package = tmp_path / "src"
-    shutil.copytree(SRC, package, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copytree(SRC, package)
     (package / "shiftlab/data/sources/stripes.py").write_text(STRIPES)
     settings = {**PARAMETERS["data"], "name": "stripes", "source": "stripes"}  # as conf/data/stripes.yaml has them
     settings |= {"path": "src/shiftlab/data/sources/stripes.py", "validation": 9, "frame": [18, 24]}
     evaluation = {**PARAMETERS["evaluation"], "radius": 4}
     YAML(typ="safe").dump({**PARAMETERS, "data": settings, "evaluation": evaluation}, tmp_path / "params.yaml")
-    done = run_python(package / "download.py", cwd=tmp_path, package=package)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
-        "stripes: 51 training, 9 validation, 30 test images, 24x18 pixels in colour, 3 classes (red, green, blue)\n"
-    )
-    assert (tmp_path / "data/stripes/dataset.safetensors").is_file()
     code = (
+        "import runpy; runpy.run_path('src/download.py', run_name='__main__'); "
         "from shiftlab.config import params; from shiftlab.pipeline import durations; "
         "from shiftlab.reports.columns import data_name; "
         "print(durations.images(params.load()), data_name('stripes_small'))"
     )
-    assert run_python("-c", code, cwd=tmp_path, package=package).stdout == "(51, 30) Stripes (small)\n"
+    done = run_python("-c", code, cwd=tmp_path, package=package)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "stripes: 51 training, 9 validation, 30 test images, 24x18 pixels in colour, 3 classes (red, green, blue)\n"
+        "(51, 30) Stripes (small)\n"
+    )
+    assert (tmp_path / "data/stripes/dataset.safetensors").is_file()

@@ -35,7 +35,7 @@ def serve(
     models, classes, shape = together(names or _champions(), given, classes)
     with extra("play"):  # seconds to import, so after a look at the models
         from shiftlab.reports import play
-    prepare = drawing.prepared if shape[0] == 1 else drawing.in_colour
+    prepare = drawing.prepare_grey if shape[0] == 1 else drawing.prepare_colour
     table = play.Table(models, classes, shape, partial(prepare, frame=shape[1:]), drawing.read)
     play.serve(table, HOST, port, open_browser)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -149,12 +148,8 @@ def numbered(count: int) -> tuple[str, ...]:
 def describe(dataset: Dataset) -> str:
     """Describe for people how many images of what size and classes there are."""
     channels, height, width = dataset.shape
-    names = _shortened(dataset.classes)
+    names = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
     return (
         f"{len(dataset.train):,} training, {len(dataset.validation):,} validation, {len(dataset.test):,} test images, "
         f"{width}x{height} pixels {'grey' if channels == 1 else 'in colour'}, {len(dataset.classes)} classes ({names})"
     )
-
-
-def _shortened(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

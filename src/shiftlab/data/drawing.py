@@ -1,4 +1,4 @@
-"""A drawing or a photograph of one, turned into what a model trained on small white metrics on black has seen.
+"""Drawings, and photographs of them, prepared as input of models trained on small white digits on black.
 
 LeCun et al. 1998 say how MNIST was made: each digit scaled into a box of 20x20 pixels, put with its centre of mass into
 the middle of 28x28.
@@ -19,7 +19,7 @@ Frame = tuple[int, int]  # height and width in pixels of what a model sees
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MOST_PIXELS = 60_000_000  # of a picture that is read
 SIDE = 560  # pixels of the longer side on which a picture is worked
-BOX = 20 / 28  # of the frame, that a centred metric's longer side takes
+BOX = 20 / 28  # of the frame, that a centred digit's longer side takes
 STROKE = 2.0  # pixels of the frame that a stroke is wide at least; thinner ones vanish
 FAINT = 0.2  # of the darkest ink: below it lies the paper's grain
 SPECK = 0.04  # of the largest stroke's ink: what has less is dirt
@@ -27,7 +27,7 @@ CONTRAST = 40  # of 255, between ink and paper at least
 
 
 def read(path: Path) -> Image.Image:
-    """A picture in a file, upright.
+    """Read a picture from a file, upright.
 
     Raises:
         UserError: it is no picture, of another format, broken, or too large.
@@ -49,8 +49,8 @@ def read(path: Path) -> Image.Image:
         raise UserError(f"this can't be read as a picture ({error}): save it anew as PNG or JPEG") from None
 
 
-def prepared(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Grey]:
-    """Each step from a picture to what a model sees, in words; the last is of the size `frame`, raw, white on black.
+def prepare_grey(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Grey]:
+    """Prepare a picture for a model of grey images: each step in words; the last is raw, white on black, `frame` large.
 
     Args:
         centred: as MNIST was; else it stays where it lies.
@@ -61,10 +61,10 @@ def prepared(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Gre
     grey = as_grey(picture)
     ink = as_ink(grey)
     if centred:
-        placed, words = in_the_middle(ink, frame), "centred by its mass, in a box of 5/7 of the frame"
+        placed, words = center_by_mass(ink, frame), "centred by its mass, in a box of 5/7 of the frame"
     else:
-        placed, words = padded(ink, frame), "made as wide as the frame, where it lies"
-    bold = thickened(placed, frame)
+        placed, words = pad_to_frame(ink, frame), "made as wide as the frame, where it lies"
+    bold = thicken(placed, frame)
     height, width = frame
     small = np.asarray(Image.fromarray(bold).resize((width, height), Image.Resampling.BOX))
     return {
@@ -76,8 +76,8 @@ def prepared(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Gre
     }
 
 
-def in_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG001
-    """Each step from a picture to what a model of colours sees, `(H, W, 3)`; no metric is looked for on it."""
+def prepare_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, NDArray[np.uint8]]:  # noqa: ARG001
+    """Prepare a picture for a model of coloured images, `(H, W, 3)`: each step in words; no ink is looked for on it."""
     height, width = frame
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture.convert("RGBA"))
@@ -89,12 +89,12 @@ def in_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, ND
 
 
 def as_grey(picture: Image.Image) -> Grey:
-    """A picture in grey, its longer side `SIDE` pixels at most; see-through parts are paper, whatever the ink."""
+    """Convert to grey, the longer side at most `SIDE` pixels; see-through parts are paper, whatever the ink."""
     picture = picture.copy()
     picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        grey, alpha = (np.asarray(one, dtype=np.float64) for one in (picture.convert("L"), picture.getchannel("A")))
+        grey, alpha = (np.asarray(band, dtype=np.float64) for band in (picture.convert("L"), picture.getchannel("A")))
         weight = alpha.sum()
         paper = 255.0 if weight == 0 or (grey * alpha).sum() / weight < 128 else 0.0
         return _whole(paper + (grey - paper) * alpha / 255)
@@ -106,7 +106,7 @@ def as_grey(picture: Image.Image) -> Grey:
 
 
 def as_ink(grey: Grey) -> Grey:
-    """White ink on black: the paper, which the border tells, is taken off, with the shadows that lie on it.
+    """Extract white ink on black: the paper, which the border tells, is taken off, with the shadows that lie on it.
 
     Raises:
         UserError: there is no ink.
@@ -137,35 +137,28 @@ def _whole(values: NDArray[np.floating]) -> Grey:
     return whole
 
 
-def padded(ink: Grey, frame: Frame) -> Grey:
-    """The ink with paper added along its shorter side, until it has the frame's proportions."""
+def pad_to_frame(ink: Grey, frame: Frame) -> Grey:
+    """Pad the ink with paper along its shorter side, until it has the frame's proportions."""
     height, width = ink.shape
-    wanted_height = max(height, -(-width * frame[0] // frame[1]))
-    wanted_width = max(width, -(-height * frame[1] // frame[0]))
-    above, left = (wanted_height - height) // 2, (wanted_width - width) // 2
-    found = np.zeros((wanted_height, wanted_width), dtype=np.uint8)
-    found[above : above + height, left : left + width] = ink
-    return found
+    missing = max(0, -(-width * frame[0] // frame[1]) - height), max(0, -(-height * frame[1] // frame[0]) - width)
+    return np.pad(ink, [(pixels // 2, pixels - pixels // 2) for pixels in missing])
 
 
-def in_the_middle(ink: Grey, frame: Frame) -> Grey:
-    """The ink alone, its longer side `BOX` of the frame's shorter one, its centre of mass in the middle."""
+def center_by_mass(ink: Grey, frame: Frame) -> Grey:
+    """Crop to the ink, and pad until its longer side is `BOX` of the frame and its centre of mass in the center."""
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    shorter = round(max(cut.shape) / BOX)
-    height, width = (round(shorter * side / min(frame)) for side in frame)
-    y, x = ndimage.center_of_mass(cut.astype(np.float64))
-    found = np.zeros((height, width), dtype=np.uint8)
-    top, left = (
-        int(np.clip(round(whole / 2 - middle), 0, whole - part))
-        for whole, middle, part in ((height, y, cut.shape[0]), (width, x, cut.shape[1]))
-    )
-    found[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
-    return found
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    shorter = round(max(cropped.shape) / BOX)
+    padding = []
+    for side, part, mass in zip(frame, cropped.shape, ndimage.center_of_mass(cropped.astype(np.float64)), strict=True):
+        whole = round(shorter * side / min(frame))
+        before = int(np.clip(round(whole / 2 - mass), 0, whole - part))
+        padding.append((before, whole - part - before))
+    return np.pad(cropped, padding)
 
 
-def thickened(ink: Grey, frame: Frame) -> Grey:
-    """The ink with strokes of `STROKE` pixels of the frame at least."""
+def thicken(ink: Grey, frame: Frame) -> Grey:
+    """Thicken strokes to `STROKE` pixels of the frame at least."""
     inside = ndimage.distance_transform_edt(ink > 127)
     if not inside.any():
         return ink
@@ -175,5 +168,5 @@ def thickened(ink: Grey, frame: Frame) -> Grey:
         return ink
     reach = int(np.ceil(missing / 2))
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    found: Grey = ndimage.grey_dilation(ink, footprint=x * x + y * y <= reach * reach)
-    return found
+    thick: Grey = ndimage.grey_dilation(ink, footprint=x * x + y * y <= reach * reach)
+    return thick

@@ -74,23 +74,23 @@ def read(
         UserError: as `decode`; it is smaller than `crop`.
     """
     with path.open("rb") as file:
-        return _cut(decode(file, str(path)), resize, crop, interpolation, str(path))
+        return cut(decode(file, str(path)), resize, crop, interpolation, str(path))
 
 
 def cut(
-    pixels: Pixels, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation, name: str
+    image: Image.Image | Pixels,
+    resize: int | None,
+    crop: tuple[int, int] | None,
+    interpolation: Interpolation,
+    name: str,
 ) -> Pixels:
-    """Resize and crop an image in memory, `(H, W, 1)` or `(H, W, 3)`, as `read`; a message calls it `name`."""
-    if resize is None and crop == pixels.shape[:2]:
-        return pixels
-    return _cut(
-        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), resize, crop, interpolation, name
-    )
-
-
-def _cut(
-    picture: Image.Image, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation, name: str
-) -> Pixels:
+    """Resize and crop an image in memory as `read`; an array is `(H, W, 1)` or `(H, W, 3)`; a message says `name`."""
+    if isinstance(image, Image.Image):
+        picture = image
+    elif resize is None and crop == image.shape[:2]:
+        return image
+    else:
+        picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     if resize:
         scale = resize / min(picture.size)
         width, height = (max(resize, round(side * scale)) for side in picture.size)

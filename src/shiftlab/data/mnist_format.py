@@ -1,18 +1,15 @@
-"""Data sets in MNIST's format, as torchvision lists and decodes them; downloaded by `download`."""
+"""Data sets in MNIST's format, as torchvision lists and decodes them."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from shiftlab.data import download
-from shiftlab.data.dataset import Examples
-
 if TYPE_CHECKING:
-    from torchvision.datasets import MNIST
+    from shiftlab.config.params import Data
+    from shiftlab.data.sources import Loaded
 
 GZIP = b"\x1f\x8b"  # how its files begin
 
@@ -25,22 +22,25 @@ UNPACKED = {
 }
 
 
-def load(dataset: type[MNIST], mirrors: Sequence[str]) -> tuple[Examples, Examples]:
-    """Return the training and test images of one of torchvision's data sets in MNIST's format.
-
-    Args:
-        mirrors: addresses to try before torchvision's own.
+def load(name: str, classes: tuple[str, ...], data: Data) -> Loaded:
+    """Download and decode torchvision's data set `name`; the names of its classes are `classes`.
 
     Raises:
         NoMirrorError, OSError: as `download.fetch`.
     """
+    from torchvision import datasets  # seconds to import, and the names of sources are had in milliseconds
+
+    from shiftlab.data import download
+    from shiftlab.data.dataset import Examples
+
+    dataset: type[datasets.MNIST] = getattr(datasets, name)
     with TemporaryDirectory() as folder:
-        raw = Path(folder, dataset.__name__, "raw")
+        raw = Path(folder, name, "raw")
         raw.mkdir(parents=True)
-        for name, md5 in dataset.resources:
-            file = download.PublishedFile(dataset.__name__, name, md5, UNPACKED.get(md5))
-            content = download.fetch(file, [*mirrors, *dataset.mirrors])
+        for file_name, md5 in dataset.resources:
+            file = download.PublishedFile(name, file_name, md5, UNPACKED.get(md5))
+            content = download.fetch(file, [*data.mirrors, *dataset.mirrors])
             unpacked = gzip.decompress(content) if content.startswith(GZIP) else content
-            (raw / name).with_suffix("").write_bytes(unpacked)
+            (raw / file_name).with_suffix("").write_bytes(unpacked)
         train, test = (dataset(folder, train=train) for train in (True, False))
-    return Examples(train.data.unsqueeze(1), train.targets), Examples(test.data.unsqueeze(1), test.targets)
+    return Examples(train.data.unsqueeze(1), train.targets), Examples(test.data.unsqueeze(1), test.targets), classes

@@ -21,6 +21,12 @@ def build_dataset(data: Data) -> Dataset:
     """
     source = sources.get(data.source)
     train, test, classes = source.load(data)
+    shape = tuple(train.images.shape[1:])
+    if source.image_size and shape != (source.channels, *source.image_size):
+        raise UserError(
+            f"images of {data.source} have the shape {shape}, not {(source.channels, *source.image_size)}, as their "
+            f"source says: correct image_size and channels in {data.path}"
+        )
     if data.test is not None and source.has_test_images:
         _, test = split(test, data.test, data.split_seed, "data.test")
     train, validation = split(train, data.validation, data.split_seed, "data.validation")
