@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import compose_and_dump
 from ruamel.yaml import YAML
 
 from shiftlab.config.params import Data
@@ -50,6 +51,15 @@ def load(data):
 SOURCE = Source("Stripes", load, image_size=(20, 31), channels=3, classes=CLASSES, images=(60, 30))
 '''
 
+SETTINGS = """
+defaults: [mnist, _self_]
+name: stripes
+source: stripes
+path: src/shiftlab/data/sources/stripes.py
+validation: 9
+frame: [18, 24]
+"""
+
 
 def test_images_that_are_not_as_their_source_says_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = sources.get("digits")
@@ -62,10 +72,10 @@ def test_source_is_added_by_two_files(tmp_path: Path) -> None:
     package = tmp_path / "src"
     shutil.copytree(SRC, package)
     (package / "shiftlab/data/sources/stripes.py").write_text(STRIPES)
-    settings = {**PARAMETERS["data"], "name": "stripes", "source": "stripes"}  # as conf/data/stripes.yaml has them
-    settings |= {"path": "src/shiftlab/data/sources/stripes.py", "validation": 9, "frame": [18, 24]}
-    evaluation = {**PARAMETERS["evaluation"], "radius": 4}
-    YAML(typ="safe").dump({**PARAMETERS, "data": settings, "evaluation": evaluation}, tmp_path / "params.yaml")
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf/data/stripes.yaml").write_text(SETTINGS)
+    choices = ["data=stripes", "evaluation.radius=4"]
+    compose_and_dump(tmp_path / "params.yaml", str(tmp_path / "conf"), None, "config", "", choices)
     code = (
         "import runpy; runpy.run_path('src/download.py', run_name='__main__'); "
         "from shiftlab.config import params; from shiftlab.pipeline import durations; "

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.data import folder
+from shiftlab.config.params import Data
+from shiftlab.data import folder, sources
 from shiftlab.data.dataset import load, numbered, path
-from shiftlab.data.sources.digits import digits
 from shiftlab.errors import UserError, extra
 from shiftlab.shifts.grids import subset
 
@@ -196,8 +196,9 @@ def of(data: str, root: Path = Path("data")) -> Images:
         return _of_folder(place)
     if place.suffix == ".npz" and place.is_file():
         return _of_npz(place)
-    if data == "digits":
-        _, test, classes = digits()
+    bundled = [name for name in sources.names() if sources.get(name).bundled]
+    if data in bundled:
+        _, test, classes = sources.get(data).load(Data.model_construct())
         return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
     stored = place if place.suffix == ".safetensors" else path(data)
     if stored.is_file():
@@ -205,8 +206,8 @@ def of(data: str, root: Path = Path("data")) -> Images:
         test = dataset.test
         return of_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
     raise UserError(
-        f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, digits, a data set that the "
-        "pipeline has put into data/, or torchvision:NAME"
+        f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, {', '.join(bundled)}, a data "
+        "set that the pipeline has put into data/, or torchvision:NAME"
     )
 
 

@@ -30,6 +30,7 @@ class Source:
     classes: tuple[str, ...] | None = None
     images: tuple[int, int] | None = None  # numbers of training and of test images
     has_test_images: bool = True  # else `load` splits `data.test` off
+    bundled: bool = False  # an installed package carries the images: an audit takes them by name; `load` ignores `data`
 
 
 def names() -> list[str]:

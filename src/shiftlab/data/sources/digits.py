@@ -37,4 +37,5 @@ SOURCE = Source(
     channels=1,
     classes=CLASSES,
     images=(1_438, 359),
+    bundled=True,
 )
