@@ -202,7 +202,7 @@ def results(
     """
     # Ray can be trusted to find them all again: ray-project/ray's issue 63405, a task that waits for ever for a node
     # that died, is closed, and Ray 2.60 lost none of 240 while a node was killed 20 times, nor any where one froze.
-    remote = ray.remote(function).options(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)
+    remote = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)(function)
     left = iter(tasks)
     waiting: dict[Any, str] = {}
     while True:
