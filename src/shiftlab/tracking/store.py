@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
 
@@ -100,25 +100,20 @@ class Store:
         print(f"warning: {trouble}: going on without it; `make sync` records the results later", file=sys.stderr)
 
 
-class InStore(Protocol):
-    """A store, or something that lies in one."""
-
-    @property
-    def store(self) -> Store: ...
-
-
-Owner = TypeVar("Owner", bound=InStore)
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
 def best_effort(
-    function: Callable[Concatenate[Owner, Arguments], Answer],
-) -> Callable[Concatenate[Owner, Arguments], Answer | None]:
-    """Have a function do nothing where the store is lost, and a failure of the store end as its choice says."""
+    function: Callable[Concatenate[Any, Arguments], Answer],
+) -> Callable[Concatenate[Any, Arguments], Answer | None]:
+    """Have a function of a store, or of what lies in one, end as the store's choice says where the store fails.
+
+    It does nothing where the store is lost.
+    """
 
     @functools.wraps(function)
-    def call(owner: Owner, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
+    def call(owner: Any, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
         if owner.store.lost:
             return None
         try:
