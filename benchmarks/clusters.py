@@ -15,7 +15,7 @@ from shiftlab.data.dataset import Examples, numbered
 from shiftlab.distributed import engine, shards
 from shiftlab.distributed.engine import Resources
 from shiftlab.models import architectures, weights
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import PredictionMetadata
 
@@ -50,7 +50,7 @@ def here(asked: shards.Question) -> float:
     """Seconds that the answers take in this process, with one thread."""
     determinism.use(asked.threads)
     torch.manual_seed(0)
-    model = fused(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
+    model = fuse(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
     test = Examples(torch.from_numpy(asked.images), torch.from_numpy(asked.labels))
     begun = time.perf_counter()
     inference.predict(model, test, asked.wanted, asked.about, inference.Nowhere())

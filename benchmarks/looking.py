@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from shiftlab.models import architectures
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.reports import play
 
 REPORT = Path("docs/report/index.html")  # the committed copy
@@ -50,7 +50,7 @@ def in_the_browser(rounds: int) -> tuple[list[float], list[float]]:
 
 def mapped(name: str, rounds: int) -> list[float]:
     """Seconds until the map of a drawing's 841 answers is full, in every round."""
-    model = fused(architectures.build(name, GREY, CLASSES).eval(), GREY)
+    model = fuse(architectures.build(name, GREY, CLASSES).eval(), GREY)
     table = play.Table({name: model}, tuple(map(str, range(CLASSES))), GREY, lambda *_: {}, Image.open)
     drawing = np.random.default_rng(0).integers(0, 256, GREY[1:], dtype=np.uint8)
     taken = []

@@ -36,7 +36,7 @@ from shiftlab.data import dataset as data
 from shiftlab.data.dataset import Dataset, Examples, numbered
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, cost
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts import boundaries, grids, inference
 from shiftlab.shifts.predictions import PredictionMetadata
 from shiftlab.training import loop
@@ -272,7 +272,7 @@ def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, 
     """
     few, more = first(test, size.evaluated[name]), first(test, 1000)
     some = grids.grid(1)
-    plain, model = peer.network(name), fused(architectures.build(name, GREY, 10).eval(), GREY)
+    plain, model = peer.network(name), fuse(architectures.build(name, GREY, 10).eval(), GREY)
     wanted = params.Evaluation(radius=1, boundaries=["zero"], images="all", shifts="all", phase=1, seed=0)
     theirs, spent, peak = in_turn(
         size,
@@ -436,7 +436,7 @@ def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object])
 
 def _prediction(name: str, dataset: Dataset, stop: Callable[[int], object]) -> None:
     wanted = params.load().evaluation
-    model = fused(architectures.build(name, GREY, 10).eval(), GREY)
+    model = fuse(architectures.build(name, GREY, 10).eval(), GREY)
     inference.predict(model, dataset.test, wanted, ABOUT, inference.Nowhere(), stop)
 
 

@@ -41,7 +41,7 @@ from shiftlab.config import params
 from shiftlab.data import dataset, prepare
 from shiftlab.metrics import evaluation
 from shiftlab.models import architectures, cost
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.reports import plots
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.boundaries import shift
@@ -218,7 +218,7 @@ def measured(name: str, boundary: params.BoundaryName) -> evaluation.Metrics:
     about = predictions.PredictionMetadata(
         DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds
     )
-    answers = inference.predict(fused(models[name], data.shape), data.test, ASKED, about, inference.Nowhere())
+    answers = inference.predict(fuse(models[name], data.shape), data.test, ASKED, about, inference.Nowhere())
     return evaluation.evaluate(answers, ASKED.radius, ASKED.phase)
 
 

@@ -87,7 +87,7 @@ def digest_training(
 
     from shiftlab.config.params import Augmentation, Training
     from shiftlab.models import architectures
-    from shiftlab.models.fusion import fused
+    from shiftlab.models.fast import fuse
     from shiftlab.training import loop
 
     dataset = generate_dataset()
@@ -100,7 +100,7 @@ def digest_training(
     weights = digest([*last.weights.values(), *last.best.values()])
     model.load_state_dict(last.best)
     with torch.inference_mode():
-        probabilities = fused(model.eval(), dataset.shape)(dataset.test.images).softmax(1)
+        probabilities = fuse(model.eval(), dataset.shape)(dataset.test.images).softmax(1)
     return {
         "weights": weights,
         "classes": digest([probabilities.argmax(1)]),

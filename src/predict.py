@@ -25,7 +25,7 @@ def main() -> None:
     from shiftlab import device, files
     from shiftlab.data import dataset
     from shiftlab.models import cost, weights
-    from shiftlab.models.fusion import fused
+    from shiftlab.models.fast import fuse
     from shiftlab.shifts import inference, predictions
     from shiftlab.training.checkpoints import PredictionParts
 
@@ -77,7 +77,7 @@ def main() -> None:
             )
             answers = shards.predict(question, address, parts, bar.update)
         else:
-            answers = inference.predict(fused(model, data.shape), test, wanted.evaluation, about, parts, bar.update)
+            answers = inference.predict(fuse(model, data.shape), test, wanted.evaluation, about, parts, bar.update)
     predictions.save(answers, predictions.path(name, seed, boundary))
     parts.remove()
 

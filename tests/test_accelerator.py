@@ -16,7 +16,7 @@ from shiftlab.config.params import Augmentation, BoundaryName, Evaluation, Recip
 from shiftlab.data.dataset import Dataset
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import Predictions
 from shiftlab.study import trial
@@ -102,7 +102,7 @@ def a_model(name: str) -> Classifier:
 def predictions(name: str, boundary: BoundaryName, on: torch.device) -> Predictions:
     settings = {"radius": 2, "boundaries": [boundary], "images": 20, "shifts": "all", "phase": 1, "seed": 0}
     about = replace(ABOUT, boundary=boundary)
-    model = fused(a_model(name).to(on), GREY)
+    model = fuse(a_model(name).to(on), GREY)
     test = examples(60).to(on)
     return inference.predict(model, test, Evaluation.model_validate(settings), about, inference.Nowhere())
 

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import affine
 from shiftlab.config.params import Evaluation, Params, Training
 from shiftlab.data.dataset import Examples
 from shiftlab.models import architectures
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
@@ -56,7 +56,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     plain.load_state_dict(model.network.state_dict())
     wanted = Evaluation(radius=radius, boundaries=["zero"], images="all", shifts="all", phase=1, seed=0)
     found = torch.from_numpy(
-        inference.predict(fused(model, GREY), test, wanted, ABOUT, inference.Nowhere()).grid.predicted
+        inference.predict(fuse(model, GREY), test, wanted, ABOUT, inference.Nowhere()).grid.predicted
     )
 
     expected = []

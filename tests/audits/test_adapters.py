@@ -28,7 +28,7 @@ from shiftlab.audits.images import Images, of
 from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints, carried
 from shiftlab.errors import UserError
 from shiftlab.models import weights
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.tracking import runs
@@ -68,7 +68,7 @@ def expected(images: Images) -> dict[str, Predictions]:
     for boundary in ASKED.boundaries:
         about = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
         examples = Examples(raw, torch.from_numpy(labels))
-        found[boundary] = inference.predict(fused(trained(), GREY), examples, ASKED, about, inference.Nowhere())
+        found[boundary] = inference.predict(fuse(trained(), GREY), examples, ASKED, about, inference.Nowhere())
     return found
 
 

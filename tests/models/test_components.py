@@ -12,7 +12,7 @@ from shiftlab.metrics.metrics import consistency
 from shiftlab.models import architectures, components, cost
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.components import Downsampling, Head, NarrowResNet, Padding, Small
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
 from tests.helpers import GREY, coloured, examples
@@ -120,7 +120,7 @@ def test_what_is_exact_in_theory_is_fully_consistent_untrained(downsampling: Dow
 def test_the_invariant_network_is_exact_untrained_for_sides_of_any_size(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     shape = (3, *size)
-    model = fused(architectures.build("invariant", shape, 7).eval(), shape)
+    model = fuse(architectures.build("invariant", shape, 7).eval(), shape)
     images = coloured(3, size=size).images
     shifts = grid(min(size) - 1).tolist()[::7]
     with torch.inference_mode():
@@ -150,7 +150,7 @@ def test_neither_zero_padding_nor_a_flattened_head_is() -> None:
 def consistent(**choices: str) -> bool:
     """Do all of 841 circular shifts get the answers of the unshifted images, whose logits differ at last?"""
     torch.manual_seed(0)
-    model = fused(architectures.build("small", GREY, 10, choices).eval(), GREY)
+    model = fuse(architectures.build("small", GREY, 10, choices).eval(), GREY)
     with torch.inference_mode():
         unshifted = model(IMAGES)
         logits = torch.stack([model(shift(IMAGES, dx, dy, "circular")) for dx, dy in grid(14)[::5].tolist()])
@@ -165,7 +165,7 @@ def test_folding_the_normalisation_changes_no_answer(downsampling: Downsampling,
     torch.manual_seed(0)
     model = architectures.build("small", GREY, 10, {"downsampling": downsampling, "padding": padding})
     model(IMAGES)  # the normalisation has learned something
-    faster = fused(model.eval(), GREY)
+    faster = fuse(model.eval(), GREY)
     assert faster is not model
     with torch.inference_mode():
         assert torch.allclose(model(IMAGES).softmax(1), faster(IMAGES).softmax(1), atol=1e-4)

@@ -1,4 +1,3 @@
-import copy
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -292,26 +291,6 @@ def test_recipe_is_adam_in_one_cycle(
 
     for name, weights in model.state_dict().items():
         assert torch.allclose(state.weights[name], weights, rtol=0, atol=1e-5), name
-
-
-def test_adam_in_memory_order_takes_the_steps_of_adam_however_weights_lie() -> None:
-    torch.manual_seed(0)
-    whole = torch.rand(6, 4, 3, 3).to(memory_format=torch.channels_last)
-    given = [torch.rand(6, 4), torch.rand(4, 6).T, whole, torch.rand(6, 4, 3, 3)[:, :, 1:2, 1:], torch.rand(5)]
-    ours, plain = ([one.detach().requires_grad_() for one in weights] for weights in (given, copy.deepcopy(given)))
-    optimizers = loop._AdamInMemoryOrder(ours, lr=0.1), torch.optim.Adam(plain, lr=0.1)
-    for _ in range(3):
-        directions = [torch.randn(one.shape) for one in given]  # as rows, whatever the weights' order is
-        for weights, optimizer in zip((ours, plain), optimizers, strict=True):
-            optimizer.zero_grad()
-            for weight, direction in zip(weights[:-1], directions, strict=False):  # the last one has no gradient
-                assert weight.grad is None
-                weight.grad = direction.clone()
-            optimizer.step()
-    for weight, expected in zip(ours, plain, strict=True):
-        assert torch.allclose(weight, expected, rtol=0, atol=1e-6), weight.shape
-    assert torch.equal(ours[-1], given[-1])
-    assert optimizers[0].param_groups[0]["params"][2].data_ptr() == whole.data_ptr()  # and copies nothing that is whole
 
 
 def test_validation_is_scored_in_evaluation_mode() -> None:

@@ -112,7 +112,7 @@ def plan(question: Question) -> Plan:
 
     from shiftlab.data.dataset import Examples
     from shiftlab.models import weights
-    from shiftlab.models.fusion import fused
+    from shiftlab.models.fast import fuse
     from shiftlab.shifts.inference import Plan
 
     chosen = torch.device(question.device)
@@ -123,4 +123,4 @@ def plan(question: Question) -> Plan:
         model = weights.load(question.architecture, path, about.shape, len(about.classes)).to(chosen)
     images = torch.from_numpy(question.images.copy())  # what nodes share can't be written to
     test = Examples(images, torch.from_numpy(question.labels.copy())).to(chosen)
-    return Plan(fused(model, about.shape), test, question.wanted, about)
+    return Plan(fuse(model, about.shape), test, question.wanted, about)

@@ -7,7 +7,7 @@ from torch import nn
 
 from shiftlab.errors import UserError
 from shiftlab.models.components import DOWNSAMPLED, Small
-from shiftlab.models.layers import BlurPool2d, ExtendedPad2d, PolyphasePool2d
+from shiftlab.models.layers import BlurPool2d, PolyphasePool2d
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -43,7 +43,7 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
         dilation = components.dilation(layer)
         circular = components.padding == "circular"
         layers += [
-            *([ExtendedPad2d(dilation, dilation, "circular")] if circular else []),
+            *([nn.CircularPad2d(dilation)] if circular else []),
             nn.Conv2d(
                 inputs,
                 outputs,
@@ -73,14 +73,12 @@ def _downsampling(components: Small, channels: int) -> list[nn.Module]:
         case "max":
             return [nn.MaxPool2d(2)]
         case "larger max":
-            return (
-                [ExtendedPad2d(1, 1, "circular"), nn.MaxPool2d(4, 2)] if circular else [nn.MaxPool2d(4, 2, padding=1)]
-            )
+            return [nn.CircularPad2d(1), nn.MaxPool2d(4, 2)] if circular else [nn.MaxPool2d(4, 2, padding=1)]
         case "blurred max":
             if circular:
-                return [ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2, 1), BlurPool2d(channels, "circular")]
+                return [nn.CircularPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1), BlurPool2d(channels, "circular")]
             return [nn.MaxPool2d(2, 1), BlurPool2d(channels)]
         case "polyphase max":
             # A pixel at the right and at the bottom, so that as many positions are left as there were.
-            padded = ExtendedPad2d(0, 1, "circular") if circular else nn.ConstantPad2d((0, 1, 0, 1), float("-inf"))
+            padded = nn.CircularPad2d((0, 1, 0, 1)) if circular else nn.ConstantPad2d((0, 1, 0, 1), float("-inf"))
             return [padded, nn.MaxPool2d(2, 1), PolyphasePool2d()]

@@ -14,7 +14,7 @@ from shiftlab.config.params import BoundaryName, Study, Variant
 from shiftlab.data import canvas
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.models import architectures
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 from shiftlab.shifts.boundaries import shift_each, surround, window
 from shiftlab.shifts.grids import Shifts, named_set, sample, subset
 from shiftlab.shifts.inference import probabilities
@@ -70,7 +70,7 @@ def _train(
         augmentation=variant.augmentation,
     )
     model.load_state_dict(last.best)
-    return fused(model.eval(), dataset.shape), max(epoch.validation_accuracy for epoch in last.history)
+    return fuse(model.eval(), dataset.shape), max(epoch.validation_accuracy for epoch in last.history)
 
 
 def _answer(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from shiftlab.config.params import Augmentation, RecipeName, Training
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.errors import UserError
-from shiftlab.models.layers import reached_weights
+from shiftlab.models import fast
 from shiftlab.training.augmentation import NONE, Augmented
 
 INFERENCE_BATCH = 250  # images; no metric depends on it, speed and memory do
@@ -130,8 +130,7 @@ def fit(
     validation = dataset.validation.center_crop(dataset.frame).to(device)
     _try_smallest_batch(model, train, params.batch_size)
     how = RECIPES[recipe]
-    weights = reached_weights(model, train.middle(1).images)
-    optimizer = _AdamInMemoryOrder(weights, lr=params.lr, betas=how.betas, eps=how.epsilon)
+    optimizer = fast.adam(model, train.middle(1).images, lr=params.lr, betas=how.betas, eps=how.epsilon)
     steps = math.ceil(len(train) / params.batch_size) * params.epochs
     schedule = how.schedule(optimizer, params.lr, steps)
     history: list[Epoch] = []
@@ -162,40 +161,6 @@ def fit(
             schedule.state_dict() if schedule else {},
             _rng(device),
         )
-
-
-class _AdamInMemoryOrder(Adam):
-    """PyTorch's fused Adam, the same arithmetic in one pass over the weights, as they lie in memory.
-
-    It is given weights and gradients in one piece, with their axes in that order. What lies channels last it would copy
-    in every step, a fifteenth of ResNet-18's; of weights that are part of a larger tensor, or lie otherwise than their
-    gradients, it would take one element for another (PyTorch 2.15 on the CPU).
-    """
-
-    def __init__(self, weights: Iterable[Tensor], **settings: Any) -> None:
-        self._weights = list(weights)
-        self._orders = [sorted(range(one.dim()), key=one.stride().__getitem__, reverse=True) for one in self._weights]
-        self._views = [one.detach().permute(order) for one, order in zip(self._weights, self._orders, strict=True)]
-        super().__init__([view.contiguous() for view in self._views], fused=True, **settings)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients, of the weights too."""
-        super().zero_grad(set_to_none)
-        for weight in self._weights:
-            weight.grad = None
-
-    def step(self, closure: Any = None) -> Any:
-        """As Adam's."""
-        whole = self.param_groups[0]["params"]
-        in_pieces = [(one, view) for one, view in zip(whole, self._views, strict=True) if one is not view]
-        for weight, order, one in zip(self._weights, self._orders, whole, strict=True):
-            one.grad = None if weight.grad is None else weight.grad.permute(order).contiguous()
-        for one, view in in_pieces:
-            one.copy_(view)
-        loss = super().step(closure)
-        for one, view in in_pieces:
-            view.copy_(one)
-        return loss
 
 
 def _xavier(model: nn.Module) -> None:

@@ -18,7 +18,7 @@ from shiftlab.audits.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, components, weights
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.fusion import fused
+from shiftlab.models.fast import fuse
 
 SIDES = (28, *range(4, 257))  # of square images, in pixels: MNIST's first, since a network may fit many
 
@@ -52,7 +52,7 @@ def load(what: str, given: Given) -> Model:
     classes = None if shape is None else outputs_in(tensors, _outline(name, shape, choices))
     if shape is None or classes is None:
         raise UserError(f"{path} does not hold the weights of {name}: `dvc checkout` brings them back")
-    module = fused(weights.load(name, path, shape, classes), shape).to(given.device)
+    module = fuse(weights.load(name, path, shape, classes), shape).to(given.device)
     carried = CLASSIFIER_HINTS.merge(PreprocessingHints(frame=shape[1:], channels="grey" if shape[0] == 1 else "rgb"))
     digest = files.sha256(path)
     return Model(path.stem, "shiftlab", module, carried, digest, module=module)

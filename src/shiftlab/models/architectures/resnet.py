@@ -4,15 +4,10 @@ from torch import nn
 from torchvision.models import resnet18
 
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.layers import SmallMapConv2d
 
 
 def build(shape: tuple[int, int, int], classes: int) -> Classifier:
     """Untrained. At 28x28 its last stage sees 1x1 maps, so its global average pool has nothing to average."""
     network = resnet18(weights=None, num_classes=classes)
     network.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
-    for stage in (network.layer3, network.layer4):
-        for module in stage.modules():
-            if type(module) is nn.Conv2d:
-                module.__class__ = SmallMapConv2d  # the same weights under the same names
     return Classifier(network, mean=0.1307, std=0.3081)

@@ -1,6 +1,6 @@
 """The same network in fewer steps, for evaluation: batch normalisation folded away, poolings that take fewer passes.
 
-Only the order of sums differs; `fused` makes sure of that on a batch of noise and else leaves the network as it is.
+Only the order of sums differs; `fuse` makes sure of that on a batch of noise and else leaves the network as it is.
 """
 
 from __future__ import annotations
@@ -8,30 +8,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.layers import ExtendedPad2d
+from shiftlab.models.fast.padding import ChannelsLastPad2d
 
 ELEMENTWISE = (nn.Sigmoid, nn.ReLU, nn.Tanh, nn.GELU)
+Model = TypeVar("Model", bound=nn.Module)
 VECTOR = 8  # numbers in a register: channels that are no multiple of it leave some of one empty
 CLOSE = 1e-4  # of the largest logit; a folded network is within 1e-5
 PROBES = 4  # images
 
 
-def fused(model: Classifier, shape: tuple[int, int, int]) -> Classifier:
-    """A copy of `model`, in evaluation mode, that gives the same logits sooner and whose weights record no gradients.
+def fuse(model: Model, shape: tuple[int, int, int]) -> Model:
+    """Return a copy of `model`, in evaluation mode, that gives the same logits sooner and records no gradients.
 
     Args:
         shape: of its images: channels, height, width.
     """
     faster = copy.deepcopy(model)
     for parent in list(faster.modules()):
-        for name, normalised in _before_normalisation(parent):
+        for name, normalised in _convolutions_before_normalisation(parent):
             _fold(getattr(parent, name), getattr(parent, normalised))
             setattr(parent, normalised, nn.Identity())
         if isinstance(parent, nn.Sequential):
@@ -42,8 +43,8 @@ def fused(model: Classifier, shape: tuple[int, int, int]) -> Classifier:
     noise = torch.randint(0, 256, (PROBES, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = noise.to(next(model.parameters()).device)
     with torch.inference_mode():
-        expected, found = model(images), faster(images)
-    same = bool((found - expected).abs().max() <= CLOSE * expected.abs().max())
+        expected, logits = model(images), faster(images)
+    same = bool((logits - expected).abs().max() <= CLOSE * expected.abs().max())
     return faster if same else model
 
 
@@ -73,7 +74,7 @@ class PhasedConv2d(nn.Module):
 class CircularMaxPool2d(nn.Module):
     """The largest of each pixel and those at its right, below, and below at the right; at an edge, of the other side.
 
-    As an `ExtendedPad2d` and a maximum of 2x2 pixels with stride 1, without the extended copy and without the places
+    As a circular padding and a maximum of 2x2 pixels with stride 1, without the extended copy and without the places
     of the largest, which only a gradient needs.
     """
 
@@ -87,15 +88,15 @@ class CircularMaxPool2d(nn.Module):
         return maps
 
 
-def _before_normalisation(parent: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of a convolution and of the batch normalisation made right after it, which as a rule follows it."""
+def _convolutions_before_normalisation(parent: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of each convolution and of the batch normalisation made right after it."""
     for (name, first), (following, second) in pairwise(parent.named_children()):
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and second.running_mean is not None:
             yield name, following
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Have the convolution do what the normalisation after it does with what it learned."""
+    """Fold batch normalisation with its running statistics into the convolution before it."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
@@ -107,7 +108,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def _pool_in_convolutions(sequence: nn.Sequential) -> None:
     layers = list(sequence.children())
     for at, (first, second, third) in enumerate(zip(layers, layers[1:], layers[2:], strict=False)):
-        if _few_channels(first) and isinstance(second, ELEMENTWISE) and _halves(third):
+        if _is_narrow_convolution(first) and isinstance(second, ELEMENTWISE) and _is_average_of_2x2(third):
             assert isinstance(first, nn.Conv2d)
             sequence[at] = PhasedConv2d(first, second)
             sequence[at + 1] = sequence[at + 2] = nn.Identity()
@@ -116,12 +117,12 @@ def _pool_in_convolutions(sequence: nn.Sequential) -> None:
 def _pool_around_edges(sequence: nn.Sequential) -> None:
     layers = list(sequence.children())
     for at, (first, second) in enumerate(pairwise(layers)):
-        circular = isinstance(first, ExtendedPad2d) and (first.before, first.after, first.inset) == (0, 1, 0)
+        circular = isinstance(first, ChannelsLastPad2d) and (first.padding, first.inset) == ((0, 1, 0, 1), 0)
         if circular and type(second) is nn.MaxPool2d and second.extra_repr() == nn.MaxPool2d(2, 1).extra_repr():
             sequence[at], sequence[at + 1] = CircularMaxPool2d(), nn.Identity()
 
 
-def _few_channels(layer: nn.Module) -> bool:
+def _is_narrow_convolution(layer: nn.Module) -> bool:
     return (
         type(layer) is nn.Conv2d
         and layer.out_channels % VECTOR > 0
@@ -132,6 +133,6 @@ def _few_channels(layer: nn.Module) -> bool:
     )
 
 
-def _halves(layer: nn.Module) -> bool:
+def _is_average_of_2x2(layer: nn.Module) -> bool:
     plain = nn.AvgPool2d(2)
     return type(layer) is nn.AvgPool2d and layer.extra_repr() == plain.extra_repr() and not layer.ceil_mode

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
-from shiftlab.models.fusion import CircularMaxPool2d, PhasedConv2d, fused
-from shiftlab.models.layers import ExtendedPad2d
+from shiftlab.models.fast.fusion import CircularMaxPool2d, PhasedConv2d, fuse
 from tests.helpers import GREY, examples
 
 
@@ -27,13 +26,13 @@ def trained(name: str) -> Classifier:
 def test_fused_network_answers_alike(name: str) -> None:
     model = trained(name)
     before = copy.deepcopy(model.state_dict())
-    faster = fused(model, GREY)
+    faster = fuse(model, GREY)
     with torch.inference_mode():
-        expected, found = (one(examples(200).images).softmax(1) for one in (model, faster))
-    assert (expected - found).abs().max() < 1e-4
+        expected, probabilities = (network(examples(200).images).softmax(1) for network in (model, faster))
+    assert (expected - probabilities).abs().max() < 1e-4
     likeliest = expected.topk(2, dim=1).values
     certain = likeliest[:, 0] - likeliest[:, 1] > 1e-4
-    assert torch.equal(expected.argmax(1)[certain], found.argmax(1)[certain])
+    assert torch.equal(expected.argmax(1)[certain], probabilities.argmax(1)[certain])
     assert certain.float().mean() > 0.9
     for key, weights in model.state_dict().items():
         assert torch.equal(weights, before[key])  # it is a copy
@@ -41,7 +40,7 @@ def test_fused_network_answers_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "resnet", "invariant"])
 def test_fused_network_answers_where_gradients_are_recorded(name: str) -> None:
-    faster = fused(trained(name), GREY)
+    faster = fuse(trained(name), GREY)
     assert torch.is_grad_enabled()
     assert not faster(examples(3).images).requires_grad
 
@@ -51,39 +50,39 @@ def kinds(model: nn.Module) -> list[type[nn.Module]]:
 
 
 def test_fused_networks_take_fewer_steps() -> None:
-    assert nn.BatchNorm2d not in kinds(fused(trained("resnet"), GREY))
-    lenet = kinds(fused(trained("lenet"), GREY))
+    assert nn.BatchNorm2d not in kinds(fuse(trained("resnet"), GREY))
+    lenet = kinds(fuse(trained("lenet"), GREY))
     assert lenet.count(PhasedConv2d) == 1  # its second convolution fills the registers
     assert lenet.count(nn.AvgPool2d) == 1
-    invariant = kinds(fused(trained("invariant"), GREY))
+    invariant = kinds(fuse(trained("invariant"), GREY))
     assert invariant.count(CircularMaxPool2d) == 2
     assert nn.MaxPool2d not in invariant
 
 
 @pytest.mark.parametrize("size", [(6, 5), (2, 1), (1, 2)])
 def test_maximum_around_edges_is_that_of_the_extended_map(size: tuple[int, int]) -> None:
-    extended = nn.Sequential(ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2, 1))
+    extended = nn.Sequential(nn.CircularPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1))
     maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     before = maps.clone()
-    for given in (maps, maps.contiguous(memory_format=torch.channels_last)):
-        assert torch.equal(CircularMaxPool2d()(given), extended(given))
+    for layout in (maps, maps.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(CircularMaxPool2d()(layout), extended(layout))
     assert torch.equal(maps, before)
 
 
 @pytest.mark.parametrize(
     "layers",
     [
-        (ExtendedPad2d(1, 1, "circular"), nn.MaxPool2d(2, 1)),
-        (ExtendedPad2d(0, 1, "reflect"), nn.MaxPool2d(2, 1)),
-        (ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(2)),
-        (ExtendedPad2d(0, 1, "circular"), nn.MaxPool2d(3, 1)),
+        (nn.CircularPad2d(1), nn.MaxPool2d(2, 1)),
+        (nn.ReflectionPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1)),
+        (nn.CircularPad2d((0, 1, 0, 1)), nn.MaxPool2d(2)),
+        (nn.CircularPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 1)),
         (nn.Identity(), nn.MaxPool2d(2, 1)),
     ],
 )
 def test_another_maximum_stays_as_it_is(layers: tuple[nn.Module, nn.Module]) -> None:
     torch.manual_seed(0)
     model = Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 10)), 0.5, 0.5).eval()
-    assert kinds(fused(model, GREY)) == kinds(model)
+    assert kinds(fuse(model, GREY)) == kinds(model)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (27, 31)])
@@ -95,9 +94,9 @@ def test_pooling_in_the_convolution_is_pooling_after_it(
     convolution = nn.Conv2d(3, 6, kernel, padding=padding).double()
     plain = nn.Sequential(convolution, nn.Sigmoid(), nn.AvgPool2d(2))
     images = torch.randn(2, 3, *size, dtype=torch.float64)
-    found = PhasedConv2d(convolution, nn.Sigmoid())(images)
+    pooled = PhasedConv2d(convolution, nn.Sigmoid())(images)
     height, width = plain(images).shape[-2:]
-    torch.testing.assert_close(found[..., :height, :width], plain(images))
+    torch.testing.assert_close(pooled[..., :height, :width], plain(images))
 
 
 class Elsewhere(nn.Module):
@@ -119,11 +118,11 @@ def test_network_that_folding_would_change_is_left_alone() -> None:
     torch.manual_seed(0)
     model = Classifier(Elsewhere(), 0.5, 0.5)
     model(examples(32).images)
-    assert fused(model.eval(), GREY) is model
+    assert fuse(model.eval(), GREY) is model
 
 
 def test_callers_generator_stays_as_it_is() -> None:
     model = trained("lenet")
     before = torch.get_rng_state()
-    fused(model, GREY)
+    fuse(model, GREY)
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,38 @@
+"""What makes networks fast: the same functions and gradients in fewer steps. docs/fast.md says what each is worth.
+
+`prepare` is applied to every network that becomes a `Classifier`, `adam` makes the optimiser of a training, and `fuse`
+a network for predictions. State dicts keep their names and shapes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shiftlab.models.fast.adam import MemoryOrderAdam
+from shiftlab.models.fast.fusion import fuse as fuse
+from shiftlab.models.fast.padding import replace_padding
+from shiftlab.models.fast.small_maps import replace_convolutions, weights_that_meet_data
+
+
+def prepare(network: nn.Module) -> nn.Module:
+    """Change the network in place so that it computes the same function sooner, and return it.
+
+    Its weights lie channels last in memory. Convolutions that may see maps smaller than their kernels become
+    `SmallMapConv2d`, circular and mirrored paddings `ChannelsLastPad2d`.
+    """
+    replace_convolutions(network)
+    replace_padding(network)
+    return network.to(memory_format=torch.channels_last)
+
+
+def adam(model: nn.Module, images: Tensor, **settings: Any) -> MemoryOrderAdam:
+    """Return Adam for the weights that meet data when the model learns from images of that size.
+
+    The model is in evaluation mode afterwards.
+
+    Args:
+        images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
+        settings: of torch.optim.Adam: `lr`, `betas`, `eps`.
+    """
+    return MemoryOrderAdam(weights_that_meet_data(model, images), **settings)

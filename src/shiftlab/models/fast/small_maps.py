@@ -1,0 +1,143 @@
+"""Convolutions of maps that are smaller than their kernels, as matrix products without the padding."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Output channels of the narrowest convolution that is replaced. With narrower ones there is little to save, and the
+# narrow networks of the study keep the bits of PyTorch's own convolution.
+CHANNELS = 256
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """The same convolution, as one matrix product where every position of the kernel covers the whole map.
+
+    On so small a map most of a kernel meets padding: of a 3x3 kernel on 2x2 pixels five ninths, on a single pixel
+    all but the centre. The matrix holds what meets data and no more. What is left out would add zeros to the output
+    and to the gradient, so this is the same function. For zero padding, one group and no dilation.
+
+    On an accelerator it is PyTorch's own: what padding costs there is less than the steps that avoid it.
+    """
+
+    trained: Tensor | None = None  # a view of `weight` that training changes in its stead: `weights_that_meet_data`
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As nn.Conv2d: float `(N, C, H, W)` to `(N, D, H', W')`."""
+        first_taps = self._first_taps(input)
+        if first_taps is None:
+            return super().forward(input)
+        weight = self._meeting_data(input, *first_taps)
+        if self.training and self.trained is not None and _share_memory(self.trained, weight):
+            weight = self.trained
+        tops, lefts = ([tap - min(taps) for tap in taps] for taps in first_taps)
+        output: Tensor = _CoveringProduct.apply(input, weight, tops, lefts)
+        return output if self.bias is None else output + self.bias[:, None, None]
+
+    def train_on(self, input: Tensor) -> None:
+        """Set `trained` to what of the weight meets data on maps of that size; None where that is the whole kernel."""
+        first_taps = self._first_taps(input)
+        view = self.weight.detach() if first_taps is None else self._meeting_data(input, *first_taps).detach()
+        self.trained = None if view.shape == self.weight.shape else view.requires_grad_()
+
+    def _first_taps(self, input: Tensor) -> tuple[list[int], list[int]] | None:
+        if not input.is_cpu:
+            return None
+        padding = cast("tuple[int, int]", self.padding)
+        tops, lefts = map(covering, input.shape[-2:], self.kernel_size, self.stride, padding)
+        return None if tops is None or lefts is None else (tops, lefts)
+
+    def _meeting_data(self, input: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
+        height, width = input.shape[-2:]
+        return self.weight[:, :, min(tops) : max(tops) + height, min(lefts) : max(lefts) + width]
+
+
+def replace_convolutions(network: nn.Module) -> None:
+    """Make the wide convolutions of a network `SmallMapConv2d`, with the same weights under the same names."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and _replaceable(module):
+            module.__class__ = SmallMapConv2d  # a new layer would draw first weights from the global generator
+
+
+def weights_that_meet_data(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return what of a model's weights meets data when it learns from images of that size, for an optimiser to change.
+
+    In the order of `model.parameters()`, which they are but for a `SmallMapConv2d`: of its weight it is a view
+    `(D, C, h, w)`, which takes the gradient from now on. That of the others would be zero, for which Adam takes no
+    step: they are six tenths of ResNet-18's weights where images have 28x28 pixels. The model is in evaluation mode
+    afterwards.
+
+    Args:
+        images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, SmallMapConv2d)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.train_on(*inputs)) for layer in layers]
+    with torch.no_grad():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    views = {layer.weight: layer.trained for layer in layers if layer.trained is not None}
+    return [views.get(weight, weight) for weight in model.parameters()]
+
+
+def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
+    """Return, for each position of a kernel along `size` pixels, which of its taps meets the first pixel.
+
+    None where some position does not cover all pixels.
+    """
+    taps = [padding - stride * position for position in range((size + 2 * padding - kernel) // stride + 1)]
+    return taps if all(0 <= tap <= kernel - size for tap in taps) else None
+
+
+def _replaceable(layer: nn.Conv2d) -> bool:
+    return (
+        layer.out_channels >= CHANNELS
+        and layer.groups == 1
+        and layer.dilation == (1, 1)
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )
+
+
+def _share_memory(first: Tensor, second: Tensor) -> bool:
+    """Return whether they are one place in memory: a model that was moved, and maps of another size, have others."""
+    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
+
+
+class _CoveringProduct(torch.autograd.Function):
+    """The product of a whole map with what of a kernel meets it at each position.
+
+    PyTorch's own gradient would make and add up a kernel full of zeros for each position, and copy the sum into the
+    weights' layout: a quarter of a training step of ResNet-18.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
+        count, _, height, width = input.shape
+        maps = input.permute(0, 2, 3, 1).flatten(1)  # channels last throughout, as the weights lie in memory
+        kernel = weight.permute(0, 2, 3, 1)
+        windows = [kernel[:, top : top + height, left : left + width] for top in tops for left in lefts]
+        matrix = (windows[0] if len(windows) == 1 else torch.stack(windows).flatten(0, 1)).flatten(1)
+        ctx.save_for_backward(maps, matrix)
+        ctx.positions, ctx.shapes = (tops, lefts), (input.shape, weight.shape)
+        return (maps @ matrix.T).reshape(count, len(tops), len(lefts), -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        maps, matrix = ctx.saved_tensors
+        (tops, lefts), ((count, channels, height, width), shape) = ctx.positions, ctx.shapes
+        outer = gradient.permute(0, 2, 3, 1).flatten(1)
+        of_input = None
+        if ctx.needs_input_grad[0]:
+            of_input = (outer @ matrix).reshape(count, height, width, channels).permute(0, 3, 1, 2)
+        of_windows = (outer.T @ maps).reshape(len(tops), len(lefts), shape[0], height, width, channels)
+        of_kernel = outer.new_zeros(shape[0], *shape[2:], channels)
+        for row, top in enumerate(tops):
+            for column, left in enumerate(lefts):
+                window = of_kernel[:, top : top + height, left : left + width]
+                window.add_(of_windows[row, column])  # += would copy, too
+        return of_input, of_kernel.permute(0, 3, 1, 2), None, None
