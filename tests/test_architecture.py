@@ -155,6 +155,7 @@ def test_stages_depend_on_files_that_are_there() -> None:
         "params.py",
         "errors.py",
         "files.py",
+        "imports.py",
         "stage.py",
         "device.py",
         "checkpoints.py",

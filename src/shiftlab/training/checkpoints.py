@@ -16,11 +16,14 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from shiftlab import determinism, files
+from shiftlab import determinism, files, imports
 from shiftlab.repository import root
 from shiftlab.training.loop import State
 
-MEASURING = ("shifts/inference", "shifts/predictions", "shifts/boundaries", "shifts/grids")
+# What weights and predictions depend on, with all that these import; boundary modes are loaded by their names.
+BOUNDARIES = "shiftlab.shifts.boundaries"
+TRAINING = ("shiftlab.training.loop", BOUNDARIES)
+MEASURING = ("shiftlab.shifts.inference", BOUNDARIES)
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -33,8 +36,7 @@ class Checkpoint:
     """
 
     def __init__(self, model: str, seed: int, settings: Mapping[str, object]) -> None:
-        code = _code("training/loop", "training/augmentation", *_model(model))
-        self.key = _key({**settings, "model": model, "seed": seed, "code": code})
+        self.key = _key({**settings, "model": model, "seed": seed}, *TRAINING, _architecture(model))
         self._path = _folder() / f"{model}-{seed}-{self.key[:16]}.pt"
 
     def load(self) -> State | None:
@@ -68,7 +70,7 @@ class Parts:
     """
 
     def __init__(self, kind: str, settings: Mapping[str, object], modules: Iterable[str]) -> None:
-        key = _key({**settings, "code": _code(*modules)})
+        key = _key(settings, *modules)
         self._folder = _folder() / f"{kind}-{key[:16]}"
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
@@ -93,33 +95,28 @@ class PredictionParts(Parts):
     """Of a model's predictions in one boundary."""
 
     def __init__(self, model: str, settings: Mapping[str, object]) -> None:
-        super().__init__("predictions", settings, [*MEASURING, *_model(model)])
+        super().__init__("predictions", settings, [*MEASURING, _architecture(model)])
 
 
 class StudyParts(Parts):
     """Of a variant's trainings, whose network is of `architecture`."""
 
     def __init__(self, architecture: str, settings: Mapping[str, object]) -> None:
-        code = ["training/loop", "training/augmentation", "data/canvas", "study/trial"]
-        super().__init__("study", settings, [*code, *MEASURING, *_model(architecture)])
+        super().__init__("study", settings, ["shiftlab.study.trial", *MEASURING, _architecture(architecture)])
 
 
 def _folder() -> Path:
     return root() / "checkpoints"
 
 
-def _model(name: str) -> list[str]:
-    parts = ["assembly", "classifier", "components", "layers", "fusion", f"architectures/{name}"]
-    return ["data/dataset", *(f"models/{part}" for part in parts)]
+def _architecture(name: str) -> str:
+    return f"shiftlab.models.architectures.{name}"
 
 
-def _code(*modules: str) -> list[str]:
-    return [files.md5(Path(__file__).parents[1] / f"{module}.py") for module in modules]
-
-
-def _key(everything: Mapping[str, object]) -> str:
-    machine = determinism.description()
-    return hashlib.sha256(json.dumps({**everything, **machine}, sort_keys=True).encode()).hexdigest()
+def _key(settings: Mapping[str, object], *modules: str) -> str:
+    """Return the SHA-256 of settings, of the code of modules and all that they import, and of the machine's kind."""
+    everything = {**settings, "code": imports.digest(*modules), **determinism.description()}
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:
