@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import cycle, product
+from itertools import cycle
 from textwrap import fill, shorten
 from typing import Any
 
@@ -12,9 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,13 +25,11 @@ AXIS_LABELS = {
 }
 
 # Colours that colour-blind people tell apart (Okabe and Ito 2008); their purple darker, to stand out from white.
-TOLD_APART = ("#D55E00", "#AA4499", "#0072B2", "#009E73", "#000000", "#E69F00", "#56B4E9")
+COLOURS = ("#D55E00", "#AA4499", "#0072B2", "#009E73", "#000000", "#E69F00", "#56B4E9")
 
 DOTS_PER_INCH = 110
 SMALL_DOTS_PER_INCH = 160  # of a picture that is shown small
 CUT_OFF = 0.05  # share of the ink beyond the edge from which it counts
-GAP = 6  # pixels between a line and its name
-FAR = 40  # pixels from a name, at which nobody takes it for another line's
 MOST_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
 LETTERS_PER_INCH = 10  # of a figure's title
 
@@ -98,17 +94,19 @@ def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", le
 
 
 def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str) -> bytes:
-    """Accuracy against the shift to the right, each line with its name beside it; readable when 390 pixels wide.
+    """Accuracy against the shift to the right, a line for each model; readable when 390 pixels wide.
 
     Args:
         curves: model's name -> accuracy at 0, 1, 2... pixels.
         cut_from: the shift from which on the edge cuts off more than `CUT_OFF` of the ink; those are shaded.
     """
-    figure = Figure(figsize=(5, 3.6), dpi=SMALL_DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     last = max(map(len, curves.values())) - 1
-    for (name, values), colour in zip(curves.items(), cycle(TOLD_APART), strict=False):
-        axes.plot(range(len(values)), 100 * values, color=colour, linewidth=2.2, label=name)
+    for (name, values), colour, marker in zip(curves.items(), cycle(COLOURS), cycle("os^vDP*"), strict=False):
+        axes.plot(100 * values, color=colour, marker=marker, markevery=2, markersize=5, linewidth=2.2, label=name)
+    if cut_from is not None and cut_from < last:
+        axes.axvspan(cut_from, last, color="0.9", linewidth=0, label=f"more than {CUT_OFF:.0%}\nof the ink cut off")
     axes.set(xlim=(0, last), ylim=(0, 103))
     axes.set_xlabel(AXIS_LABELS["x"], fontsize=11)
     axes.set_title(title, fontsize=11, loc="left")
@@ -116,78 +114,8 @@ def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str
     axes.tick_params(labelsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    FigureCanvasAgg(figure).draw()  # so that the layout stands, and places in pixels with it
-    lines = [_dense(axes, line) for line in axes.get_lines()]
-    taken = []
-    if cut_from is not None and cut_from < last:
-        shaded = axes.axvspan(cut_from, last, color="0.9", linewidth=0)
-        note = axes.text(0, 0, f"more than {CUT_OFF:.0%}\nof the ink is\ncut off", fontsize=9.5, color="0.35")
-        taken.append(_in_the_middle(note, shaded.get_window_extent(), lines))
-    for place, line in enumerate(axes.get_lines()):
-        label = axes.text(0, 0, str(line.get_label()), color=line.get_color(), fontsize=10.5)
-        taken.append(_beside(label, lines[place], lines[:place] + lines[place + 1 :], taken))
+    axes.legend(fontsize=9.5)
     return _png(figure, "", SMALL_DOTS_PER_INCH)
-
-
-def _dense(axes: Axes, line: Line2D) -> Floats:
-    """Points of a line, close to one another, in pixels."""
-    x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
-    between = np.linspace(x[0], x[-1], 40 * len(x))
-    points: Floats = axes.transData.transform(np.column_stack([between, np.interp(between, x, y)]))
-    return points
-
-
-def _in_the_middle(text: Text, room: Bbox, lines: Sequence[Floats]) -> Bbox:
-    """Put a text where, in a room, it is farthest from lines and edges."""
-    width, height = np.asarray(text.get_window_extent().size).tolist()
-    corners = product(np.arange(room.x0, room.x1 - width, GAP), np.arange(room.y0, room.y1 - height, GAP))
-    boxes = [Bbox.from_bounds(x, y, width, height) for x, y in corners]
-
-    def clearance(box: Bbox) -> float:
-        edges = float(min(*np.subtract(box.min, room.min), *np.subtract(room.max, box.max)))
-        return min(edges, *(_distance(box, points) for points in lines))
-
-    return _put(text, max(boxes, key=clearance, default=Bbox.from_bounds(room.x0, room.y0, width, height)))
-
-
-def _beside(text: Text, own: Floats, others: Sequence[Floats], taken: Sequence[Bbox]) -> Bbox:
-    """Put a line's name beside it, where other lines and names are far from both; at its end where there is no room."""
-    assert text.axes is not None
-    room = text.axes.get_window_extent()
-    width, height = np.asarray(text.get_window_extent().size).tolist()
-    obstacles = [*others, *(_outline(box) for box in taken)]
-    best, most = Bbox.from_bounds(own[-1, 0] - width, own[-1, 1], width, height), -1.0
-    for (x, y), right, up in product(own[::4], (False, True), (False, True)):
-        left, bottom = x + GAP if right else x - GAP - width, y + GAP if up else y - GAP - height
-        box = Bbox.from_bounds(left, bottom, width, height)
-        inside = room.contains(*box.min) and room.contains(*box.max)
-        if not inside or _distance(box, own) < GAP / 2 or any(box.overlaps(one) for one in taken):
-            continue
-        from_name = min((_distance(box, points) for points in obstacles), default=FAR)
-        from_line = min((_distance(Bbox([[x, y], [x, y]]), points) for points in others), default=FAR)
-        if from_name > GAP / 2 and (clearance := min(from_name, FAR) + min(from_line, FAR)) > most:
-            best, most = box, clearance
-    return _put(text, best)
-
-
-def _outline(box: Bbox) -> Floats:
-    """Points around a box, close to one another."""
-    across, up = np.linspace(box.x0, box.x1, 50), np.linspace(box.y0, box.y1, 50)
-    sides = [np.column_stack([across, np.full(50, y)]) for y in (box.y0, box.y1)]
-    return np.concatenate([*sides, *(np.column_stack([np.full(50, x), up]) for x in (box.x0, box.x1))])
-
-
-def _put(text: Text, box: Bbox) -> Bbox:
-    assert text.axes is not None
-    x, y = text.axes.transData.inverted().transform(box.min)
-    text.set(position=(x, y), verticalalignment="bottom")
-    return box
-
-
-def _distance(box: Bbox, points: Floats) -> float:
-    """Of a box from the nearest of points, in pixels; 0 inside."""
-    beyond = np.maximum(np.maximum(box.min - points, points - box.max), 0)
-    return float(np.hypot(*beyond.T).min())
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
