@@ -51,12 +51,12 @@ def in_the_browser(rounds: int) -> tuple[list[float], list[float]]:
 def mapped(name: str, rounds: int) -> list[float]:
     """Seconds until the map of a drawing's 841 answers is full, in every round."""
     model = fuse(architectures.build(name, GREY, CLASSES).eval(), GREY)
-    table = play.Table({name: model}, tuple(map(str, range(CLASSES))), GREY, lambda *_: {}, Image.open)
+    demo = play.Demo({name: model}, tuple(map(str, range(CLASSES))), GREY, lambda *_: {}, Image.open)
     drawing = np.random.default_rng(0).integers(0, 256, GREY[1:], dtype=np.uint8)
     taken = []
     for _ in range(rounds + 1):
         begun = time.perf_counter()
-        for _ in table.fill(drawing, 0, 0):
+        for _ in demo.fill(drawing, 0, 0):
             pass
         taken.append(time.perf_counter() - begun)
     return taken[1:]

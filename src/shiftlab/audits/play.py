@@ -36,8 +36,8 @@ def serve(
     with extra("play"):  # seconds to import, so after a look at the models
         from shiftlab.reports import play
     prepare = drawing.prepare_grey if shape[0] == 1 else drawing.prepare_colour
-    table = play.Table(models, classes, shape, partial(prepare, frame=shape[1:]), drawing.read)
-    play.serve(table, HOST, port, open_browser)
+    demo = play.Demo(models, classes, shape, partial(prepare, frame=shape[1:]), drawing.read)
+    play.serve(demo, HOST, port, open_browser)
 
 
 def together(

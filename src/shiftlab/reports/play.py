@@ -25,7 +25,8 @@ from shiftlab.shifts.boundaries import surround, window
 from shiftlab.shifts.inference import probabilities
 
 Keywords = dict[str, Any]
-Steps = Mapping[str, NDArray[np.uint8]]  # from a picture to what a model sees, in words; the last is that
+Pixels = NDArray[np.uint8]
+Steps = Mapping[str, Pixels]  # from a picture to what a model sees, in words; the last is that
 
 CANVAS = 560  # pixels of the square to draw on
 BRUSH = 1.2  # its radius in pixels of what a model sees: as thick as MNIST's strokes
@@ -55,8 +56,8 @@ WELCOME = "Draw anywhere on the sheet, or give a picture."
 
 
 @dataclass(frozen=True)
-class Table:
-    """Who is asked, and what they know."""
+class Demo:
+    """The models that a visitor draws for, and how a picture becomes what they see."""
 
     models: Mapping[str, nn.Module]  # raw images in, logits out
     classes: Sequence[str]
@@ -69,22 +70,23 @@ class Table:
         """Pixels either way that a drawing is moved."""
         return min(MOST, min(self.shape[1:]) // 2)
 
-    def moved(self, seen: NDArray[np.uint8], shifts: Sequence[tuple[int, int]]) -> Tensor:
-        """What a model sees, `(H, W)` or `(H, W, 3)`, at each of some shifts; vacated pixels black, `(S, C, H, W)`."""
-        image = torch.from_numpy(seen.reshape(*seen.shape[:2], -1).transpose(2, 0, 1).copy())
+    def shifted(self, pixels: Pixels, shifts: Sequence[tuple[int, int]]) -> Tensor:
+        """Return what models see, `(H, W)` or `(H, W, 3)`, at each shift, `(S, C, H, W)`; vacated pixels black."""
+        image = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1).copy())
         around = surround(image.unsqueeze(0), self.radius, "zero")
         return torch.cat([window(around, self.radius, dx, dy) for dx, dy in shifts])
 
-    def answers(self, name: str, seen: NDArray[np.uint8], shifts: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-        """The class probabilities at each of some shifts, `(S, K)`."""
-        found: NDArray[np.float32] = probabilities(self.models[name], self.moved(seen, shifts)).numpy()
-        return found
+    def predict(self, model: str, pixels: Pixels, shifts: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+        """Return a model's class probabilities at each shift, `(S, K)`."""
+        predicted: NDArray[np.float32] = probabilities(self.models[model], self.shifted(pixels, shifts)).numpy()
+        return predicted
 
-    def take(self, source: Any, centre: bool) -> tuple[Any, ...]:
-        """Of a sketch, a file's path or a picture: the picture, what is seen, a sentence if nothing is, the steps."""
+    def open(self, source: Any, centre: bool) -> tuple[Any, ...]:
+        """Return, of a sketch, a path or a picture: the picture, what models see, a message, the steps as HTML."""
         try:
             if isinstance(source, dict):
-                source = _drawn_on(source["composite"])
+                sheet = source["composite"]
+                source = sheet if sheet is not None and np.asarray(sheet.getchannel("A")).any() else None
             elif isinstance(source, str):
                 source = self.read(Path(source))
             if source is None:
@@ -93,38 +95,39 @@ class Table:
         except UserError as error:
             words = str(error)
             return None, None, f"**{words[0].upper()}{words[1:]}.**", ""
-        *_, last = steps.values()
-        return source, last, "", _told(steps)
+        *_, pixels = steps.values()
+        figures = (_figure(_image(step, words), words) for words, step in steps.items())
+        return source, pixels, "", f'<div class="maps steps">{"".join(figures)}</div>'
 
-    def look(self, seen: NDArray[np.uint8] | None, dx: int, dy: int) -> list[Any]:
-        """What is seen where it is moved to, as HTML, and the probabilities that each model gives it there."""
-        if seen is None:
+    def show(self, pixels: Pixels | None, dx: int, dy: int) -> list[Any]:
+        """Return what models see at a shift, as HTML, and each model's probabilities by class there."""
+        if pixels is None:
             return ["", *[None] * len(self.models)]
-        moved = self.moved(seen, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
-        called = [self.answers(name, seen, [(dx, dy)])[0].tolist() for name in self.models]
+        shifted = self.shifted(pixels, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
+        predicted = [self.predict(name, pixels, [(dx, dy)])[0].tolist() for name in self.models]
         return [
-            f'<div class="seen"><img alt="what the models see" src="{address(primitives.png(moved))}"></div>',
-            *[dict(zip(self.classes, one, strict=True)) for one in called],
+            f'<div class="seen">{_image(shifted, "what the models see")}</div>',
+            *[dict(zip(self.classes, of_model, strict=True)) for of_model in predicted],
         ]
 
-    def fill(self, seen: NDArray[np.uint8] | None, dx: int, dy: int) -> Iterator[str]:
-        """What each calls it at every shift, as HTML, again and again until it is complete."""
-        if seen is None:
+    def fill(self, pixels: Pixels | None, dx: int, dy: int) -> Iterator[str]:
+        """Yield maps of each model's answers at every shift, as HTML, again and again until they are complete."""
+        if pixels is None:
             yield ""
             return
         reach = self.radius
         shifts = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
         shifts.sort(key=lambda place: max(map(abs, place)))  # from the middle outwards
-        called = {name: np.full((2 * reach + 1,) * 2, -1) for name in self.models}
+        answers = {name: np.full((2 * reach + 1,) * 2, -1) for name in self.models}
         for first in range(0, len(shifts), CHUNK):
-            some = shifts[first : first + CHUNK]
-            columns, rows = (np.array(some) + reach).T
-            for name, numbers in called.items():
-                numbers[rows, columns] = self.answers(name, seen, some).argmax(axis=1)
-            yield _drawn(called, self.classes, (dx, dy))
+            chunk = shifts[first : first + CHUNK]
+            columns, rows = (np.array(chunk) + reach).T
+            for name, numbers in answers.items():
+                numbers[rows, columns] = self.predict(name, pixels, chunk).argmax(axis=1)
+            yield _maps(answers, self.classes, (dx, dy))
 
 
-def serve(table: Table, host: str, port: int, open_browser: bool) -> None:
+def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
     """Serve the page until it is interrupted; what is uploaded is deleted with it.
 
     Raises:
@@ -133,7 +136,7 @@ def serve(table: Table, host: str, port: int, open_browser: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
         try:
-            blocks = page(table).queue(default_concurrency_limit=2)
+            blocks = page(demo).queue(default_concurrency_limit=2)
             blocks.launch(
                 server_name=host,
                 server_port=port,
@@ -149,15 +152,15 @@ def serve(table: Table, host: str, port: int, open_browser: bool) -> None:
             )
         except OSError:
             raise UserError(f"port {port} can't be listened on: choose another, as in --port 7861") from None
-        print(f"Draw for {', '.join(table.models)} at http://{host}:{port} until Ctrl-C.", flush=True)
+        print(f"Draw for {', '.join(demo.models)} at http://{host}:{port} until Ctrl-C.", flush=True)
         blocks.block_thread()
 
 
-def page(table: Table) -> gr.Blocks:
+def page(demo: Demo) -> gr.Blocks:
     """The page; what a visitor draws is known to that visitor's session alone."""
-    height, width = table.shape[1:]
+    height, width = demo.shape[1:]
     unit = CANVAS / max(height, width)
-    reach = table.radius
+    reach = demo.radius
     with gr.Blocks(title="Draw for networks", analytics_enabled=False, delete_cache=(60, 60)) as blocks:
         gr.Markdown("# What do they call it where you draw it?\nNothing leaves this machine, and nothing is kept.")
         picture, seen = gr.State(), gr.State()
@@ -190,7 +193,7 @@ def page(table: Table) -> gr.Blocks:
                 with gr.Row():
                     labels = [
                         gr.Label(label=name, num_top_classes=SHOWN, min_width=150, elem_id=f"answer-{name}")
-                        for name in table.models
+                        for name in demo.models
                     ]
                 maps = gr.HTML(elem_id="maps")
         with gr.Accordion("How a picture becomes what they see", open=False):
@@ -202,59 +205,50 @@ def page(table: Table) -> gr.Blocks:
             "trigger_mode": "always_last",
         }
         look: Keywords = {
-            "fn": table.look,
+            "fn": demo.show,
             "inputs": [seen, dx, dy],
             "outputs": [shown, *labels],
             "show_progress": "hidden",
         }
-        fill: Keywords = {"fn": table.fill, "inputs": [seen, dx, dy], "outputs": maps, "show_progress": "hidden"}
+        fill: Keywords = {"fn": demo.fill, "inputs": [seen, dx, dy], "outputs": maps, "show_progress": "hidden"}
         sources = [(sketch.change, sketch), (upload.change, upload), (paste.change, paste), (centred.input, picture)]
         for event, source in sources:
-            event(table.take, [source, centred], **new).then(**look).then(**fill)
+            event(demo.open, [source, centred], **new).then(**look).then(**fill)
         for slider in (dx, dy):
             slider.change(**look, trigger_mode="always_last").then(**fill)
     made: gr.Blocks = blocks
     return made
 
 
-def _told(steps: Steps) -> str:
-    """The steps as HTML."""
-    metrics = [
-        f'<figure><img alt="{words}" src="{address(primitives.png(pixels))}"><figcaption>{words}</figcaption></figure>'
-        for words, pixels in steps.items()
-    ]
-    return f'<div class="maps steps">{"".join(metrics)}</div>'
-
-
-def _drawn_on(sheet: Image.Image | None) -> Image.Image | None:
-    """A sheet; none if nothing is drawn on it."""
-    return sheet if sheet is not None and np.asarray(sheet.getchannel("A")).any() else None
-
-
-def _drawn(called: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here: tuple[int, int]) -> str:
-    """Maps of answers as HTML, with the place one is at."""
-    busy = str(any((numbers < 0).any() for numbers in called.values())).lower()
-    every = [number for number in np.unique(np.stack(list(called.values()))).tolist() if number >= 0]
-    colours = {number: PALETTE[number % len(PALETTE)] for number in every}
-    metrics = []
-    for name, numbers in called.items():
+def _maps(answers: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here: tuple[int, int]) -> str:
+    """Return maps of each model's answers, class numbers `(D, D)`, as HTML, with the place of the present shift."""
+    busy = str(any((numbers < 0).any() for numbers in answers.values())).lower()
+    predicted = [number for number in np.unique(np.stack(list(answers.values()))).tolist() if number >= 0]
+    colours = {number: PALETTE[number % len(PALETTE)] for number in predicted}
+    figures = []
+    for name, numbers in answers.items():
         side = len(numbers)
         pixels = np.full((side, side, 3), 136, dtype=np.uint8)
         for number, colour in colours.items():
             pixels[numbers == number] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
         cell = 100 / side
         left, top = (cell * (where + side // 2) for where in here)
-        metrics.append(
-            f"<figure><figcaption>{escape(name)}</figcaption>"
-            f'<div><img alt="what {escape(name)} calls it at every shift" '
-            f'src="{address(primitives.png(pixels))}">'
-            f'<i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
-            "</div></figure>"
-        )
+        square = f'<i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
+        shown = f"<div>{_image(pixels, f'what {name} calls it at every shift')}{square}</div>"
+        figures.append(_figure(shown, name, above=True))
     legend = "".join(
-        f'<span><i style="background:{colours[number]}"></i>{escape(classes[number])}</span>' for number in every
+        f'<span><i style="background:{colours[number]}"></i>{escape(classes[number])}</span>' for number in predicted
     )
     return (
         "<p>What each calls it at every shift, the square being where it is now:</p>"
-        f'<div class="maps" aria-busy="{busy}">{"".join(metrics)}</div><p class="legend">{legend}</p>'
+        f'<div class="maps" aria-busy="{busy}">{"".join(figures)}</div><p class="legend">{legend}</p>'
     )
+
+
+def _image(pixels: Pixels, words: str) -> str:
+    return f'<img alt="{escape(words)}" src="{address(primitives.png(pixels))}">'
+
+
+def _figure(content: str, words: str, above: bool = False) -> str:
+    caption = f"<figcaption>{escape(words)}</figcaption>"
+    return f"<figure>{caption}{content}</figure>" if above else f"<figure>{content}{caption}</figure>"
