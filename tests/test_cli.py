@@ -136,7 +136,7 @@ def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPa
     assert Path("stopped/answers/zero.safetensors").read_bytes() == Path("whole/answers/zero.safetensors").read_bytes()
 
 
-def test_audit_is_a_run_where_mlflow_is_conmetricd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_is_a_run_where_mlflow_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = audit("--json", "--out", "out")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")

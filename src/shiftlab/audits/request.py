@@ -49,7 +49,7 @@ class Request:
 
 
 def carry_out(request: Request, tell: Callable[[str], object] | None) -> Audit:
-    """Read the model and the images, audit, write the report; log a run where MLflow is conmetricd.
+    """Read the model and the images, audit, write the report; log a run where MLflow is configured.
 
     Args:
         tell: takes sentences for people as they come up; without it there is no progress bar either.
@@ -138,7 +138,7 @@ def lines(path: Path, what: str) -> list[str]:
 
 
 def _recorder(data: str, folder: Path) -> Callable[[Audit], object]:
-    """What logs an audit where MLflow is conmetricd; a store that can't be reached stops before anything is measured.
+    """What logs an audit where MLflow is configured; a store that can't be reached stops before anything is measured.
 
     Raises:
         UserError: MLflow is not installed, or its store can't be used.
