@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shiftlab.audits import adapters, images
-from shiftlab.audits import audit as auditing
-from shiftlab.audits.adapters import Given
-from shiftlab.audits.audit import Audit
+from shiftlab.audits.adapters import ModelOptions
+from shiftlab.audits.audit import Audit, measure
 from shiftlab.audits.model import Model, PreprocessedModel
 from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import AuditOptions, PreprocessingHints, read
 
 CPU = torch.device("cpu")
 RADIUS, SHIFTS = 8, 64
@@ -41,16 +41,16 @@ def pictures(folder: Path, count: int) -> None:
 
 def audited(model: Model, folder: Path, boundary: str = "crop", shifts: int = SHIFTS, radius: int = RADIUS) -> Audit:
     """All images of a folder, one boundary."""
-    found = images.of(str(folder))
-    asked = auditing.protocol([boundary], radius, shifts, "all", 0)  # type: ignore[list-item]  # a boundary's name
-    prepared = Preprocessing.of(model.carried, found.size())
-    return auditing.run(model, found, prepared, asked, CPU, any_accuracy=True)
+    files = images.load_images(str(folder))
+    values = {"boundaries": [boundary], "radius": radius, "shifts": shifts, "any_accuracy": True}
+    preprocessing = Preprocessing.of(model.hints, files.size())
+    return measure(model, files, preprocessing, read(AuditOptions, values), CPU)
 
 
 def harness(count: int, rounds: int) -> tuple[list[float], float]:
     """The share of an audit of timm's ResNet-18 that is no forward pass, in %, in every round; and seconds of one."""
-    model = adapters.load("timm:resnet18", Given(outputs=CLASSES))
-    model = replace(model, carried=replace(model.carried, resize=SIDE))  # room for crops
+    model = adapters.load("timm:resnet18", ModelOptions(outputs=CLASSES))
+    model = replace(model, hints=PreprocessingHints(resize=SIDE).merge(model.hints))  # room for crops
     shares, totals = [], []
     with tempfile.TemporaryDirectory() as name:
         pictures(Path(name), count)
@@ -76,15 +76,15 @@ def onnx(count: int, rounds: int) -> list[float]:
     """How much longer ONNX answers take through an audit than from onnxruntime itself, for the same batches."""
     import onnxruntime
 
-    module: nn.Module = adapters.load("timm:resnet18", Given(outputs=CLASSES)).module or nn.Identity()
+    module: nn.Module = adapters.load("timm:resnet18", ModelOptions(outputs=CLASSES)).module or nn.Identity()
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(name, "model.onnx")
         free = {"x": {0: torch.export.Dim("images")}}
         torch.onnx.export(module, (torch.zeros(2, 3, 224, 224),), path, dynamic_shapes=free, dynamo=True, verbose=False)
-        model = adapters.load(str(path), Given())
+        model = adapters.load(str(path), ModelOptions())
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        known = replace(model.carried, channels="rgb", frame=(224, 224), mean=(0.5,), std=(0.5,))
+        known = PreprocessingHints(channels="rgb", frame=(224, 224), mean=(0.5,), std=(0.5,)).merge(model.hints)
         prepared = PreprocessedModel(model, Preprocessing.of(known, None))
         raw = torch.randint(0, 256, (count, 3, 224, 224), dtype=torch.uint8)
         ready = prepared.preprocessing(raw).numpy()
@@ -116,19 +116,19 @@ def _peaks(folder: str, count: int) -> tuple[float, float]:
     """Of a small network, so that the images are what takes memory: before, and with, `count` images from the files."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(3 * 16, CLASSES))
-    known = Given(outputs=CLASSES)
-    from shiftlab.audits.modules import of_module
+    known = ModelOptions(outputs=CLASSES)
+    from shiftlab.audits.modules import from_module
 
-    model = of_module(module, "small", "python", known)
-    found = images.of(folder)
-    assert found.labels is not None
-    many = replace(found, count=count, numbers=np.arange(count) % len(found), labels=found.labels)
+    model = from_module(module, "small", "python", known)
+    whole = images.load_images(folder)
+    assert whole.labels is not None
+    numbers = np.arange(count) % len(whole)
+    many = replace(whole, numbers=numbers, labels=whole.labels[numbers])
     prepared = Preprocessing(None, "bilinear", (224, 224), "rgb", 1, (0.5,), (0.5,), "nchw")
-    auditing.run(
-        model, found.chosen(50, 0), prepared, auditing.protocol(["crop"], 5, 16, "all", 0), CPU, any_accuracy=True
-    )
+    options = AuditOptions(boundaries=("crop",), radius=5, shifts=16, any_accuracy=True)
+    measure(model, whole.sample(50, 0), prepared, options, CPU)
     before = _peak()
-    auditing.run(model, many, prepared, auditing.protocol(["crop"], 5, 16, "all", 0), CPU, any_accuracy=True)
+    measure(model, many, prepared, options, CPU)
     return before, _peak()
 
 

@@ -140,5 +140,5 @@ def test_audit_asks_a_module_where_it_is(gpu: torch.device) -> None:
     assert network.training
     assert {weights.device.type for weights in network.parameters()} == {gpu.type}
     expected = shiftlab.audit(Plain(), test.images, test.labels, **asked)
-    for boundary, one in expected.answers.items():
-        assert (found.answers[boundary].grid.predicted == one.grid.predicted).mean() > 0.999
+    for boundary, one in expected.predictions.items():
+        assert (found.predictions[boundary].grid.predicted == one.grid.predicted).mean() > 0.999

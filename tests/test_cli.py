@@ -40,7 +40,7 @@ def test_audit_prints_a_table_and_writes_a_report() -> None:
     assert "sees: the middle 28x28, grey, 0..255 as 0..1, less 0.1307, over 0.3081, as NCHW" in done.stderr
     assert "unshifted images are right (chance" in done.stderr
     place = Path("audits/tests.audits.models-build")
-    assert sorted(path.name for path in place.iterdir()) == ["answers", "metrics.json", "report.html", "zero"]
+    assert sorted(path.name for path in place.iterdir()) == ["metrics.json", "predictions", "report.html", "zero"]
 
 
 def test_failed_threshold_is_status_1_and_the_report_is_there() -> None:
@@ -76,7 +76,10 @@ def test_json_is_all_that_is_printed() -> None:
         ),
         (["--weights", "w.safetensors"], "--weights is for timm:NAME"),
         (["--radius", "30"], "out of sight"),
-        (["--channels", "rgba"], "channels is 'rgba'"),
+        (["--channels", "rgba"], "--channels is 'rgba': choose of grey, rgb, bgr"),
+        (["--regime", "zero"], "--regime is called --boundary now: write that instead"),
+        (["--boundary", "sideways"], "--boundary is 'sideways': choose of zero"),
+        (["--threads", "0"], "--threads is 0"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_2(arguments: list[str], words: str) -> None:
@@ -133,7 +136,10 @@ def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPa
     again = audit("--json", "--out", "stopped")
     assert json.loads(again.stdout) == json.loads(whole.stdout)
     assert not Path("stopped/.unfinished").exists()
-    assert Path("stopped/answers/zero.safetensors").read_bytes() == Path("whole/answers/zero.safetensors").read_bytes()
+    assert (
+        Path("stopped/predictions/zero.safetensors").read_bytes()
+        == Path("whole/predictions/zero.safetensors").read_bytes()
+    )
 
 
 def test_audit_is_a_run_where_mlflow_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 
 from shiftlab.audits import play
 from shiftlab.audits.model import PreprocessedModel
-from shiftlab.audits.preprocessing import PreprocessingHints
+from shiftlab.config.audit import PreprocessingHints
 from shiftlab.shifts.inference import probabilities
 from tests.data.test_drawing import PICTURES
 from tests.helpers import run_python
@@ -61,7 +61,7 @@ def models(reproduced: Project) -> dict[str, PreprocessedModel]:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(reproduced.root)
         patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{reproduced.root / 'mlflow.db'}")
-        found, classes, shape = play.together(
+        found, classes, shape = play.load_models(
             ["models:/shiftlab-lenet@champion", "models:/shiftlab-mlp@champion"], PreprocessingHints()
         )
     assert (classes, shape) == (tuple("0123456789"), (1, 28, 28))

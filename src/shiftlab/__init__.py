@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shiftlab.audits.audit import Audit as Audit
-    from shiftlab.audits.audit import audit as audit
     from shiftlab.audits.comparison import compare as compare
+    from shiftlab.audits.run import audit as audit
     from shiftlab.audits.torchmetric import ShiftConsistency as ShiftConsistency
 
 # DVC starts a stage with whatever `python` stands first on the PATH. The wrong one would end in an import
@@ -23,7 +23,7 @@ if importlib.util.find_spec("torch") is None:
 PUBLIC = {
     "Audit": "shiftlab.audits.audit",
     "ShiftConsistency": "shiftlab.audits.torchmetric",
-    "audit": "shiftlab.audits.audit",
+    "audit": "shiftlab.audits.run",
     "compare": "shiftlab.audits.comparison",
 }
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
+from shiftlab import files
+from shiftlab.config.audit import PANELS, CommandOptions, PreprocessingHints, display, flag, read
 from shiftlab.errors import UserError
-
-if TYPE_CHECKING:
-    from shiftlab.audits.preprocessing import PreprocessingHints
 
 app = typer.Typer(
     help="Measure how much translation invariance a model has, and hold it to that.",
@@ -52,55 +52,67 @@ def _mistakes() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-# The groups of options in `--help`, in the order in which they are first used.
-Asked = partial(typer.Option, rich_help_panel="Model")
-Data = partial(typer.Option, rich_help_panel="Data")
-Pixels = partial(typer.Option, rich_help_panel="Preprocessing")
-Moves = partial(typer.Option, rich_help_panel="Shifts")
-Check = partial(typer.Option, rich_help_panel="CI")
 Written = partial(typer.Option, rich_help_panel="Output")
 Place = partial(typer.Option, rich_help_panel="Where it is computed")
 Choice = partial(typer.Option, rich_help_panel="What is run")
 Page = partial(typer.Option, rich_help_panel="Page")
 
-FORMATS = (
-    "Your code as FILE.py:FUNCTION or MODULE:FUNCTION, which returns the model; a file .onnx, .pt2 (torch.export), "
-    ".pt (TorchScript) or .safetensors (trained here); timm:NAME, torchvision:NAME; models:/NAME@ALIAS or runs:/... of "
-    "MLflow; http://.../invocations of a server."
-)
-RAY = "Address of a Ray cluster: HOST:PORT, or auto to find it; local for this machine's cores."
-CORES = "How many cores of this machine to use, with --ray local."
+FIELDS = CommandOptions.model_fields
 SET = "A parameter and its value, as for `dvc exp run -S`"
+Cores = Annotated[
+    int | None, Place(metavar="N", help="How many cores of this machine to use, with --ray local.", show_default="all")
+]
+Ray = Annotated[str, Place(metavar="ADDRESS", help=FIELDS["ray"].description)]
 
-# Options that more than one command has.
-Classes = Annotated[
-    Path | None, Data(metavar="FILE", help="Names of the classes, in the order of the model's outputs, one a line.")
-]
-Size = Annotated[
-    int | None, Pixels(metavar="N", help="Resize each image first, so that its shorter side has N pixels.")
-]
-Crop = Annotated[
-    str | None, Pixels(metavar="N|HxW", help="The middle of the image that the model sees, in pixels: 224, or 192x256.")
-]
-ChannelOrder = Annotated[
-    str | None, Pixels("--channels", metavar="ORDER", help="The colours that the model takes: grey, rgb or bgr.")
-]
-White = Annotated[
-    float | None,
-    Pixels("--range", metavar="N", help="Value of a white pixel, before --mean and --std: 1 or 255.", show_default="1"),
-]
-Mean = Annotated[
-    str | None, Pixels(metavar="N,...", help="What is subtracted from pixels: one number, or one for each channel.")
-]
-Std = Annotated[
-    str | None,
-    Pixels(
-        metavar="N,...",
-        help="What pixels are divided by after --mean is subtracted: one number, or one for each channel.",
-    ),
-]
-Cores = Annotated[int | None, Place(metavar="N", help=CORES, show_default="all")]
-RayHere = Annotated[str, Place(metavar="ADDRESS", help=RAY)]
+
+def _parameter(name: str) -> inspect.Parameter:
+    """Return the parameter of a command that offers a field of `CommandOptions`, as Typer reads it."""
+    field, shown = FIELDS[name], display(CommandOptions, name)
+    kinds = [kind for kind in get_args(field.annotation) or [field.annotation] if kind is not type(None)]
+    kind: Any = kinds[0] if kinds[0] in (bool, int, float, Path) and len(kinds) == 1 else str
+    default = inspect.Parameter.empty if field.is_required() else field.default
+    if shown["repeated"]:
+        kind, default = list[str], None
+    if isinstance(default, int | str) and kind is str:
+        default = str(default)
+    if shown["panel"] is None:
+        option = typer.Argument(metavar=shown["metavar"], help=field.description)
+    else:
+        option = typer.Option(
+            flag(CommandOptions, name),
+            metavar=shown["metavar"],
+            help=field.description,
+            rich_help_panel=shown["panel"],
+            show_default=shown["show"] or True,
+        )
+    annotation: Any = Annotated[kind | None if default is None else kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _order(name: str) -> tuple[int, bool]:
+    """Return the place of a field in the help: by its panel, what has to be given first."""
+    panel = display(CommandOptions, name)["panel"]
+    return (PANELS.index(panel) if panel else -1, not FIELDS[name].is_required())
+
+
+def offers(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options for fields of `CommandOptions`; it gets their values as its first argument, by field."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(**arguments: Any) -> None:
+            values = {name: value for name in names if (value := arguments.pop(name)) not in (None, [])}
+            function(values, **arguments)
+
+        _, *own = inspect.signature(function, eval_str=True).parameters.values()
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__annotations__ = {}
+        parameters = [*map(_parameter, names), *own]
+        parameters.sort(key=lambda one: one.kind)
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
 
 EXAMPLES = """Examples:
 
@@ -114,197 +126,28 @@ EXAMPLES = """Examples:
 
 
 @app.command(epilog=EXAMPLES)
+@offers(*sorted(FIELDS, key=_order))
 def audit(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=FORMATS)],
+    values: dict[str, Any],
     *,
-    weights: Annotated[
-        Path | None,
-        Asked(metavar="FILE", help="Weights of a timm:NAME or torchvision:NAME: safetensors, or a state dict."),
-    ] = None,
-    trust_pickle: Annotated[
-        bool, Asked("--trust-pickle", help="Read a model file that is a pickle, although it can run any code.")
-    ] = False,
-    any_accuracy: Annotated[
-        bool, Asked("--any-accuracy", help="Audit a model that is right no more often than by chance, too.")
-    ] = False,
-    data: Annotated[
-        str,
-        Data(
-            metavar="NAME",
-            help="A folder with a subfolder of images for each class, or of images without labels; an .npz file with "
-            "images and labels; digits (scikit-learn's); the name of a data set of the pipeline; torchvision:NAME.",
-        ),
-    ],
-    images: Annotated[str, Data(metavar="N|all", help="How many images are drawn, each class in its share.")] = "1000",
-    classes: Classes = None,
-    root: Annotated[
-        Path, Data(metavar="FOLDER", help="Where the data sets of torchvision:NAME lie; nothing is downloaded.")
-    ] = Path("data"),
-    size: Size = None,
-    crop: Crop = None,
-    interpolation: Annotated[
-        str | None,
-        Pixels(metavar="NAME", help="How --size resizes: bilinear, bicubic or nearest.", show_default="bilinear"),
-    ] = None,
-    channels: ChannelOrder = None,
-    white: White = None,
-    mean: Mean = None,
-    std: Std = None,
-    layout: Annotated[
-        str | None,
-        Pixels(
-            metavar="AXES",
-            help="Order of the axes of a batch: nchw, nhwc, or nhw for grey images.",
-            show_default="nchw",
-        ),
-    ] = None,
-    boundary: Annotated[
-        list[str] | None,
-        Moves(
-            metavar="NAME",
-            help="What moves in at the edge: zero (black), circular (what moved out at the other side), crop (more "
-            "of a larger image). Can be given more than once.",
-            show_default="zero and circular",
-        ),
-    ] = None,
-    radius: Annotated[int, Moves(metavar="N", help="The largest shift along each axis, in pixels.")] = 8,
-    shifts: Annotated[str, Moves(metavar="N|all", help="How many of the shifts within --radius are drawn.")] = "64",
-    seed: Annotated[int, Moves(metavar="N", help="Seed for drawing images and shifts.")] = 0,
-    protocol: Annotated[
-        str | None,
-        Moves(
-            metavar="NAME",
-            help="Measure what a paper measured, too: zhang2019, chaman2021, mnist-c or kauderer2017.",
-        ),
-    ] = None,
-    fail_under: Annotated[
-        list[str] | None,
-        Check(
-            metavar="METRIC=SHARE",
-            help="End with status 1 if a metric is lower, as in consistency=0.95. Can be given more than once.",
-        ),
-    ] = None,
-    thresholds: Annotated[
-        Path | None, Check(metavar="FILE", help="A file with a METRIC=SHARE on each line; # begins a comment.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        Written(metavar="FOLDER", help="Folder that the report is written to.", show_default="audits/MODEL"),
-    ] = None,
-    as_json: Annotated[bool, Written("--json", help="Print the metrics as JSON, and nothing else.")] = False,
-    quiet: Annotated[bool, Written("--quiet", help="Print nothing but errors.")] = False,
-    device: Annotated[
-        str, Place(metavar="NAME", help="auto (a GPU where PyTorch finds one), cpu, cuda or mps.")
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        Place(
-            metavar="N",
-            help="How many threads of the processor to use. Another number changes the last bits of metrics.",
-            show_default="all",
-        ),
-    ] = None,
-    ray: Annotated[str | None, Place(metavar="ADDRESS", help=RAY, show_default="without Ray")] = None,
+    regime: Annotated[list[str] | None, typer.Option(hidden=True)] = None,  # the name of an earlier version
 ) -> None:
     """Measure a model on shifted images: accuracy, consistency, robust accuracy, with intervals, into a report."""
     with _mistakes():
+        options = read(CommandOptions, {**values, "regime": regime}, typed=True)
         from shiftlab import determinism
 
         determinism.prepare()
-        from shiftlab.audits import request
+        from shiftlab.audits import run
 
-        limits = request.lines(thresholds, "METRIC=SHARE") if thresholds else []
-        asked = request.Request(
-            ray=ray,
-            model=model,
-            data=data,
-            out=out or _folder(model),
-            given=_preprocessing(size, crop, interpolation, channels, layout, white, mean, std),
-            boundaries=boundary or [],
-            protocol=protocol,
-            radius=radius,
-            shifts=_number(shifts, "--shifts"),
-            count=_number(images, "--images"),
-            seed=seed,
-            weights=weights,
-            classes=classes,
-            root=root,
-            device=device,
-            threads=threads,
-            fail_under=[*(fail_under or []), *limits],
-            any_accuracy=any_accuracy,
-            trust_pickle=trust_pickle,
-        )
-        audited = request.carry_out(asked, None if quiet or as_json else partial(typer.echo, err=True))
-        if as_json:
-            typer.echo(json.dumps(audited.summary(), indent=2, allow_nan=False))
-        elif not quiet:
-            from shiftlab.reports import audit as show
-
-            typer.echo(f"\n{show.table(audited.summary())}\n\nThe report is {asked.out / 'report.html'}.")
-        if not audited.held:
+        silent = options.quiet or options.as_json
+        result = run.run(options, None if silent else partial(typer.echo, err=True))
+        if options.as_json:
+            typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
+        elif not options.quiet:
+            typer.echo(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
+        if not result.held:
             raise typer.Exit(FAILED)
-
-
-def _folder(model: str) -> Path:
-    """Where an audit goes unless told otherwise: a folder named after the model."""
-    name = Path(model).stem if Path(model).is_file() else model
-    return Path("audits", re.sub(r"[^\w.-]+", "-", name).strip("-."))
-
-
-def _preprocessing(
-    size: int | None,
-    crop: str | None,
-    interpolation: str | None,
-    channels: str | None,
-    layout: str | None,
-    white: float | None,
-    mean: str | None,
-    std: str | None,
-) -> PreprocessingHints:
-    """What the user says of how pixels become inputs."""
-    from shiftlab.audits.preprocessing import carried
-
-    if white not in (None, 1, 255):
-        raise UserError(f"--range is {white:g}: it is what a white pixel becomes, 1 or 255")
-    return carried(
-        {
-            "resize": size,
-            "frame": _sides(crop),
-            "interpolation": interpolation,
-            "channels": channels,
-            "layout": layout,
-            "white": white,
-            "mean": _numbers(mean, "--mean"),
-            "std": _numbers(std, "--std"),
-        }
-    )
-
-
-def _sides(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if not all(part.isdecimal() and int(part) for part in parts) or len(parts) > 2:
-        raise UserError(f"--crop is {text!r}: give 224, or HEIGHTxWIDTH as in 192x256")
-    return (int(parts[0]), int(parts[-1]))
-
-
-def _numbers(text: str | None, option: str) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(
-            f"{option} is {text!r}: give one number, or one for each channel, as in 0.485,0.456,0.406"
-        ) from None
-
-
-def _number(text: str, option: str) -> int | str:
-    if text == "all" or (text.isdecimal() and int(text)):
-        return text if text == "all" else int(text)
-    raise UserError(f"{option} is {text!r}: give a whole number, or all")
 
 
 @app.command()
@@ -328,36 +171,32 @@ def compare(
 
 
 @app.command()
+@offers("classes", "resize", "frame", "channels", "white", "mean", "std")
 def play(
+    values: dict[str, Any],
     models: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="MODEL",
-            help=FORMATS,
+            help=FIELDS["model"].description,
             show_default="the best trained models of MLflow's registry",
         ),
     ] = None,
-    classes: Classes = None,
-    size: Size = None,
-    crop: Crop = None,
-    channels: ChannelOrder = None,
-    white: White = None,
-    mean: Mean = None,
-    std: Std = None,
+    *,
     port: Annotated[int, Page(metavar="N", help="Port of the page's address, http://127.0.0.1:N.")] = 7860,
     browser: Annotated[bool, Page(help="Open the page in a browser.")] = True,
 ) -> None:
     """Draw, and see what models call it wherever you draw it."""
     with _mistakes():
+        names = values.pop("classes", None)
+        hints = read(PreprocessingHints, values, typed=True)
         from shiftlab import determinism
 
         determinism.prepare()
-        from shiftlab.audits import play as playing
-        from shiftlab.audits import request
+        from shiftlab.audits import play as demo
 
-        names = request.lines(classes, "the name of an output") if classes else None
-        given = _preprocessing(size, crop, None, channels, None, white, mean, std)
-        playing.serve(models or [], given, names, port, browser)
+        classes = files.lines(names, "the name of an output") if names else None
+        demo.serve(models or [], hints, classes, port, browser)
 
 
 @app.command()
@@ -387,7 +226,7 @@ def sweep(
         bool, Choice("--study", help="Run each variant of the study as an experiment, then write its verdicts.")
     ] = False,
     name: Annotated[str, Choice(metavar="NAME", help="What the experiments' names begin with.")] = "sweep",
-    ray: RayHere = "local",
+    ray: Ray = "local",
     cores: Cores = None,
     status: Annotated[bool, Place("--status", help="Show what runs on which node, and run nothing.")] = False,
 ) -> None:
@@ -439,7 +278,7 @@ def tune(
     ] = None,
     shifted: Annotated[bool, Choice("--shifted", help="Look for accuracy on shifted validation images, too.")] = False,
     seed: Annotated[int, Choice(metavar="N", help="Seed for drawing the recipes to try.")] = 0,
-    ray: RayHere = "local",
+    ray: Ray = "local",
     cores: Cores = None,
 ) -> None:
     """Look for a better recipe: learning rate, its schedule, batch size, epochs, by validation accuracy alone."""

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from shiftlab.errors import UserError
+
 
 def write(path: Path, content: bytes | str) -> None:
     """Put `content` into `path`, replacing what was there only once all of it is on disk.
@@ -49,3 +51,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def lines(path: Path, what: str) -> list[str]:
+    """Return the lines of a user's text file, without comments, which `#` begins, and empty ones.
+
+    Args:
+        what: stands on each line, for a message.
+
+    Raises:
+        UserError: no such file, not text, or nothing in it; a line that is there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        raise UserError(f"{path} can't be read: it has to be a text file with {what} on each line") from None
+    stripped = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
+    if not stripped or len(set(stripped)) < len(stripped):
+        raise UserError(f"{path} is empty, or has a line twice: it has to have {what} on each line")
+    return stripped

@@ -22,10 +22,11 @@ from mlflow.models import infer_signature
 from torch import nn
 
 from shiftlab.audits import adapters
-from shiftlab.audits.adapters import Given
-from shiftlab.audits.audit import Audit, protocol, run
-from shiftlab.audits.images import Images, of
-from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints, carried
+from shiftlab.audits.adapters import ModelOptions
+from shiftlab.audits.audit import Audit, evaluation_of, measure
+from shiftlab.audits.images import Images, load_images
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import weights
 from shiftlab.models.fast import fuse
@@ -40,8 +41,9 @@ from tests.helpers import GREY
 # TorchScript is deprecated, and what people have.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
-ASKED = protocol(["zero", "circular"], 2, "all", "all", 0)
-OPTIONS = carried({"mean": [0.1307], "std": [0.3081], "channels": "grey", "frame": (28, 28)})
+AUDIT = AuditOptions(radius=2, shifts="all")
+EVALUATION = evaluation_of(AUDIT)
+OPTIONS = PreprocessingHints(mean=(0.1307,), std=(0.3081,), channels="grey", frame=(28, 28))
 EXAMPLE = torch.zeros(2, 1, 28, 28)
 
 
@@ -52,7 +54,7 @@ class Bomb:
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    return of("digits").chosen(60, 0)
+    return load_images("digits").sample(60, 0)
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +64,24 @@ def expected(images: Images) -> dict[str, Predictions]:
 
     preprocessing = Preprocessing.of(OPTIONS, GREY)
     (raw,) = images.batches(preprocessing, 0, 60)
-    labels = images.of_chosen
+    labels = images.labels
     assert labels is not None
     found: dict[str, Predictions] = {}
-    for boundary in ASKED.boundaries:
+    for boundary in EVALUATION.boundaries:
         about = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
         examples = Examples(raw, torch.from_numpy(labels))
-        found[boundary] = inference.predict(fuse(trained(), GREY), examples, ASKED, about, inference.Nowhere())
+        found[boundary] = inference.predict(fuse(trained(), GREY), examples, EVALUATION, about, inference.Nowhere())
     return found
 
 
-def audited(what: str, images: Images, options: PreprocessingHints = OPTIONS, **given: Any) -> Audit:
-    model = adapters.load(what, Given(image=GREY, **given))
-    return run(model, images, Preprocessing.of(options.merge(model.carried), GREY), ASKED, torch.device("cpu"))
+def audited(name: str, images: Images, hints: PreprocessingHints = OPTIONS, **options: Any) -> Audit:
+    model = adapters.load(name, ModelOptions(image=GREY, **options))
+    return measure(model, images, Preprocessing.of(hints.merge(model.hints), GREY), AUDIT, torch.device("cpu"))
 
 
 def assert_same(found: Audit, expected: dict[str, Predictions]) -> None:
     for boundary, answers in expected.items():
-        here = found.answers[boundary]  # type: ignore[index]
+        here = found.predictions[boundary]  # type: ignore[index]
         assert np.array_equal(here.grid.predicted, answers.grid.predicted)
         assert np.array_equal(here.on_lines, answers.on_lines)
         assert np.array_equal(here.labels, answers.labels)
@@ -144,14 +146,14 @@ def test_module_is_named_by_its_dotted_name(images: Images, expected: dict[str, 
 
 def test_onnx_that_takes_one_image_at_a_time(tmp_path: Path, images: Images) -> None:
     found = audited(
-        as_onnx(tmp_path / "one.onnx", 1, free=False), images.chosen(30, 1), PreprocessingHints().merge(OPTIONS)
+        as_onnx(tmp_path / "one.onnx", 1, free=False), images.sample(30, 1), PreprocessingHints().merge(OPTIONS)
     )
     assert found.metric("clean").images == 30
-    assert adapters.load(str(tmp_path / "one.onnx"), Given()).batch == 1
+    assert adapters.load(str(tmp_path / "one.onnx"), ModelOptions()).batch == 1
 
 
 def test_shape_of_an_onnx_input_tells_what_it_can(onnx: str) -> None:
-    known = adapters.load(onnx, Given()).carried
+    known = adapters.load(onnx, ModelOptions()).hints
     assert (known.channels, known.frame, known.layout, known.mean) == ("grey", (28, 28), "nchw", None)
 
 
@@ -191,7 +193,7 @@ def test_models_in_mlflow_of_three_flavours(onnx: str, images: Images, expected:
         audited("models:/nobody@champion", images)
 
 
-RAW = carried({"white": 255.0, "mean": [0.0], "std": [1.0], "layout": "nhw", "frame": (28, 28)})
+RAW = PreprocessingHints(white=255.0, mean=(0.0,), std=(1.0,), layout="nhw", frame=(28, 28))
 
 
 @pytest.fixture
@@ -213,7 +215,7 @@ def served() -> Iterator[str]:
 def test_served_model_is_asked_over_http(served: str, images: Images, expected: dict[str, Predictions]) -> None:
     assert_same(audited(served, images, RAW), expected)
     with pytest.raises(UserError, match=r"refuses the images with status 400 .*pixels go from"):
-        audited(served, images, carried({"white": 1.0}).merge(RAW))
+        audited(served, images, PreprocessingHints(white=1.0).merge(RAW))
     gone = served.replace("invocations", "nothing")
     with pytest.raises(UserError, match="status 404"):
         audited(gone, images, RAW)
@@ -242,9 +244,7 @@ def test_pickle_is_refused_unless_it_is_trusted(
     assert_same(audited(str(path), images, trust_pickle=True), expected)
 
 
-def test_archive_with_a_pickle_inside_is_refused(
-    exported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archive_with_a_pickle_inside_is_refuse(exported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a custom object, and in place of a tensor."""
     monkeypatch.chdir(tmp_path)
     for member in ("constants/custom_obj_0", None):
@@ -259,7 +259,7 @@ def test_archive_with_a_pickle_inside_is_refused(
             if member:
                 new.writestr(f"{old.namelist()[0].partition('/')[0]}/data/{member}", pickle.dumps(Bomb()))
         with pytest.raises(UserError, match="crafted") as caught:
-            adapters.load(str(crafted), Given())
+            adapters.load(str(crafted), ModelOptions())
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
@@ -276,7 +276,7 @@ def test_files_from_strangers_are_never_executed(name: str, tmp_path: Path, monk
     torch.save({"state_dict": Bomb()}, tmp_path / name)
     for what, weights_file in ((name, None), ("torchvision:resnet18", Path(name)), ("timm:resnet18", Path(name))):
         with pytest.raises(UserError, match="pickle"):
-            adapters.load(what, Given(weights=weights_file))
+            adapters.load(what, ModelOptions(weights=weights_file))
     assert not (tmp_path / "ran").exists()
 
 
@@ -294,13 +294,13 @@ def test_libraries_fill_their_architecture_with_weights(kind: str, suffix: str, 
         torch.save({"state_dict": {f"module.{key}": value for key, value in module.state_dict().items()}}, path)
     else:
         safetensors.torch.save_file(module.state_dict(), path)
-    model = adapters.load(f"{kind}:resnet18", Given(weights=path))
+    model = adapters.load(f"{kind}:resnet18", ModelOptions(weights=path))
     inputs = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         found = model.outputs(inputs)
         assert isinstance(found, torch.Tensor)
         assert torch.allclose(found, module.eval()(inputs), atol=1e-5)
-    known = Preprocessing.of(model.carried, None)
+    known = Preprocessing.of(model.hints, None)
     assert (known.frame, known.channels, known.white) == ((224, 224), "rgb", 1)
     assert known.mean == pytest.approx((0.485, 0.456, 0.406))
     assert known.resize in (235, 256)  # timm's config, and torchvision's, of these weights
@@ -324,7 +324,7 @@ def test_libraries_fill_their_architecture_with_weights(kind: str, suffix: str, 
 )
 def test_what_is_not_there_is_refused_in_a_sentence(what: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        adapters.load(what, Given())
+        adapters.load(what, ModelOptions())
     assert "\n" not in str(caught.value)
 
 
@@ -332,7 +332,7 @@ def test_what_is_not_there_is_refused_in_a_sentence(what: str, words: str) -> No
 def test_a_text_file_is_no_model(suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"model.{suffix}").write_text("hello")
     with pytest.raises(UserError, match=r"model\.") as caught:
-        adapters.load(str(tmp_path / f"model.{suffix}"), Given())
+        adapters.load(str(tmp_path / f"model.{suffix}"), ModelOptions())
     assert "\n" not in str(caught.value)
 
 
@@ -341,7 +341,7 @@ def test_missing_extra_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
         "from shiftlab.audits import adapters\n"
-        f"adapters.load({str(tmp_path / 'model.onnx')!r}, adapters.Given())"
+        f"adapters.load({str(tmp_path / 'model.onnx')!r}, adapters.ModelOptions())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'shiftlab[onnx]'" in done.stderr

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 import shiftlab
 from shiftlab.audits import asking
-from shiftlab.audits.audit import Audit, protocol, run
-from shiftlab.audits.images import of_arrays
-from shiftlab.audits.model import Model, unpacked
-from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints
+from shiftlab.audits.audit import Audit, measure
+from shiftlab.audits.images import from_arrays
+from shiftlab.audits.model import Model, unpack
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
 from tests.audits.models import Plain, data, trained
 
@@ -49,11 +50,11 @@ def test_metrics_are_there_with_intervals(found: Audit) -> None:
 def test_consistency_is_that_of_the_brute_force(found: Audit) -> None:
     """By hand: every pair of all 25 shifts, of the whole images."""
     whole = shiftlab.audit(Plain(), IMAGES, LABELS, **{**ASKED, "radius": 2, "shifts": "all", "count": 30})
-    answers = whole.answers["zero"].grid
+    answers = whole.predictions["zero"].grid
     model = Plain().eval()
     pairs = []
     for column in range(30):
-        number = whole.images.number(column)
+        number = whole.images.numbers[column]
         called = []
         for dx, dy in answers.shifts.tolist():
             moved = np.zeros((28, 28), np.float32)
@@ -112,16 +113,14 @@ def test_any_function_of_a_batch_will_do() -> None:
 def test_our_own_classifier_knows_its_pixels() -> None:
     plain = shiftlab.audit(Plain(), IMAGES, LABELS, **ASKED)
     own = shiftlab.audit(trained(), IMAGES, LABELS, count=80, radius=5, shifts=20)
-    assert np.array_equal(own.answers["zero"].grid.predicted, plain.answers["zero"].grid.predicted)
+    assert np.array_equal(own.predictions["zero"].grid.predicted, plain.predictions["zero"].grid.predicted)
 
 
 def test_unlabelled_images_have_consistency_alone(tmp_path: Path) -> None:
     found = shiftlab.audit(Plain(), IMAGES, **ASKED)
     assert not found.labelled
     assert {one["metric"] for one in found.rows()} == {"consistency", "agreement", "euclidean", "cosine"}
-    labelled = shiftlab.audit(
-        Plain(), IMAGES[[found.images.number(place) for place in range(80)]], LABELS[:80], any_accuracy=True, **ASKED
-    )
+    labelled = shiftlab.audit(Plain(), IMAGES[found.images.numbers], LABELS[:80], any_accuracy=True, **ASKED)
     assert found.consistency.value == labelled.consistency.value
     found.save(tmp_path)
     assert "accuracy" not in (tmp_path / "report.html").read_text().split("<h2")[1]
@@ -157,16 +156,16 @@ def test_random_models_are_told_of() -> None:
 
     torch.manual_seed(0)
     found = shiftlab.audit(Noisy(), IMAGES, LABELS, **ASKED)
-    assert any("it is random" in note for note in found.about["model"]["notes"])
+    assert any("it is random" in note for note in found.metadata["model"]["notes"])
 
 
 def test_model_in_training_mode_is_put_right_and_told_of() -> None:
     model = Plain().train()
     found = shiftlab.audit(model, IMAGES, LABELS, **ASKED)
-    assert any("training mode" in note for note in found.about["model"]["notes"])
+    assert any("training mode" in note for note in found.metadata["model"]["notes"])
     assert np.array_equal(
-        found.answers["zero"].grid.predicted,
-        shiftlab.audit(Plain().eval(), IMAGES, LABELS, **ASKED).answers["zero"].grid.predicted,
+        found.predictions["zero"].grid.predicted,
+        shiftlab.audit(Plain().eval(), IMAGES, LABELS, **ASKED).predictions["zero"].grid.predicted,
     )
 
 
@@ -202,8 +201,8 @@ ROWS = torch.randn(4, 3)
         Output(ROWS),
     ],
 )
-def test_outputs_are_unpacked(given: object) -> None:
-    assert torch.allclose(unpacked(given, 4, "it"), ROWS)
+def test_outputs_are_unpack(given: object) -> None:
+    assert torch.allclose(unpack(given, 4, "it"), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_outputs_are_unpacked(given: object) -> None:
 )
 def test_outputs_that_can_be_misread_are_refused(given: object) -> None:
     with pytest.raises(UserError, match="one row of logits or probabilities for each image"):
-        unpacked(given, 4, "it")
+        unpack(given, 4, "it")
 
 
 def wrong(outputs: Tensor) -> Any:
@@ -240,11 +239,16 @@ def test_models_that_can_not_be_audited_are_refused(model: Any, words: str) -> N
         ({"radius": 0}, "radius is 0"),
         ({"radius": 28}, "shifts images of 28x28 pixels out of sight"),
         ({"shifts": 3}, "shifts is 3"),
-        ({"count": 0}, "images is 0"),
+        ({"count": 0}, "count is 0"),
         ({"fail_under": ["speed=1"]}, "on an unknown metric"),
         ({"fail_under": ["clean=95"]}, "is no share"),
         ({"fail_under": ["crop.clean=0.9"]}, "on a boundary that is not measured"),
         ({"mean": None}, "nothing says how pixels become"),
+        ({"regimes": ["zero"]}, "^regimes is called boundaries now: write that instead$"),
+        ({"speed": 1}, "^speed is not an option: choose of resize, frame"),
+        ({"white": 2}, "white is 2: it is what a white pixel becomes, 1 or 255"),
+        ({"channels": "rgba"}, "channels is 'rgba': choose of grey, rgb, bgr"),
+        ({"boundaries": ["zero", "zero"]}, "they must differ"),
     ],
 )
 def test_options_that_can_not_be_are_refused(otherwise: dict[str, Any], words: str) -> None:
@@ -255,10 +259,10 @@ def test_options_that_can_not_be_are_refused(otherwise: dict[str, Any], words: s
 def test_streaming_in_chunks_changes_nothing(found: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "chunk_size", lambda *_: 7)
     again = shiftlab.audit(Plain(), IMAGES, LABELS, name="plain", **ASKED)
-    for boundary, answers in found.answers.items():
-        assert np.array_equal(again.answers[boundary].grid.predicted, answers.grid.predicted)
-        assert np.array_equal(again.answers[boundary].sets["random5"].shifts, answers.sets["random5"].shifts)
-        assert np.array_equal(again.answers[boundary].grid.ink, answers.grid.ink)
+    for boundary, answers in found.predictions.items():
+        assert np.array_equal(again.predictions[boundary].grid.predicted, answers.grid.predicted)
+        assert np.array_equal(again.predictions[boundary].sets["random5"].shifts, answers.sets["random5"].shifts)
+        assert np.array_equal(again.predictions[boundary].grid.ink, answers.grid.ink)
         assert again.metrics[boundary].summary == found.metrics[boundary].summary
 
 
@@ -268,20 +272,20 @@ def test_crops_bring_real_content_in() -> None:
     found = shiftlab.audit(
         model, larger, boundaries=["crop"], frame=(28, 28), mean=[0], std=[1], radius=5, shifts="all"
     )
-    ink = found.answers["crop"].grid.ink
-    place = found.answers["crop"].grid.shifts.tolist().index([3, -2])
+    ink = found.predictions["crop"].grid.ink
+    place = found.predictions["crop"].grid.shifts.tolist().index([3, -2])
     assert ink[place, 0] == larger[0, 6 + 2 : 34 + 2, 8 - 3 : 36 - 3].sum()
 
 
 def test_what_was_kept_of_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
     """Functions have no weights to be known by."""
-    images = of_arrays("some", IMAGES[:40], LABELS[:40])
+    images = from_arrays("some", IMAGES[:40], LABELS[:40])
     seen = Preprocessing.of(PreprocessingHints(frame=(28, 28), channels="grey", mean=(0.1307,), std=(0.3081,)), None)
-    asked = protocol(["zero"], 2, "all", "all", 0)
+    options = AuditOptions(boundaries=("zero",), radius=2, shifts="all", any_accuracy=True)
     plain = Plain().eval()
     answers = []
     for function in (plain, lambda batch: plain(batch).roll(1, dims=1)):
         model = Model("model.py:build", "python", function)
-        found = run(model, images, seen, asked, torch.device("cpu"), kept=tmp_path, any_accuracy=True)
-        answers.append(found.answers["zero"].grid.predicted)
+        found = measure(model, images, seen, options, torch.device("cpu"), unfinished=tmp_path)
+        answers.append(found.predictions["zero"].grid.predicted)
     assert np.array_equal(answers[1], (answers[0] + 1) % 10)

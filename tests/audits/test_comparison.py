@@ -92,6 +92,9 @@ def test_what_is_no_audit_is_refused(folders: dict[str, Path], tmp_path: Path) -
         shiftlab.compare(folders["plain"])
     with pytest.raises(UserError, match="holds no audit"):
         shiftlab.compare(folders["plain"], tmp_path)
+    (tmp_path / "figures.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds figures\.json, which an earlier version of shiftlab wrote: audit"):
+        shiftlab.compare(folders["plain"], tmp_path)
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(UserError, match="is not an audit's"):
         shiftlab.compare(folders["plain"], tmp_path)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from shiftlab.audits.images import Images, of, of_arrays
-from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints
+from shiftlab.audits.images import Images, from_arrays, load_images
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import PreprocessingHints
 from shiftlab.data import folder
 from shiftlab.errors import UserError
 
@@ -35,7 +36,7 @@ def everything(images: Images, seen: Preprocessing = SEEN, margin: int = 0, size
 
 
 def test_a_folder_streams_as_its_files_are(birds: Path) -> None:
-    images = of(str(birds))
+    images = load_images(str(birds))
     assert (images.name, images.classes, len(images)) == ("birds", ("auk", "wren"), 12)
     assert images.labels is not None
     assert images.labels.tolist() == [0] * 6 + [1] * 6
@@ -50,14 +51,14 @@ def test_a_folder_streams_as_its_files_are(birds: Path) -> None:
 
 def test_a_reader_that_stops_early_leaves_no_thread_behind(birds: Path) -> None:
     before = threading.active_count()
-    batches = of(str(birds)).batches(SEEN, 0, 2)
+    batches = load_images(str(birds)).batches(SEEN, 0, 2)
     next(batches)
     batches.close()  # type: ignore[attr-defined]  # a generator
     assert threading.active_count() == before
 
 
 def test_a_margin_is_what_lies_around(birds: Path) -> None:
-    images = of(str(birds))
+    images = load_images(str(birds))
     wide = everything(images, margin=4)
     assert wide.shape == (12, 3, 20, 24)
     assert torch.equal(wide[:, :, 4:16, 4:20], everything(images))
@@ -69,45 +70,45 @@ def test_a_margin_is_what_lies_around(birds: Path) -> None:
 
 def test_images_are_resized_then_cut(birds: Path) -> None:
     small = replace(SEEN, resize=14, frame=(14, 14), interpolation="bicubic")
-    found = everything(of(str(birds)), small)
+    found = everything(load_images(str(birds)), small)
     opened = Image.open(sorted(birds.rglob("*.png"))[0]).resize((21, 14), Image.Resampling.BICUBIC)
     assert np.array_equal(found[0].permute(1, 2, 0).numpy(), np.asarray(opened)[:, 3:17])
 
 
 def test_few_are_drawn_from_every_class_and_always_the_same(birds: Path) -> None:
-    few = of(str(birds)).chosen(4, 0)
-    assert few.of_chosen is not None
-    assert sorted(few.of_chosen.tolist()) == [0, 0, 1, 1]
-    again = of(str(birds)).chosen(4, 0)
+    few = load_images(str(birds)).sample(4, 0)
+    assert few.labels is not None
+    assert sorted(few.labels.tolist()) == [0, 0, 1, 1]
+    again = load_images(str(birds)).sample(4, 0)
     assert few.sha256() == again.sha256()
-    assert few.sha256() != of(str(birds)).chosen(4, 1).sha256()
-    assert of(str(birds)).chosen(100, 0).numbers is None
+    assert few.sha256() != load_images(str(birds)).sample(4, 1).sha256()
+    assert load_images(str(birds)).sample(100, 0).numbers.tolist() == list(range(12))
 
 
 def test_digest_changes_with_a_pixel_and_with_a_label() -> None:
     pixels = noise(np.random.default_rng(0), 4, 8, 8)
-    first = of_arrays("some", pixels, np.array([0, 1, 0, 1])).sha256()
-    assert of_arrays("some", pixels, np.array([0, 1, 1, 1])).sha256() != first
+    first = from_arrays("some", pixels, np.array([0, 1, 0, 1])).sha256()
+    assert from_arrays("some", pixels, np.array([0, 1, 1, 1])).sha256() != first
     pixels[0, 0, 0] ^= 1
-    assert of_arrays("some", pixels, np.array([0, 1, 0, 1])).sha256() != first
+    assert from_arrays("some", pixels, np.array([0, 1, 0, 1])).sha256() != first
 
 
 def test_unlabelled_images_lie_in_one_folder(birds: Path) -> None:
-    images = of(str(birds / "auk"))
+    images = load_images(str(birds / "auk"))
     assert (images.labels, images.classes, len(images)) == (None, None, 6)
 
 
 def test_broken_image_is_named_when_it_is_met(birds: Path) -> None:
     (birds / "auk" / "3.png").write_text("no image")
     with pytest.raises(UserError, match=r"auk/3\.png is not an image"):
-        everything(of(str(birds)))
+        everything(load_images(str(birds)))
 
 
 @pytest.mark.parametrize("shape", [(6, 9, 8), (6, 9, 8, 1), (6, 1, 9, 8)])
 def test_arrays_are_read_in_every_order_that_is_clear(shape: tuple[int, ...]) -> None:
     pixels = noise(np.random.default_rng(0), 6, 9, 8)
     seen = replace(SEEN, frame=(9, 8), channels="grey")
-    images = of_arrays("some", pixels.reshape(shape).astype(np.float64), None)
+    images = from_arrays("some", pixels.reshape(shape).astype(np.float64), None)
     assert images.size() == (1, 9, 8)
     assert np.array_equal(everything(images, seen)[:, 0].numpy(), pixels)
 
@@ -130,7 +131,7 @@ def test_arrays_are_read_in_every_order_that_is_clear(shape: tuple[int, ...]) ->
 )
 def test_arrays_that_can_be_misread_are_refused(images: np.ndarray, labels: np.ndarray | None, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        of_arrays("some", images, labels)
+        from_arrays("some", images, labels)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -138,25 +139,25 @@ def test_arrays_that_can_be_misread_are_refused(images: np.ndarray, labels: np.n
 def test_npz_holds_images_labels_and_classes(tmp_path: Path) -> None:
     pixels = noise(np.random.default_rng(0), 4, 8, 8, 3)
     np.savez(tmp_path / "some.npz", images=pixels, labels=np.array([0, 1, 1, 0]), classes=np.array(["cat", "dog"]))
-    images = of(str(tmp_path / "some.npz"))
+    images = load_images(str(tmp_path / "some.npz"))
     assert (images.name, images.classes, len(images)) == ("some", ("cat", "dog"), 4)
     np.savez(tmp_path / "other.npz", pictures=pixels)
     with pytest.raises(UserError, match="has no array `images`"):
-        of(str(tmp_path / "other.npz"))
+        load_images(str(tmp_path / "other.npz"))
     np.savez(tmp_path / "objects.npz", images=np.array([{"a": 1}], dtype=object))
     with pytest.raises(UserError, match=r"can't be read as \.npz"):
-        of(str(tmp_path / "objects.npz"))
+        load_images(str(tmp_path / "objects.npz"))
 
 
 def test_torchvisions_data_sets_are_read_by_name(tmp_path: Path) -> None:
-    images = of("torchvision:FakeData", tmp_path)
+    images = load_images("torchvision:FakeData", tmp_path)
     assert images.size() == (3, 224, 224)
     with pytest.raises(UserError, match="has no data set 'MadeUp'"):
-        of("torchvision:MadeUp", tmp_path)
+        load_images("torchvision:MadeUp", tmp_path)
     with pytest.raises(UserError, match=r"CIFAR10 can't be read from .*download=True"):
-        of("torchvision:CIFAR10", tmp_path)
+        load_images("torchvision:CIFAR10", tmp_path)
 
 
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="no images at 'nowhere'"):
-        of("nowhere")
+        load_images("nowhere")

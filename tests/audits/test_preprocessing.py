@@ -1,14 +1,19 @@
-from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints, carried
+from shiftlab.audits.preprocessing import Preprocessing, hints_of_shape
+from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
 from shiftlab.errors import UserError
 
 RAW = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).reshape(2, 3, 4, 5)
 KNOWN = PreprocessingHints(frame=(4, 5), channels="rgb", mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+
+
+def replace(hints: PreprocessingHints, **otherwise: Any) -> PreprocessingHints:
+    return hints.model_copy(update=otherwise)
 
 
 def test_normalisation_is_exactly_torchvisions() -> None:
@@ -67,7 +72,7 @@ def test_what_nobody_says_is_asked_for(known: PreprocessingHints, words: list[st
 @pytest.mark.parametrize(("name", "value"), [("channels", "rgba"), ("layout", "hwc"), ("interpolation", "lanczos")])
 def test_unknown_choices_are_refused(name: str, value: str) -> None:
     with pytest.raises(UserError, match=f"{name} is '{value}': choose of"):
-        carried({name: value})
+        read(PreprocessingHints, {name: value})
 
 
 def test_it_says_what_it_does() -> None:
@@ -76,3 +81,33 @@ def test_it_says_what_it_does() -> None:
         "resized to 6 pixels along the shorter side (bilinear), the middle 5x4, red, green, blue, 0..255 as 0..1, less "
         "0.4/0.5/0.6, over 0.1/0.2/0.3, as NCHW"
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "layout", "channels", "frame"),
+    [
+        ((28, 28), "nhw", "grey", (28, 28)),
+        ((1, 28, 20), "nchw", "grey", (28, 20)),
+        ((28, 20, 3), "nhwc", None, (28, 20)),
+        ((3, -1, None), "nchw", None, None),
+        ((3, 28, 3), None, None, None),
+        ((784,), None, None, None),
+    ],
+)
+def test_shape_of_an_input_tells_what_it_can(
+    sizes: tuple[int | None, ...], layout: str | None, channels: str | None, frame: tuple[int, int] | None
+) -> None:
+    hints = hints_of_shape(sizes)
+    assert (hints.layout, hints.channels, hints.frame) == (layout, channels, frame)
+
+
+def test_options_are_the_same_typed_and_in_python() -> None:
+    place = {"model": "m", "data": "d"}
+    text = {"mean": "0.5,0.4,0.3", "std": "1", "frame": "20x30", "count": "50", "shifts": "all", "boundaries": ["crop"]}
+    typed = read(CommandOptions, {**place, **text}, typed=True)
+    python = read(
+        AuditOptions,
+        {"mean": [0.5, 0.4, 0.3], "std": 1, "frame": [20, 30], "count": 50, "shifts": "all", "boundaries": ("crop",)},
+    )
+    assert typed.recorded() == python.recorded()
+    assert AuditOptions.model_validate(python.recorded()) == python  # metrics.json can be read back

@@ -1,4 +1,4 @@
-"""Is the model asked as it was made to be? Where it is no better than chance, mostly its pixels or classes are not."""
+"""Sanity checks of the preprocessing: a model that is no better than chance mostly gets other pixels or classes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from shiftlab.audits.model import Model, PreprocessedModel
-from shiftlab.audits.preprocessing import Channels, Preprocessing
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import Channels
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, share
 
-LOOKED_AT = 200  # images
-TRIED = 32  # of them, by whose logits a model is known again
+FEW = 200  # images
+FINGERPRINT = 32  # of them, by whose logits a model is known again
 ABOVE = 0.1  # of the way from chance to perfect, that the lower end of the accuracy's interval has to be
 IMAGES_A_CLASS = 5  # before the order of classes is looked at
 BETTER = 0.05  # of accuracy, from which another way to prepare pixels is worth a word
@@ -33,7 +34,7 @@ USUAL: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """How a model does on a few unshifted images, and how it would if it were asked otherwise."""
+    """The accuracy of a model on a few unshifted images, and with other preprocessing."""
 
     accuracy: Estimate
     chance: float  # the share of the most frequent class
@@ -41,18 +42,18 @@ class Check:
 
     @property
     def held(self) -> bool:
-        """Is it far above chance?"""
+        """Is the accuracy far above chance?"""
         return self.accuracy.low > self.chance + ABOVE * (1 - self.chance)
 
     def hints(self) -> list[str]:
-        """A warning where another way to ask would do clearly better."""
+        """Return a warning where another preprocessing is clearly better."""
         words, value = max(self.otherwise.items(), key=lambda one: one[1], default=("", 0.0))
         if value <= self.accuracy.high + BETTER:
             return []
         return [f"warning: with {words} {value:.1%} would be right: is that how it was trained?"]
 
     def in_words(self) -> str:
-        """For people: what was found, and what else was tried."""
+        """Return the result as a sentence, with what else was tried."""
         tried = "; ".join(f"{words} {value:.1%}" for words, value in self.otherwise.items())
         return (
             f"{self.accuracy.value:.1%} of {self.accuracy.images} unshifted images are right "
@@ -62,18 +63,18 @@ class Check:
 
 
 def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: NDArray[np.int64]) -> Check:
-    """Ask the model about a few raw images `(N, C, h, w)`, labelled by its outputs' numbers, in several ways.
+    """Measure a model's accuracy on a few raw images `(N, C, h, w)`, labelled by its outputs' numbers, in several ways.
 
     Raises:
         UserError: it fails on them as they are prepared.
     """
-    logits = _answers(PreprocessedModel(model, preprocessing), images)
+    logits = _logits(PreprocessedModel(model, preprocessing), images)
     predicted = logits.argmax(1)
     chance = float(np.bincount(labels).max() / len(labels))
     otherwise = {}
-    for words, other in _others(preprocessing):
+    for words, other in _alternatives(preprocessing):
         try:
-            otherwise[words] = float((_answers(PreprocessedModel(model, other), images).argmax(1) == labels).mean())
+            otherwise[words] = float((_logits(PreprocessedModel(model, other), images).argmax(1) == labels).mean())
         except UserError:  # it does not take such inputs
             continue
     if len(labels) >= IMAGES_A_CLASS * len(np.unique(labels)):  # of fewer, some order always fits
@@ -83,33 +84,33 @@ def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: ND
     return Check(share(predicted == labels), chance, otherwise)
 
 
-def refuse_chance(found: Check, name: str) -> None:
-    """Stop where the model is asked wrongly, or knows nothing.
+def refuse_chance(result: Check, name: str) -> None:
+    """Refuse a model whose accuracy is not far above chance.
 
     Raises:
-        UserError: its accuracy is not far above chance; the sentence says what else was tried.
+        UserError: it is not; the sentence says what else was tried.
     """
-    if not found.held:
+    if not result.held:
         raise UserError(
-            f"{name} is not far above chance: {found.in_words()}. Look at --range, --mean and --std, --channels, and "
+            f"{name} is not far above chance: {result.in_words()}. Look at --range, --mean and --std, --channels, and "
             "at the order of its classes (--classes); with --any-accuracy it is audited all the same"
         )
 
 
-def _answers(prepared: PreprocessedModel, images: Tensor) -> NDArray[np.float32]:
+def _logits(prepared: PreprocessedModel, images: Tensor) -> NDArray[np.float32]:
     with torch.inference_mode():
-        found: NDArray[np.float32] = torch.cat([prepared(batch) for batch in images.split(32)]).cpu().numpy()
-    return found
+        logits: NDArray[np.float32] = torch.cat([prepared(batch) for batch in images.split(32)]).cpu().numpy()
+    return logits
 
 
-def _others(asked: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
-    """Other ways to prepare pixels, that people mix up with the one that is meant."""
-    if asked.channels != "grey":
-        swapped: Channels = "bgr" if asked.channels == "rgb" else "rgb"
-        yield f"channels {swapped}", replace(asked, channels=swapped)
-    white = 255.0 if asked.white == 1 else 1.0
-    yield f"range 0..{white:g}", replace(asked, white=white)
+def _alternatives(preprocessing: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
+    """Yield preprocessings that people mix up with this one, each with its name."""
+    if preprocessing.channels != "grey":
+        swapped: Channels = "bgr" if preprocessing.channels == "rgb" else "rgb"
+        yield f"channels {swapped}", replace(preprocessing, channels=swapped)
+    white = 255.0 if preprocessing.white == 1 else 1.0
+    yield f"range 0..{white:g}", replace(preprocessing, white=white)
     for words, (mean, std) in USUAL.items():
-        fits = len(mean) == 1 or asked.channels != "grey"
-        if fits and (asked.white, asked.mean, asked.std) != (1, mean, std):
-            yield words, replace(asked, white=1.0, mean=mean, std=std)
+        fits = len(mean) == 1 or preprocessing.channels != "grey"
+        if fits and (preprocessing.white, preprocessing.mean, preprocessing.std) != (1, mean, std):
+            yield words, replace(preprocessing, white=1.0, mean=mean, std=std)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shiftlab import files
-from shiftlab.audits.audit import METRICS, Audit
+from shiftlab.audits.audit import METRICS, PREDICTIONS, Audit
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
 from shiftlab.metrics import evaluation, intervals, pairing
@@ -21,7 +21,8 @@ from shiftlab.reports import plots
 from shiftlab.shifts import predictions
 from shiftlab.shifts.predictions import Predictions
 
-# What must be the same in two audits, and how people call it. How a model wants its pixels' values is its own affair.
+EARLIER = "figures.json"  # the file of earlier versions' audits
+# What must be the same in two audits, in words. The scale of pixels' values is each model's own affair.
 SAME = {
     ("data", "digest"): "the images",
     ("data", "images"): "the number of images",
@@ -75,28 +76,28 @@ class Comparison:
 
 
 def compare(*audits: Audit | str | Path) -> Comparison:
-    """Put audits side by side: of this process, or from the folders they were saved to.
+    """Compare audits: of this process, or from the folders they were saved to.
 
     Raises:
-        UserError: fewer than two; one without labels; they were not asked alike, and the sentence says in what.
+        UserError: fewer than two; one without labels; their options differ, and the sentence says which.
     """
     if len(audits) < 2:
         raise UserError("a comparison needs two audits at least: name their folders")
-    found: dict[str, tuple[Mapping[str, Any], dict[BoundaryName, Predictions]]] = {}
-    for one in audits:
-        summary, answers = (one.summary(), one.answers) if isinstance(one, Audit) else _read(Path(one))
+    summaries: dict[str, Mapping[str, Any]] = {}
+    predicted: dict[str, dict[BoundaryName, Predictions]] = {}
+    for audit in audits:
+        summary, saved = (audit.summary(), audit.predictions) if isinstance(audit, Audit) else _read(Path(audit))
         label = str(summary["model"]["name"])
-        while label in found:
-            label += "'" if isinstance(one, Audit) else f" ({Path(one).name})"
-        found[label] = (summary, answers)
-    summaries = {label: summary for label, (summary, _) in found.items()}
+        while label in summaries:
+            label += "'" if isinstance(audit, Audit) else f" ({Path(audit).name})"
+        summaries[label], predicted[label] = summary, saved
     _refuse_different(summaries)
     first = next(iter(summaries.values()))
     radius, phase = first["protocol"]["radius"], first["protocol"]["phase"]
     metrics: dict[BoundaryName, dict[str, Metrics]] = {}
     differences: dict[str, list[dict[str, Any]]] = {}
     for boundary in first["protocol"]["boundaries"]:
-        models = {label: answers[boundary] for label, (_, answers) in found.items()}
+        models = {label: saved[boundary] for label, saved in predicted.items()}
         _refuse_different_shifts(models)
         metrics[boundary] = {label: evaluation.evaluate(one, radius, phase) for label, one in models.items()}
         differences[boundary] = _differences(models)
@@ -131,7 +132,7 @@ def _refuse_different(summaries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _refuse_different_shifts(models: Mapping[str, Predictions]) -> None:
-    """As many may be others."""
+    """Refuse as many shifts that are others."""
     (name, first), *others = models.items()
     for label, other in others:
         if not np.array_equal(first.grid.shifts, other.grid.shifts):
@@ -145,9 +146,13 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], dict[BoundaryName, Predictio
         summary = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         boundaries = summary["protocol"]["boundaries"]
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / EARLIER).is_file():
+            raise UserError(
+                f"{folder} holds {EARLIER}, which an earlier version of shiftlab wrote: audit the model anew"
+            ) from None
         raise UserError(f"{folder} holds no audit ({METRICS}): `shiftlab audit --out {folder}` makes one") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / METRICS} is not an audit's ({error}): audit anew") from None
     return summary, {
-        boundary: predictions.load(folder / "answers" / f"{boundary}.safetensors") for boundary in boundaries
+        boundary: predictions.load(folder / PREDICTIONS / f"{boundary}.safetensors") for boundary in boundaries
     }

@@ -1,9 +1,9 @@
-"""The images that a model is audited on: read from where they lie as they are needed, raw, with labels or without."""
+"""Images that a model is audited on: raw, read from files or memory as they are needed, with labels or without."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
+from shiftlab.config.audit import Interpolation
 from shiftlab.config.params import Data
 from shiftlab.data import folder, sources
 from shiftlab.data.dataset import load, numbered, path
@@ -28,20 +29,20 @@ Size = tuple[int, int]  # height, width
 
 
 class Source(Protocol):
-    """Where images lie."""
+    """Images that are read by their numbers."""
 
-    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
-        """An image, its shorter side made `resize` pixels long, cut to the middle of `size`."""
+    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
+        """Return an image, its shorter side resized to `resize` pixels, cropped to the middle of `size`."""
 
     def digest(self, number: int) -> bytes:
-        """Of an image as it lies there."""
+        """Return what identifies an image: the digest of its file, or its pixels."""
 
 
 @dataclass(frozen=True)
 class _Files:
     paths: list[Path]
 
-    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
+    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
         return folder.read(self.paths[number], resize, size, how)
 
     def digest(self, number: int) -> bytes:
@@ -50,96 +51,67 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Arrays:
-    pixels: Pixels  # (N, H, W, C)
+    pixels: Callable[[int], Pixels]
     name: str
 
-    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
-        return folder.cut(self.pixels[number], resize, size, how, f"image {number} of {self.name}")
+    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
+        return folder.cut(self.pixels(number), resize, size, how, f"image {number} of {self.name}")
 
     def digest(self, number: int) -> bytes:
-        found: bytes = self.pixels[number].tobytes()
-        return found
-
-
-@dataclass(frozen=True)
-class _OfTorchvision:
-    data: Any
-    name: str
-
-    def read(self, number: int, resize: int | None, size: Size | None, how: folder.Interpolation) -> Pixels:
-        return folder.cut(self._pixels(number), resize, size, how, f"image {number} of {self.name}")
-
-    def digest(self, number: int) -> bytes:
-        return self._pixels(number).tobytes()
-
-    def _pixels(self, number: int) -> Pixels:
-        return folder.as_pixels(self.data[number][0])
+        return self.pixels(number).tobytes()
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images by number, each read when it is wanted."""
+    """Images, all of a source or a sample, each read when it is needed."""
 
     name: str
-    count: int
     source: Source
+    numbers: NDArray[np.int64]  # (N,): of the images, in their source
     labels: NDArray[np.int64] | None  # (N,): places among `classes`; None where nobody labelled them
     classes: tuple[str, ...] | None  # their names
+    total: int  # images in the source
     in_files: bool = False  # worth reading ahead?
-    numbers: NDArray[np.int64] | None = None  # of those chosen, among all; None: all
 
     def __len__(self) -> int:
-        return self.count if self.numbers is None else len(self.numbers)
+        return len(self.numbers)
 
-    def chosen(self, count: int | str, seed: int) -> Images:
-        """So many of them, drawn with `seed`, each class in its share; all where there are no more, or for "all".
+    def sample(self, count: int | str, seed: int) -> Images:
+        """Return `count` of the images, drawn with `seed`, each class in its share; all where there are no more.
 
         Raises:
             UserError: fewer than one for each class.
         """
-        if count == "all" or int(count) >= self.count:
+        if count == "all" or int(count) >= len(self):
             return self
         if self.labels is None:
-            drawn = np.sort(np.random.default_rng(seed).choice(self.count, int(count), replace=False))
-            return replace(self, numbers=drawn)
-        return replace(self, numbers=subset(self.labels, int(count), seed).astype(np.int64))
-
-    @property
-    def of_chosen(self) -> NDArray[np.int64] | None:
-        """The labels of those chosen."""
-        if self.labels is None or self.numbers is None:
-            return self.labels
-        return self.labels[self.numbers]
-
-    def number(self, place: int) -> int:
-        """Which of all images the one at a place among the chosen is."""
-        return place if self.numbers is None else int(self.numbers[place])
+            drawn = np.sort(np.random.default_rng(seed).choice(len(self), int(count), replace=False))
+            return replace(self, numbers=self.numbers[drawn])
+        drawn = subset(self.labels, int(count), seed).astype(np.int64)
+        return replace(self, numbers=self.numbers[drawn], labels=self.labels[drawn])
 
     def sha256(self) -> str:
-        """Of all chosen images and their labels."""
-        found = hashlib.sha256()
-        for place in range(len(self)):
-            found.update(self.source.digest(self.number(place)))
-        labels = self.of_chosen
-        if labels is not None:
-            found.update(labels.astype("<i8").tobytes())
-        return found.hexdigest()
+        """Return the SHA-256 of the images and their labels."""
+        digest = hashlib.sha256()
+        for number in self.numbers.tolist():
+            digest.update(self.source.digest(number))
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def size(self) -> tuple[int, int, int] | None:
-        """Channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {
-            self.source.read(self.number(place), None, None, "bilinear").shape for place in range(min(8, len(self)))
-        }
+        """Return channels, height and width of the first few images before resizing; None where they differ."""
+        shapes = {self.source.read(number, None, None, "bilinear").shape for number in self.numbers[:8].tolist()}
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
         return (max(shape[2] for shape in shapes), height, width)
 
-    def batches(self, prepared: Preprocessing, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
-        """Batches of at most `size` raw images, uint8 `(n, C, H, W)`, from the place `first` on, in their order.
+    def batches(self, preprocessing: Preprocessing, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
+        """Yield batches of at most `size` raw images, uint8 `(n, C, H, W)`, from the place `first` on, in their order.
 
         Args:
-            prepared: how they are resized, and how large a middle the model sees.
+            preprocessing: how they are resized, and how large a middle the model sees.
             margin: pixels kept around that middle.
 
         Raises:
@@ -147,7 +119,7 @@ class Images:
         """
         starts = range(first, len(self), size)
         if not self.in_files:
-            yield from (self.at(range(start, min(start + size, len(self))), prepared, margin) for start in starts)
+            yield from (self.at(range(start, min(start + size, len(self))), preprocessing, margin) for start in starts)
             return
         # Threads, not processes: Pillow lets others work while it decodes and resizes, and a process that is forked
         # beside PyTorch's threads may hang.
@@ -155,31 +127,31 @@ class Images:
 
             def begin(start: int) -> list[Future[Tensor]]:
                 places = range(start, min(start + size, len(self)))
-                return [readers.submit(self._cut, place, prepared, margin) for place in places]
+                return [readers.submit(self._read, place, preprocessing, margin) for place in places]
 
             try:
                 ahead = begin(first) if starts else []
                 for start in starts:
-                    now, ahead = ahead, begin(start + size)
-                    yield torch.stack([one.result() for one in now])
+                    batch, ahead = ahead, begin(start + size)
+                    yield torch.stack([image.result() for image in batch])
             finally:
                 readers.shutdown(cancel_futures=True)
 
-    def at(self, places: Sequence[int], prepared: Preprocessing, margin: int) -> Tensor:
-        """Some images, as `batches` gives them."""
-        return torch.stack([self._cut(place, prepared, margin) for place in places])
+    def at(self, places: Sequence[int], preprocessing: Preprocessing, margin: int) -> Tensor:
+        """Return the images at some places, as `batches` gives them."""
+        return torch.stack([self._read(place, preprocessing, margin) for place in places])
 
-    def _cut(self, place: int, prepared: Preprocessing, margin: int) -> Tensor:
-        """One image resized and cut to what is wanted of it, uint8 `(C, H, W)`."""
-        height, width = prepared.frame
+    def _read(self, place: int, preprocessing: Preprocessing, margin: int) -> Tensor:
+        """Return an image resized and cropped, with `margin` pixels around what the model sees, uint8 `(C, H, W)`."""
+        height, width = preprocessing.frame
         size = (height + 2 * margin, width + 2 * margin)
-        pixels = self.source.read(self.number(place), prepared.resize, size, prepared.interpolation)
-        pixels = folder.with_channels(pixels, COUNT[prepared.channels])
+        pixels = self.source.read(int(self.numbers[place]), preprocessing.resize, size, preprocessing.interpolation)
+        pixels = folder.with_channels(pixels, COUNT[preprocessing.channels])
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def of(data: str, root: Path = Path("data")) -> Images:
-    """Images by what a user calls them.
+def load_images(data: str, root: Path = Path("data")) -> Images:
+    """Return the images that a user names.
 
     Args:
         data: a folder with a subfolder for each class, or of images without labels; an .npz with `images` and perhaps
@@ -191,33 +163,33 @@ def of(data: str, root: Path = Path("data")) -> Images:
     """
     place = Path(data)
     if data.startswith("torchvision:"):
-        return _of_torchvision(data.partition(":")[2], root)
+        return _from_torchvision(data.partition(":")[2], root)
     if place.is_dir():
-        return _of_folder(place)
+        return _from_folder(place)
     if place.suffix == ".npz" and place.is_file():
-        return _of_npz(place)
+        return _from_npz(place)
     bundled = [name for name in sources.names() if sources.get(name).bundled]
     if data in bundled:
         _, test, classes = sources.get(data).load(Data.model_construct())
-        return of_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
+        return from_arrays(data, test.images.numpy(), test.labels.numpy(), classes)
     stored = place if place.suffix == ".safetensors" else path(data)
     if stored.is_file():
         dataset = load(stored)
         test = dataset.test
-        return of_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
+        return from_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
     raise UserError(
         f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, {', '.join(bundled)}, a data "
         "set that the pipeline has put into data/, or torchvision:NAME"
     )
 
 
-def of_arrays(
+def from_arrays(
     name: str,
     images: NDArray[Any],
     labels: NDArray[Any] | None,
     classes: Sequence[str] | None = None,
 ) -> Images:
-    """Images in memory.
+    """Return images that are in memory.
 
     Args:
         images: raw, 0..255: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)` with C of 1 or 3. Whole numbers of any type.
@@ -235,16 +207,23 @@ def of_arrays(
         if numbered_labels.max() >= len(classes):
             raise UserError(f"{name} has a label {numbered_labels.max()}, but {len(classes)} classes, counted from 0")
 
-    return Images(
-        name,
-        len(pixels),
-        _Arrays(pixels, name),
-        numbered_labels,
-        tuple(classes) if classes is not None else None,
-    )
+    return _whole(name, _Arrays(pixels.__getitem__, name), len(pixels), numbered_labels, classes)
 
 
-def _of_folder(root: Path) -> Images:
+def _whole(
+    name: str,
+    source: Source,
+    count: int,
+    labels: NDArray[np.int64] | None,
+    classes: Sequence[str] | None,
+    in_files: bool = False,
+) -> Images:
+    """Return all `count` images of a source."""
+    names = None if classes is None else tuple(classes)
+    return Images(name, source, np.arange(count), labels, names, count, in_files)
+
+
+def _from_folder(root: Path) -> Images:
     labels: list[int] | None
     classes: tuple[str, ...] | None
     if any(path.is_dir() for path in folder.visible(root)):
@@ -253,18 +232,10 @@ def _of_folder(root: Path) -> Images:
         paths, labels, classes = folder.visible(root), None, None
         if not paths:
             raise UserError(f"{root} is empty: put images into it, or a subfolder of images for each class")
-
-    return Images(
-        root.name,
-        len(paths),
-        _Files(paths),
-        None if labels is None else np.array(labels),
-        classes,
-        in_files=True,
-    )
+    return _whole(root.name, _Files(paths), len(paths), None if labels is None else np.array(labels), classes, True)
 
 
-def _of_npz(place: Path) -> Images:
+def _from_npz(place: Path) -> Images:
     try:
         with np.load(place, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name in ("images", "labels", "classes")}
@@ -273,19 +244,19 @@ def _of_npz(place: Path) -> Images:
     if "images" not in arrays:
         raise UserError(f"{place} has no array `images`: write it with numpy.savez(file, images=..., labels=...)")
     classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
-    return of_arrays(place.stem, arrays["images"], arrays.get("labels"), classes)
+    return from_arrays(place.stem, arrays["images"], arrays.get("labels"), classes)
 
 
-def _of_torchvision(name: str, root: Path) -> Images:
+def _from_torchvision(name: str, root: Path) -> Images:
     with extra("torchvision"):
         from torchvision import datasets
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
         raise UserError(f"torchvision has no data set {name!r}: write it as in its documentation, like CIFAR10")
     test: tuple[dict[str, Any], ...] = ({"train": False}, {"split": "test"}, {"split": "val"}, {})
-    for given in [*({"root": str(root), **one} for one in test), {}]:
+    for arguments in [*({"root": str(root), **split} for split in test), {}]:
         try:
-            found = kind(**given)
+            dataset: Any = kind(**arguments)
             break
         except TypeError:
             continue  # it knows no such argument
@@ -294,20 +265,15 @@ def _of_torchvision(name: str, root: Path) -> Images:
                 f"torchvision's {name} can't be read from {root} ({' '.join(str(error).split())}): download it there, "
                 f"as with torchvision.datasets.{name}({str(root)!r}, download=True), or name its place with --root"
             ) from None
-    labels = getattr(found, "targets", getattr(found, "labels", None))
-    labels = [int(found[number][1]) for number in range(len(found))] if labels is None else labels
-
-    return Images(
-        name,
-        len(found),
-        _OfTorchvision(found, name),
-        np.array([int(label) for label in labels]),
-        tuple(map(str, getattr(found, "classes", numbered(int(max(labels)) + 1)))),
-    )
+    labels = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    labels = [int(dataset[number][1]) for number in range(len(dataset))] if labels is None else labels
+    classes = tuple(map(str, getattr(dataset, "classes", numbered(int(max(labels)) + 1))))
+    source = _Arrays(lambda number: folder.as_pixels(dataset[number][0]), name)
+    return _whole(name, source, len(dataset), np.array([int(label) for label in labels]), classes)
 
 
 def _pixels(images: NDArray[Any], name: str) -> Pixels:
-    """Raw images as `(N, H, W, C)`."""
+    """Return raw images as `(N, H, W, C)`."""
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or len(images) == 0:

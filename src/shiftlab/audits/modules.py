@@ -1,4 +1,4 @@
-"""PyTorch's modules as models: put into evaluation mode, on the device, with their weights' digest."""
+"""PyTorch modules as models: in evaluation mode, on the device, with their weights' digest; and what adapters share."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from shiftlab.audits.model import Model
-from shiftlab.audits.preprocessing import PreprocessingHints
+from shiftlab.config.audit import PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models.classifier import Classifier
 
 if TYPE_CHECKING:
-    from shiftlab.audits.adapters import Given
+    from shiftlab.audits.adapters import ModelOptions
 
 # Ours takes raw pixels and normalises them itself.
 CLASSIFIER_HINTS = PreprocessingHints(white=255, mean=(0.0,), std=(1.0,), layout="nchw")
 
 
-def of_module(
+def from_module(
     module: nn.Module,
     name: str,
     kind: str,
-    given: Given,
-    carried: PreprocessingHints | None = None,
+    options: ModelOptions,
+    hints: PreprocessingHints | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
-    """The module as a model."""
+    """Return a module as a model, in evaluation mode and on the options' device."""
     digest = digest_of(module.state_dict())
     try:
         notes = ("it came in training mode and was put into evaluation mode",) if module.training else ()
-        module = module.eval().to(given.device)
+        module = module.eval().to(options.device)
     except NotImplementedError:  # an exported program's, which is as it was exported
-        return Model(name, kind, module.to(given.device), carried or PreprocessingHints(), digest, classes)
-    if carried is None:
-        carried = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
-    return Model(name, kind, module, carried, digest, classes, module=module, notes=notes)
+        return Model(name, kind, module.to(options.device), hints or PreprocessingHints(), digest, classes)
+    if hints is None:
+        hints = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
+    return Model(name, kind, module, hints, digest, classes, module=module, notes=notes)
 
 
 @contextmanager
-def modes_kept(model: object) -> Iterator[None]:
-    """Put each part of a module back into the mode it was in, training or evaluation: its owner may go on training."""
+def restored_modes(model: object) -> Iterator[None]:
+    """Restore each part of a module to training or evaluation mode afterwards: its owner may go on training."""
     parts = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [part.training for part in parts]
     try:
@@ -59,25 +59,42 @@ def modes_kept(model: object) -> Iterator[None]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where its weights are; the CPU where it has none."""
+    """Return the device of a module's weights; the CPU where it has none."""
     return next((weights.device for weights in module.parameters()), torch.device("cpu"))
 
 
 def digest_of(weights: Mapping[str, object]) -> str:
-    """SHA-256 of a state dict: names, types, shapes and values, in the order of names."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of a state dict: names, types, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
     for key in sorted(weights):
         value = weights[key]
-        found.update(key.encode())
+        digest.update(key.encode())
         if isinstance(value, Tensor):
             plain = value.detach().cpu().contiguous()
-            found.update(f"{plain.dtype} {tuple(plain.shape)}".encode())
-            found.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return found.hexdigest()
+            digest.update(f"{plain.dtype} {tuple(plain.shape)}".encode())
+            digest.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return digest.hexdigest()
+
+
+def existing(name: str, advice: str = "name the model's file") -> Path:
+    """Return the file of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no file at {path}: {advice}")
+    return path
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what an error says, at most 200 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from what `torch.save` wrote; it may lie below `state_dict` or `model`.
+    """Return a state dict from safetensors, or from what `torch.save` wrote, perhaps below `state_dict` or `model`.
 
     Raises:
         UserError: no such file, or not weights; a pickle of anything else, which could run code, unless trusted.
@@ -87,58 +104,64 @@ def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+        content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except SafetensorError as error:
         raise UserError(f"{path} does not hold weights in safetensors' format ({error})") from None
     except Exception as error:
         raise UserError(refusal(path, error)) from None
     for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if isinstance(found, nn.Module):
-        found = found.state_dict()
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if isinstance(content, nn.Module):
+        content = content.state_dict()
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(
-            f"{path} holds {type(found).__name__}, not a state dict: write it with torch.save(model.state_dict())"
+            f"{path} holds {type(content).__name__}, not a state dict: write it with torch.save(model.state_dict())"
         )
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def refusal(path: Path, error: Exception) -> str:
-    """Why a file of torch.save is not read, and what to do."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Return the sentence that refuses a file of torch.save and says what to do."""
     return (
-        f"{path} is a pickle that holds more than tensors, which could run any code ({reason[:200]}): convert it where "
-        "you trust it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
+        f"{path} is a pickle that holds more than tensors, which could run any code ({reason(error)}): convert it "
+        "where you trust it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
         "torch.export.save(...), or read it as it is with --trust-pickle"
     )
 
 
-def of_library(
+def outputs_of(architecture: nn.Module, options: ModelOptions) -> int | None:
+    """Return how many outputs a library's architecture is to have: as its weights' file has, or as the options say."""
+    if options.weights:
+        return count_classes(read_weights(options.weights, options.trust_pickle), architecture)
+    return options.outputs
+
+
+def from_library(
     module: nn.Module,
     name: str,
     kind: str,
-    given: Given,
-    carried: PreprocessingHints,
+    options: ModelOptions,
+    hints: PreprocessingHints,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
-    """A library's architecture with the weights that are given; without any, untrained, which the notes say.
+    """Return a library's architecture with the options' weights; without any, untrained, which the notes say.
 
     Raises:
         UserError: as `read_weights`; they do not fit.
     """
-    if given.weights:
+    if options.weights:
         try:
-            module.load_state_dict(read_weights(given.weights, given.trust_pickle))
+            module.load_state_dict(read_weights(options.weights, options.trust_pickle))
         except RuntimeError as error:
-            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
-            raise UserError(f"the weights in {given.weights} do not fit {name} ({reason[:300]})") from None
-    notes = () if given.weights else ("its weights are untrained: give some with --weights",)
-    return replace(of_module(module, name, kind, given, carried, classes), notes=notes)
+            mismatch = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
+            raise UserError(f"the weights in {options.weights} do not fit {name} ({mismatch[:300]})") from None
+    notes = () if options.weights else ("its weights are untrained: give some with --weights",)
+    return replace(from_module(module, name, kind, options, hints, classes), notes=notes)
 
 
-def outputs_in(weights: Mapping[str, Tensor], like: nn.Module) -> int | None:
-    """How many classes weights tell apart: as many as the last dense layer of a module of that kind has outputs."""
-    dense = [name for name, module in like.named_modules() if isinstance(module, nn.Linear)]
+def count_classes(weights: Mapping[str, Tensor], architecture: nn.Module) -> int | None:
+    """Return how many classes weights tell apart: the outputs of the architecture's last dense layer, if it has one."""
+    dense = [name for name, module in architecture.named_modules() if isinstance(module, nn.Linear)]
     last = weights.get(f"{dense[-1]}.weight") if dense else None
     return None if last is None else len(last)

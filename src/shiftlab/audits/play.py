@@ -1,4 +1,4 @@
-"""Whom one can draw for: the registry's champions, or models that a user names."""
+"""Models for the page to draw on: the registry's champions, or those that a user names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 
 from shiftlab.audits import adapters
 from shiftlab.audits.model import PreprocessedModel
-from shiftlab.audits.preprocessing import Preprocessing, PreprocessingHints
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import PreprocessingHints
 from shiftlab.data import drawing
 from shiftlab.data.dataset import numbered
 from shiftlab.errors import UserError, extra
@@ -20,19 +21,19 @@ HOST = "127.0.0.1"
 
 
 def serve(
-    names: Sequence[str], given: PreprocessingHints, classes: Sequence[str] | None, port: int, open_browser: bool
+    names: Sequence[str], hints: PreprocessingHints, classes: Sequence[str] | None, port: int, open_browser: bool
 ) -> None:
     """Serve the page to draw on.
 
     Args:
         names: of models, as `shiftlab audit` takes them; none are the champions of MLflow's registry.
-        given: what the user says of how pixels become inputs.
+        hints: what the user says of how pixels become inputs.
         classes: names of the outputs.
 
     Raises:
         UserError: there is no such model, or models do not see images alike; the port is taken.
     """
-    models, classes, shape = together(names or _champions(), given, classes)
+    models, classes, shape = load_models(names or _champions(), hints, classes)
     with extra("play"):  # seconds to import, so after a look at the models
         from shiftlab.reports import play
     prepare = drawing.prepare_grey if shape[0] == 1 else drawing.prepare_colour
@@ -40,10 +41,10 @@ def serve(
     play.serve(demo, HOST, port, open_browser)
 
 
-def together(
-    names: Sequence[str], given: PreprocessingHints, classes: Sequence[str] | None = None
+def load_models(
+    names: Sequence[str], hints: PreprocessingHints, classes: Sequence[str] | None = None
 ) -> tuple[dict[str, PreprocessedModel], tuple[str, ...], tuple[int, int, int]]:
-    """Models that see images of one shape and know the same classes; those; and that.
+    """Return models that see images of one shape and know the same classes, those classes, and that shape.
 
     Raises:
         UserError: there is no such model, or they do not.
@@ -51,22 +52,22 @@ def together(
     models: dict[str, PreprocessedModel] = {}
     known: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {}
     for name in names:
-        model = adapters.load(name, adapters.Given(frame=given.frame))
-        prepared = PreprocessedModel(model, Preprocessing.of(given.merge(model.carried), None)).eval()
+        model = adapters.load(name, adapters.ModelOptions(frame=hints.frame))
+        prepared = PreprocessedModel(model, Preprocessing.of(hints.merge(model.hints), None)).eval()
         shape = prepared.preprocessing.shape
         outputs = probabilities(prepared, torch.zeros(1, *shape)).shape[1]
-        of_model = tuple(classes or model.classes or numbered(outputs))
-        if len(of_model) != outputs:
-            raise UserError(f"{name} has {outputs} outputs, and {len(of_model)} names of classes were given")
+        own_classes = tuple(classes or model.classes or numbered(outputs))
+        if len(own_classes) != outputs:
+            raise UserError(f"{name} has {outputs} outputs, and {len(own_classes)} names of classes were given")
         short = name.rpartition("/")[2].removeprefix("shiftlab-").removesuffix("@champion")
         label = name if short in models else short
-        models[label], known[label] = prepared, (of_model, shape)
+        models[label], known[label] = prepared, (own_classes, shape)
     (first, (classes_of_first, shape_of_first)), *others = known.items()
-    for label, (of_model, shape) in others:
-        if (of_model, shape) != (classes_of_first, shape_of_first):
+    for label, (own_classes, shape) in others:
+        if (own_classes, shape) != (classes_of_first, shape_of_first):
             raise UserError(
                 f"{first} and {label} do not see alike ({_described(classes_of_first, shape_of_first)}; "
-                f"{_described(of_model, shape)}): play with models that do"
+                f"{_described(own_classes, shape)}): play with models that do"
             )
     return models, classes_of_first, shape_of_first
 

@@ -1,48 +1,24 @@
-"""How raw pixels become a model's inputs: asked for or carried by the model, never guessed."""
+"""How raw pixels become a model's inputs: as options or the model's own file say, never guessed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shiftlab.data.folder import Interpolation
+from shiftlab.config.audit import Channels, Interpolation, Layout, PreprocessingHints
 from shiftlab.errors import UserError
 
-Channels = Literal["grey", "rgb", "bgr"]
-Layout = Literal["nchw", "nhwc", "nhw"]
-
 COUNT = {"grey": 1, "rgb": 3, "bgr": 3}
-# What has to be said of a model that does not carry it, and how.
+# What nothing can be measured without, and the options that say it.
 OPTIONS = {
     "frame": "--crop 224 (or HEIGHTxWIDTH)",
     "channels": "--channels grey, rgb or bgr",
     "mean": "--mean 0.485,0.456,0.406, or --mean 0 --std 1 where it normalises by itself",
     "std": "--std 0.229,0.224,0.225",
 }
-
-
-@dataclass(frozen=True)
-class PreprocessingHints:
-    """What is known of a preprocessing; None where it is not."""
-
-    resize: int | None = None  # pixels of the shorter side that images are resized to; unknown: as they are
-    frame: tuple[int, int] | None = None  # height and width of what the model sees
-    interpolation: Interpolation | None = None  # of the resizing
-    channels: Channels | None = None
-    layout: Layout | None = None
-    white: float | None = None  # what a pixel of 255 becomes before mean and std: 1 or 255
-    mean: tuple[float, ...] | None = None  # in the same unit, for each channel or for all
-    std: tuple[float, ...] | None = None
-
-    def merge(self, other: PreprocessingHints) -> PreprocessingHints:
-        """What this one knows, and of the rest what `other` knows."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        known = {name: value for name, value in own.items() if value is not None}
-        return replace(other, **known)
 
 
 @dataclass(frozen=True)
@@ -60,13 +36,13 @@ class Preprocessing:
 
     @classmethod
     def of(cls, known: PreprocessingHints, image: tuple[int, int, int] | None) -> Preprocessing:
-        """What is known, completed by what follows from it.
+        """Return the preprocessing that hints tell, completed by what follows from them.
 
         Args:
             image: channels, height and width of the images before resizing; None where they differ.
 
         Raises:
-            UserError: something is not known that can't be asked of the pixels; or it contradicts itself.
+            UserError: something is not known that pixels don't tell; or hints contradict one another.
         """
         channels = known.channels
         if channels is None and known.layout == "nhw":
@@ -99,7 +75,7 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what a model sees of an image: channels, height, width."""
+        """Channels, height and width of what a model sees of an image."""
         return (COUNT[self.channels], *self.frame)
 
     @property
@@ -108,7 +84,7 @@ class Preprocessing:
         return self.white == 255 and not any(self.mean) and set(self.std) == {1.0}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """A model's inputs, float32 in its layout, of raw images of `shape`, `(N, C, H, W)` in 0..255, red first."""
+        """Return a model's inputs, float32 in its layout, of raw images of `shape`, `(N, C, H, W)` in 0..255, RGB."""
         pixels = images.to(torch.float32)
         if self.channels == "bgr":
             pixels = pixels.flip(1)
@@ -141,24 +117,8 @@ def _listed(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def carried(values: Mapping[str, Any]) -> PreprocessingHints:
-    """What a file or a library says of a model, as they write it.
-
-    Raises:
-        UserError: it says what nobody knows.
-    """
-    known: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-    for name in ("frame", "mean", "std"):
-        if name in known:
-            known[name] = tuple(known[name])
-    for name, choices in (("channels", Channels), ("layout", Layout), ("interpolation", Interpolation)):
-        if name in known and known[name] not in get_args(choices):
-            raise UserError(f"{name} is {known[name]!r}: choose of {', '.join(get_args(choices))}")
-    return PreprocessingHints(**known)
-
-
-def of_shape(sizes: Sequence[int | None]) -> PreprocessingHints:
-    """What the shape of a model's input tells: of one image, without the batch's axis; None or -1 where a side is free.
+def hints_of_shape(sizes: Sequence[int | None]) -> PreprocessingHints:
+    """Return what the shape of one input image, without the batch's axis, tells; None or -1 where a side is free.
 
     Two sides are those of grey images; of three, the first or the last is 1 or 3 channels, unless both could be.
     """

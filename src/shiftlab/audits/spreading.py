@@ -16,7 +16,7 @@ from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
-    from shiftlab.audits.adapters import Given
+    from shiftlab.audits.adapters import ModelOptions
     from shiftlab.audits.asking import Ask, Chunk
     from shiftlab.audits.model import PreprocessedModel
     from shiftlab.audits.preprocessing import Preprocessing
@@ -29,14 +29,14 @@ class Recipe:
     """What a node makes the audited model from: the files that it is in are handed over, the rest is installed."""
 
     model: str  # as the user names it
-    given: Given
+    given: ModelOptions
     preprocessing: Preprocessing
     protocol: Evaluation
     threads: int
     files: dict[str, bytes]  # by what the user calls them
 
 
-def recipe(model: str, given: Given, preprocessing: Preprocessing, protocol: Evaluation, threads: int) -> Recipe:
+def recipe(model: str, given: ModelOptions, preprocessing: Preprocessing, protocol: Evaluation, threads: int) -> Recipe:
     """That of a model which this machine has loaded, with its files."""
     named = [model, model.rpartition(":")[0], str(given.weights or "")]
     files = {name: Path(name).read_bytes() for name in named if name and Path(name).is_file()}

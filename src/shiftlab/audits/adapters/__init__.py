@@ -1,4 +1,4 @@
-"""The formats that a model can come in, a file for each: `load(what, given)` makes a `Model` of what the user named."""
+"""The formats of models, a file for each: `load(name, options)` returns the `Model` that a user names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shiftlab.audits.model import Model
 from shiftlab.errors import UserError
 
 CPU = torch.device("cpu")
-# How a user's words tell the format: the first that fits.
+# The pattern of names in each format: the first that fits.
 FORMATS = {
     "timm": r"timm:.+",
     "torchvision": r"torchvision:.+",
@@ -28,8 +28,8 @@ FORMATS = {
 
 
 @dataclass(frozen=True)
-class Given:
-    """What belongs to a model besides its name."""
+class ModelOptions:
+    """What a model is loaded with, besides its name."""
 
     weights: Path | None = None  # for timm and torchvision
     trust_pickle: bool = False
@@ -39,21 +39,21 @@ class Given:
     frame: tuple[int, int] | None = None  # height and width of what the model is to see, where the user says so
 
 
-def load(what: str, given: Given) -> Model:
-    """The model that a user names.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the model that a user names.
 
     Raises:
         UserError: there is no such model, or it can't be read; the sentence says why.
     """
-    for name, pattern in FORMATS.items():
-        if re.fullmatch(pattern, what):
-            if given.weights is not None and name not in ("timm", "torchvision"):
+    for adapter, pattern in FORMATS.items():
+        if re.fullmatch(pattern, name):
+            if options.weights is not None and adapter not in ("timm", "torchvision"):
                 raise UserError(
-                    f"--weights is for timm:NAME and torchvision:NAME, and {what} brings its own: leave it out"
+                    f"--weights is for timm:NAME and torchvision:NAME, and {name} brings its own: leave it out"
                 )
-            found: Model = importlib.import_module(f"{__name__}.{name}").load(what, given)
-            return found
+            model: Model = importlib.import_module(f"{__name__}.{adapter}").load(name, options)
+            return model
     raise UserError(
-        f"{what!r} is no model: give module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, .pt2, "
+        f"{name!r} is no model: give module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, .pt2, "
         ".pt (TorchScript) or .safetensors file, models:/NAME@ALIAS or runs:/... of MLflow, or http://.../invocations"
     )

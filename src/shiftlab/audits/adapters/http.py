@@ -7,28 +7,27 @@ import urllib.request
 import numpy as np
 from torch import Tensor
 
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.preprocessing import PreprocessingHints
 from shiftlab.errors import UserError
 
-PATIENCE_S = 120  # with one batch
+TIMEOUT_S = 120  # of one batch
 
 
-def load(what: str, given: Given) -> Model:  # noqa: ARG001  # of all adapters alike
-    """The address, which must answer POST."""
+def load(name: str, options: ModelOptions) -> Model:  # noqa: ARG001  # the signature of every adapter
+    """Return the model at an address, which must answer POST."""
 
     def outputs(batch: Tensor) -> object:
-        posted = json.dumps({"inputs": batch.cpu().numpy().astype(np.float64).tolist()}).encode()
-        request = urllib.request.Request(what, posted, {"Content-Type": "application/json"})
+        body = json.dumps({"inputs": batch.cpu().numpy().astype(np.float64).tolist()}).encode()
+        request = urllib.request.Request(name, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-                found = json.load(answer)
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                answer = json.load(response)
         except urllib.error.HTTPError as error:
-            said = error.read(300).decode(errors="replace")
-            raise UserError(f"{what} refuses the images with status {error.code} ({' '.join(said.split())})") from None
+            words = error.read(300).decode(errors="replace")
+            raise UserError(f"{name} refuses the images with status {error.code} ({' '.join(words.split())})") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{what} does not answer ({error}): start the server, or correct the address") from None
-        return found["predictions"] if isinstance(found, dict) and "predictions" in found else found
+            raise UserError(f"{name} does not answer ({error}): start the server, or correct the address") from None
+        return answer["predictions"] if isinstance(answer, dict) and "predictions" in answer else answer
 
-    return Model(what, "served", outputs, PreprocessingHints(), whole=True)
+    return Model(name, "served", outputs, whole=True)

@@ -1,26 +1,26 @@
 """`models:/NAME@ALIAS` or `runs:/...`: a logged model of MLflow, ours or anyone's."""
 
-from dataclasses import replace
-
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import CLASSIFIER_HINTS, of_module
-from shiftlab.audits.preprocessing import of_shape
+from shiftlab.audits.modules import CLASSIFIER_HINTS, from_module
+from shiftlab.audits.preprocessing import hints_of_shape
+from shiftlab.config.audit import PreprocessingHints
 from shiftlab.errors import extra
 
 
-def load(what: str, given: Given) -> Model:
-    """The model, by its flavour: pytorch, onnx or pyfunc; its signature tells the shape of its inputs.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the model by its flavour: pytorch, onnx or pyfunc; its signature tells the shape of its inputs.
 
     Raises:
         UserError: MLflow is not installed, there is no such model, or it can't be loaded.
     """
     with extra("mlflow"):
         from shiftlab.tracking import loading
-    found = loading.load(what, given.trust_pickle)
-    known = of_shape(found.shape or ())
-    if found.raw:  # ours: three channels are red, green and blue
-        known = known.merge(replace(CLASSIFIER_HINTS, channels="rgb"))
-    if found.module is not None:
-        return of_module(found.module, what, "mlflow pytorch", given, known, found.classes)
-    return Model(what, f"mlflow {found.flavour}", found.predict, known, found.digest, found.classes, whole=found.raw)
+    logged = loading.load(name, options.trust_pickle)
+    hints = hints_of_shape(logged.shape or ())
+    if logged.raw:  # ours: three channels are red, green and blue
+        hints = hints.merge(CLASSIFIER_HINTS).merge(PreprocessingHints(channels="rgb"))
+    if logged.module is not None:
+        return from_module(logged.module, name, "mlflow pytorch", options, hints, logged.classes)
+    kind = f"mlflow {logged.flavour}"
+    return Model(name, kind, logged.predict, hints, logged.digest, logged.classes, whole=logged.raw)

@@ -1,15 +1,15 @@
 """A .onnx file, run by onnxruntime."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from shiftlab import files
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.preprocessing import of_shape
+from shiftlab.audits.modules import existing, reason
+from shiftlab.audits.preprocessing import hints_of_shape
 from shiftlab.errors import UserError, extra
 
 TYPES = {
@@ -20,39 +20,34 @@ TYPES = {
 }
 
 
-def load(what: str, given: Given) -> Model:
-    """The file's graph, on the CPU, or on CUDA where that is the device and onnxruntime has it.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the file's graph, on the CPU, or on CUDA where that is the device and onnxruntime has it.
 
     Raises:
         UserError: no such file, or not ONNX; it takes something else than one batch of images.
     """
     with extra("onnx"):
         import onnxruntime
-    path = Path(what)
-    if not path.is_file():
-        raise UserError(f"no file at {path}: name the model's file")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] if given.device.type == "cuda" else []
-    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    path = existing(name)
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    preferred = ["CUDAExecutionProvider"] if options.device.type == "cuda" else []
+    available = onnxruntime.get_available_providers()
+    providers = [provider for provider in (*preferred, "CPUExecutionProvider") if provider in available]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
     except Exception as error:  # onnxruntime's own, which share no base
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} can't be read as ONNX ({reason[:200]})") from None
+        raise UserError(f"{path} can't be read as ONNX ({reason(error)})") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in TYPES:
-        raise UserError(
-            f"{path} takes {', '.join(f'{one.name} of {one.type}' for one in inputs)}: it must take one batch of images"
-        )
+        described = ", ".join(f"{tensor.name} of {tensor.type}" for tensor in inputs)
+        raise UserError(f"{path} takes {described}: it must take one batch of images")
     (images,) = inputs
-    kind = TYPES[images.type]
+    names = [output.name for output in session.get_outputs()]
 
     def outputs(batch: Tensor) -> dict[str, Any]:
-        found = session.run(None, {images.name: batch.cpu().numpy().astype(kind, copy=False)})
-        names = [one.name for one in session.get_outputs()]
-        return dict(zip(names, found, strict=True)) if len(found) > 1 else {"logits": found[0]}
+        values = session.run(None, {images.name: batch.cpu().numpy().astype(TYPES[images.type], copy=False)})
+        return dict(zip(names, values, strict=True)) if len(values) > 1 else {"logits": values[0]}
 
-    sizes = [size if isinstance(size, int) else None for size in images.shape]
-    digest = files.sha256(path)
-    return Model(path.name, "onnx", outputs, of_shape(sizes[1:]), digest, batch=sizes[0])
+    first, *sizes = [size if isinstance(size, int) else None for size in images.shape] or [None]
+    return Model(path.name, "onnx", outputs, hints_of_shape(sizes), files.sha256(path), batch=first)

@@ -3,59 +3,69 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import of_module
+from shiftlab.audits.modules import existing, from_module
 from shiftlab.errors import UserError
 
 
-def load(what: str, given: Given) -> Model:
-    """Call the function without arguments.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the model that the function returns, called without arguments.
 
     Raises:
         UserError: no such file, module or function; it fails; what it returns can't be called.
     """
-    place, _, name = what.rpartition(":")
-    function = getattr(_module(place), name, None)
+    place, _, attribute = name.rpartition(":")
+    function = getattr(_module(place), attribute, None)
     if not callable(function):
-        raise UserError(f"{place} has no function {name!r}: name the one that returns the model")
+        raise UserError(f"{place} has no function {attribute!r}: name the one that returns the model")
+    with _failures(name):
+        model = function()
+    if isinstance(model, nn.Module):
+        return from_module(model, name, "python", options)
+    if not callable(model):
+        raise UserError(f"{name} returns {type(model).__name__}: it must return an nn.Module, or a function of a batch")
+    return Model(name, "python", model)
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """Tell in a sentence how a user's code fails."""
     try:
-        found = function()
+        yield
     except Exception as error:
-        raise UserError(f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    if isinstance(found, nn.Module):
-        return of_module(found, what, "python", given)
-    if not callable(found):
-        raise UserError(f"{what} returns {type(found).__name__}: it must return an nn.Module, or a function of a batch")
-    return Model(what, "python", found)
+        raise UserError(f"{name} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Let a user's code import its neighbours."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
 
 
 def _module(place: str) -> object:
     if not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
         try:
-            return importlib.import_module(place)
+            with _importing_from(Path.cwd()):
+                return importlib.import_module(place)
         except ModuleNotFoundError as error:
             raise UserError(
                 f"there is no module {error.name!r}: install it, or name a file, as in model.py:build"
             ) from None
-        finally:
-            sys.path.pop(0)
-    path = Path(place)
-    if not path.is_file():
-        raise UserError(f"no file at {path}: name the Python file that has the function")
+    path = existing(place, "name the Python file that has the function")
     specification = importlib.util.spec_from_file_location(path.stem, path)
     assert specification is not None and specification.loader is not None  # noqa: PT018  # of a file that ends with .py
     module = importlib.util.module_from_spec(specification)
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
+    with _failures(str(path)), _importing_from(path.parent.resolve()):
         specification.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    finally:
-        sys.path.pop(0)
     return module

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from shiftlab import files
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.preprocessing import of_shape
+from shiftlab.audits.modules import existing, reason
+from shiftlab.audits.preprocessing import hints_of_shape
 from shiftlab.errors import UserError
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch reads it at every torch.load
@@ -20,28 +21,25 @@ FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch reads it at every torch.load
 CODE = re.compile(r"constants/(?!tensor_|.*_config\.json$).+|aotinductor/.+")
 
 
-def load(what: str, given: Given) -> Model:
-    """The exported program.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the exported program.
 
     Raises:
         UserError: no such file, or not an exported program.
     """
-    path = Path(what)
-    if not path.is_file():
-        raise UserError(f"no file at {path}: name the file that torch.export.save wrote")
-    _refuse_code(path, given.trust_pickle)
+    path = existing(name, "name the file that torch.export.save wrote")
+    _refuse_code(path, options.trust_pickle)
     try:
-        with tensors_alone(given.trust_pickle):
+        with tensors_alone(options.trust_pickle):
             program = torch.export.load(path)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} can't be read as an exported program ({reason[:200]})") from None
-    module = program.module().to(given.device)
+        raise UserError(f"{path} can't be read as an exported program ({reason(error)})") from None
+    module = program.module().to(options.device)
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
-    images = [one for one in inputs if one.ndim in (3, 4)][-1:]
-    sizes = [_fixed(size) for size in images[0].shape] if images else []
-    digest = files.sha256(path)
-    return Model(path.name, "torch.export", module, of_shape(sizes[1:]), digest, batch=sizes[0] if sizes else None)
+    shapes = [tensor.shape for tensor in inputs if tensor.ndim in (3, 4)]
+    # A side that the program leaves free is no int.
+    first, *sizes = [size if isinstance(size, int) else None for size in shapes[-1]] if shapes else [None]
+    return Model(path.name, "torch.export", module, hints_of_shape(sizes), files.sha256(path), batch=first)
 
 
 def _refuse_code(path: Path, trust_pickle: bool) -> None:
@@ -75,8 +73,3 @@ def tensors_alone(trust_pickle: bool) -> Iterator[None]:
         os.environ.pop(FORCED, None)
         if before is not None:
             os.environ[FORCED] = before
-
-
-def _fixed(size: object) -> int | None:
-    """A side's length, None where the program leaves it free."""
-    return size if isinstance(size, int) else None

@@ -8,35 +8,33 @@ import torch
 from torch import nn
 
 from shiftlab import files
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import of_module, refusal
+from shiftlab.audits.modules import existing, from_module, reason, refusal
 from shiftlab.errors import UserError
 
 
-def load(what: str, given: Given) -> Model:
-    """The file's module.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the file's module.
 
     Raises:
         UserError: no such file; a state dict, which needs an architecture; any other pickle, unless it is trusted.
     """
-    path = Path(what)
-    if not path.is_file():
-        raise UserError(f"no file at {path}: name the model's file")
+    path = existing(name)
     if not _is_torchscript(path):
-        return _of_pickle(path, given)
+        return _from_pickle(path, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript will go some day
         try:
-            module = torch.jit.load(str(path), map_location=given.device)
+            module = torch.jit.load(str(path), map_location=options.device)
         except RuntimeError as error:
-            raise UserError(f"{path} can't be read as TorchScript ({str(error).splitlines()[0][:200]})") from None
+            raise UserError(f"{path} can't be read as TorchScript ({reason(error)})") from None
         module.eval()
     return Model(path.name, "torchscript", module, digest=files.sha256(path), module=module)
 
 
 def _is_torchscript(path: Path) -> bool:
-    """TorchScript's archives hold code of its own language, which those of torch.save don't."""
+    """Return whether an archive holds code of TorchScript's own language, which those of torch.save don't."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any("/code/" in name for name in archive.namelist())
@@ -44,13 +42,13 @@ def _is_torchscript(path: Path) -> bool:
         return False
 
 
-def _of_pickle(path: Path, given: Given) -> Model:
+def _from_pickle(path: Path, options: ModelOptions) -> Model:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=not given.trust_pickle)
+        content = torch.load(path, map_location="cpu", weights_only=not options.trust_pickle)
     except Exception as error:
         raise UserError(refusal(path, error)) from None
-    if isinstance(found, nn.Module):
-        return of_module(found, path.name, "pickle", given)
+    if isinstance(content, nn.Module):
+        return from_module(content, path.name, "pickle", options)
     raise UserError(
         f"{path} holds weights without their architecture: name that too, as in timm:NAME --weights {path}, or write a "
         "function that returns the model, and give file.py:function"

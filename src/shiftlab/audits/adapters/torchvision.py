@@ -1,50 +1,47 @@
 """`torchvision:NAME`: an architecture of torchvision, with weights from a file."""
 
-from shiftlab.audits.adapters import Given
+from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import of_library, outputs_in, read_weights
-from shiftlab.audits.preprocessing import PreprocessingHints, carried
+from shiftlab.audits.modules import from_library, outputs_of
+from shiftlab.config.audit import PreprocessingHints, read
 from shiftlab.errors import UserError, extra
 
 
-def load(what: str, given: Given) -> Model:
-    """The architecture with the weights that are given; without any, untrained, which the notes say.
+def load(name: str, options: ModelOptions) -> Model:
+    """Return the architecture with the options' weights; without any, untrained, which the notes say.
 
-    How its pixels are prepared is what torchvision's own weights of that architecture say.
+    Its preprocessing is what torchvision's own weights of that architecture say.
 
     Raises:
         UserError: torchvision is not installed or knows no such architecture; the weights do not fit.
     """
     with extra("torchvision"):
         from torchvision import models
-    name = what.partition(":")[2]
+    architecture = name.partition(":")[2]
     try:
-        module = models.get_model(name, weights=None)
-        weights = models.get_model_weights(name)
+        module = models.get_model(architecture, weights=None)
+        weights = models.get_model_weights(architecture)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"torchvision has no architecture {name!r} ({error}): torchvision.models.list_models() lists them"
+            f"torchvision has no architecture {architecture!r} ({error}): torchvision.models.list_models() lists them"
         ) from None
-    outputs = given.outputs
-    if given.weights:
-        outputs = outputs_in(read_weights(given.weights, given.trust_pickle), module)
+    outputs = outputs_of(module, options)
     if outputs:
-        module = models.get_model(name, weights=None, num_classes=outputs)
-    known, classes = PreprocessingHints(), None
+        module = models.get_model(architecture, weights=None, num_classes=outputs)
+    hints, classes = PreprocessingHints(), None
     if best := getattr(weights, "DEFAULT", None):
-        chosen = best.transforms()
-        (resize,), (crop,) = chosen.resize_size, chosen.crop_size
-        known = carried(
-            {
-                "resize": resize,
-                "frame": (crop, crop),
-                "interpolation": chosen.interpolation.value,
-                "channels": "rgb",
-                "mean": chosen.mean,
-                "std": chosen.std,
-                "layout": "nchw",
-            }
-        )
+        transforms = best.transforms()
+        (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+        values = {
+            "resize": resize,
+            "frame": (crop, crop),
+            "interpolation": transforms.interpolation.value,
+            "channels": "rgb",
+            "mean": transforms.mean,
+            "std": transforms.std,
+            "layout": "nchw",
+        }
+        hints = read(PreprocessingHints, values)
         if outputs in (None, len(best.meta["categories"])):
             classes = tuple(best.meta["categories"])
-    return of_library(module, what, "torchvision", given, known, classes)
+    return from_library(module, name, "torchvision", options, hints, classes)

@@ -1,0 +1,157 @@
+"""Run an audit: read the model and the images, measure, write the report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shiftlab import determinism, device, files
+from shiftlab.audits import adapters, asking, images, presets
+from shiftlab.audits.adapters import ModelOptions
+from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
+from shiftlab.audits.checks import Check
+from shiftlab.audits.model import Model
+from shiftlab.audits.modules import device_of, from_module, restored_modes
+from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
+from shiftlab.errors import extra
+from shiftlab.pipeline import arguments
+
+
+def run(options: CommandOptions, tell: Callable[[str], object] | None = None) -> Audit:
+    """Audit the model that the options name, write the report, and log a run where MLflow is configured.
+
+    Args:
+        tell: takes sentences for people as they come up; without it there is no progress bar either.
+
+    Raises:
+        UserError: something that the options name is not there, or can't be used.
+    """
+    evaluation = evaluation_of(options)
+    if options.thresholds:
+        limits = (*options.fail_under, *files.lines(options.thresholds, "METRIC=SHARE"))
+        options = options.model_copy(update={"fail_under": limits})
+    threads = options.threads or (1 if options.ray else None)  # a node's core for each of many tasks
+    if threads:
+        determinism.use(threads)
+    where = device.pick(options.device)
+    whole = images.load_images(options.data, options.root)
+    sample = whole.sample(options.count, options.seed)
+    size = sample.size()
+    names = files.lines(options.classes, "the name of an output") if options.classes else None
+    outputs = len(names or whole.classes or ()) or None
+    model_options = ModelOptions(options.weights, options.trust_pickle, where, outputs, size, options.frame)
+    model = adapters.load(options.model, model_options)
+    if names:
+        model = replace(model, classes=tuple(names))
+    preprocessing = Preprocessing.of(options.merge(model.hints), size)
+    say = tell or (lambda _: None)
+    say(f"{model.name} ({model.kind}) sees: {preprocessing}")
+
+    record = _recorder(sample.name, options)
+    unfinished = options.folder / UNFINISHED
+    total = len(evaluation.boundaries) * asking.passes(evaluation, len(sample))
+    if options.published:
+        total += presets.of(options.published).passes * len(sample)
+    with ExitStack() as stack:
+        bar = stack.enter_context(arguments.progress(total, model.name, hidden=tell is None))
+        executor = None
+        if options.ray:
+            from shiftlab.audits import spreading  # with Ray, which not everybody has
+            from shiftlab.distributed import engine
+
+            stack.enter_context(engine.connected(options.ray))
+            recipe = spreading.recipe(options.model, model_options, preprocessing, evaluation, threads or 1)
+            executor = spreading.on_nodes(recipe, bar.update)
+
+        def on_checked(check: Check | None, notes: Sequence[str]) -> None:
+            bar.clear()
+            for words in (*notes, *([check.in_words(), *check.hints()] if check else [])):
+                say(words)
+
+        result = measure(
+            model,
+            sample,
+            preprocessing,
+            options,
+            where,
+            unfinished=unfinished,
+            executor=executor,
+            on_checked=on_checked,
+            on_progress=bar.update,
+        )
+    result.save(options.folder)
+    record(result)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return result
+
+
+def audit(
+    model: Callable[[Tensor], object],
+    images_: NDArray[Any] | Tensor,
+    labels: NDArray[Any] | Tensor | Sequence[int] | None = None,
+    *,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    on_progress: Callable[[int], object] = lambda _: None,
+    **options: Any,
+) -> Audit:
+    """Measure how a model fares when images are shifted.
+
+    Args:
+        model: an nn.Module, which is run in evaluation mode where its weights are, and left as it was; or any function
+            of a batch of preprocessed images (a float32 Tensor on the CPU), that returns a row of logits or
+            probabilities for each. scikit-learn:
+            `lambda batch: forest.predict_proba(batch.numpy().reshape(len(batch), -1))`.
+        images: raw, whole numbers in 0..255: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`.
+        labels: whole numbers from 0, `(N,)`; None: consistency, agreement and sensitivity alone are measured.
+        name: of the model, for the report.
+        classes: their names.
+        on_progress: called with the number of images classified since the last call.
+        options: the fields of `shiftlab.config.audit.AuditOptions`: `mean`, `std`, `boundaries`, `radius` and others.
+
+    Raises:
+        UserError: a metric, shape, range or option that can't be; the model fails; it is no better than chance.
+    """
+    checked = read(AuditOptions, options)
+    data = images.from_arrays("images", _array(images_), None if labels is None else _array(labels), classes)
+    size = data.size()
+    label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
+    where = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
+    one_channel = PreprocessingHints(channels="grey") if size and size[0] == 1 else PreprocessingHints()
+    with restored_modes(model):
+        if isinstance(model, nn.Module):
+            wrapped = from_module(model, label, "python", ModelOptions(device=where))
+        else:
+            wrapped = Model(label, "python", model)
+        preprocessing = Preprocessing.of(checked.merge(wrapped.hints).merge(one_channel), size)
+        sample = data.sample(checked.count, checked.seed)
+        return measure(wrapped, sample, preprocessing, checked, where, on_progress=on_progress)
+
+
+def _array(values: object) -> NDArray[Any]:
+    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _recorder(data: str, options: CommandOptions) -> Callable[[Audit], object]:
+    """Return what logs an audit where MLflow is configured; a store that can't be used is refused here, first.
+
+    Raises:
+        UserError: MLflow is not installed, or its store can't be used.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return lambda _: None
+    with extra("mlflow"):
+        from shiftlab.tracking import recording
+        from shiftlab.tracking.store import connect
+    store = connect(data)
+    return lambda result: recording.log_audit(store, result.summary(), options.folder)
