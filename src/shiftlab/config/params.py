@@ -119,7 +119,9 @@ class Data(_Strict):
             raise ValueError(f"path is {self.path!r}, which nobody expands: write the folder's whole path")
         source, code = sources.get(self.source), f"src/shiftlab/data/sources/{self.source}.py"
         if source.image_size and self.path != code:
-            raise ValueError(f"path is {self.path!r}, but the code that gets the images of {self.source} is {code}")
+            raise ValueError(
+                f"path is {self.path!r}, but the code that gets the images of {self.source} is {code}: set that"
+            )
         if self.test is None and not source.has_test_images:
             raise ValueError(f"test is null, but a {self.source} has no test images of its own: set it, as to 0.2")
         if source.image_size is None:

@@ -81,10 +81,10 @@ def prepare_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[st
     height, width = frame
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture.convert("RGBA"))
-    whole = paper.convert("RGB")
+    coloured = paper.convert("RGB")
     return {
-        "as it came": np.asarray(ImageOps.contain(whole, (SIDE, SIDE))),
-        f"its middle, as {width}x{height}: what the models see": np.asarray(ImageOps.fit(whole, (width, height))),
+        "as it came": np.asarray(ImageOps.contain(coloured, (SIDE, SIDE))),
+        f"its middle, as {width}x{height}: what the models see": np.asarray(ImageOps.fit(coloured, (width, height))),
     }
 
 
@@ -97,11 +97,11 @@ def as_grey(picture: Image.Image) -> Grey:
         grey, alpha = (np.asarray(band, dtype=np.float64) for band in (picture.convert("L"), picture.getchannel("A")))
         weight = alpha.sum()
         paper = 255.0 if weight == 0 or (grey * alpha).sum() / weight < 128 else 0.0
-        return _whole(paper + (grey - paper) * alpha / 255)
+        return _round(paper + (grey - paper) * alpha / 255)
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float64)
         low, high = values.min(), max(values.max(), values.min() + 1)
-        return _whole(255 * (values - low) / (high - low))
+        return _round(255 * (values - low) / (high - low))
     return np.asarray(picture.convert("L"))
 
 
@@ -129,12 +129,12 @@ def as_ink(grey: Grey) -> Grey:
     ink[ink < FAINT] = 0
     strokes, count = ndimage.label(ink, np.ones((3, 3)))
     mass = ndimage.sum_labels(ink, strokes, np.arange(count + 1))
-    return _whole(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink))
+    return _round(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink))
 
 
-def _whole(values: NDArray[np.floating]) -> Grey:
-    whole: Grey = np.rint(values).astype(np.uint8)
-    return whole
+def _round(values: NDArray[np.floating]) -> Grey:
+    rounded: Grey = np.rint(values).astype(np.uint8)
+    return rounded
 
 
 def pad_to_frame(ink: Grey, frame: Frame) -> Grey:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shiftlab.data.sources import Loaded
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SHAPE = (3, 32, 32)  # of an image: channels, height, width
 
 
 def load(data: Data) -> Loaded:
@@ -65,9 +66,6 @@ def decode(archive: bytes, batches: Iterable[str]) -> Examples:
         raise UserError(
             f"CIFAR-10's archive can't be decoded ({error}): delete data/published/CIFAR10 and download it anew"
         ) from None
-
-
-SHAPE = (3, 32, 32)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
