@@ -38,7 +38,7 @@ def main() -> None:
     paths = {f"{name}-{seed}": Path("models", f"{name}-{seed}.json") for name, seed, _ in keys}
     made_on = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in paths.items()}
     moved = {name: (of.augmentation or wanted.augmentation).model_dump() for name, of in wanted.models.items()}
-    summary = {**comparison.summarise(answers, found), "augmentation": moved, "made_on": made_on}
+    summary = {**comparison.summarise(found), "augmentation": moved, "made_on": made_on}
     drawn = plots.of_comparison(answers, found, images)
     for boundary, name in comparison.boundaries(found).items():
         tables.write_curves(comparison.of_boundary(found, boundary), name, Path("plots/accuracy"))

@@ -13,7 +13,7 @@ import readme
 from dvc.utils.hydra import compose_and_dump
 from ruamel.yaml import YAML
 
-from shiftlab.metrics.metrics import moves_survived
+from shiftlab.metrics.curves import moves_survived
 
 ROOT = Path(__file__).parents[1]
 

@@ -100,7 +100,7 @@ def test_image_moves_by_mouse_and_by_keys(page: Page) -> None:
 
 def test_every_boundary_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_path: Path) -> None:
     stored, metrics, images = answers(), found(), examples(4).images
-    summary, study = comparison.summarise(stored, metrics), trials.summarised()
+    summary, study = comparison.summarise(metrics), trials.summarised()
     summary["augmentation"] = {one["model"]: {"kind": "none", "pixels": 0} for one in summary["models"]}
     parts = explorer.parts(stored, metrics, images, study)
     pictures = dict.fromkeys(of_comparison(stored, metrics, images), b"")

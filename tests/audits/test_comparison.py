@@ -51,18 +51,18 @@ def test_saved_audits_are_compared_as_those_at_hand(folders: dict[str, Path], tm
     metrics = {name: one["zero"] for name, one in summary["metrics"].items()}
     for one in summary["differences"]["zero"]:
         by = metrics["plain"][one["metric"]]["value"] - metrics["halved"][one["metric"]]["value"]
-        assert one["by"] == pytest.approx(by, abs=1e-9)
-        assert 0 < one["corrected"] <= 1
+        assert one["difference"] == pytest.approx(by, abs=1e-9)
+        assert 0 < one["p_holm"] <= 1
         if one["low"] is not None:
-            assert one["low"] <= one["by"] <= one["high"]
+            assert one["low"] <= one["difference"] <= one["high"]
     assert "plain less halved: accuracy, unshifted" in repr(saved)
 
 
 def test_an_audit_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
     twice = shiftlab.compare(folders["plain"], folders["plain"])
     assert list(twice.summaries) == ["plain", "plain (plain)"]
-    assert {one["by"] for one in twice.differences["zero"]} == {0.0}
-    assert {one["corrected"] for one in twice.differences["zero"]} == {1.0}
+    assert {one["difference"] for one in twice.differences["zero"]} == {0.0}
+    assert {one["p_holm"] for one in twice.differences["zero"]} == {1.0}
 
 
 @pytest.mark.parametrize(

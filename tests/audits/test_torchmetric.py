@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 from shiftlab import ShiftConsistency
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
-from shiftlab.metrics.metrics import consistency
+from shiftlab.metrics.definitions.consistency import consistency_by_image
 from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
 from tests.audits.models import Plain, data
@@ -35,7 +35,9 @@ def test_metric_is_the_metric_whatever_the_batches(boundary: BoundaryName, plain
         metric.update(network, batch)
     with torch.inference_mode():
         called = [network(shift(IMAGES, dx, dy, boundary)).argmax(1).numpy() for dx, dy in grid(2).tolist()]
-    assert metric.compute().item() == pytest.approx(consistency(np.stack(called).astype(np.uint8)).mean(), abs=1e-12)
+    assert metric.compute().item() == pytest.approx(
+        consistency_by_image(np.stack(called).astype(np.uint8), grid(2)).mean(), abs=1e-12
+    )
     metric.reset()
     assert metric.compute().isnan()
 

@@ -15,17 +15,17 @@ def some_metrics() -> Metrics:
 def test_metrics_are_those_of_the_predictions() -> None:
     found = some_metrics()
     assert (found.images, found.grid_images, found.radius) == (4, 3, 1)
-    assert {name: one.value for name, one in found.accuracies.items()} == {"right5": 0.75, "clean": 1.0}
+    assert {name: one.value for name, one in list(found.estimates.items())[:2]} == {"clean": 1.0, "right5": 0.75}
     assert [(pixels, one.value) for pixels, one in found.fractions] == [(0.0, 1.0), (0.5, 0.5)]
     third = 1 / 3
     expected = [[2 * third] * 3, [third, 2 * third, 2 * third], [third] * 3]
     np.testing.assert_allclose(found.maps["accuracy"].value, expected)
     np.testing.assert_allclose(found.maps["ink"].value, [[0.2, 0.6, 0.4], [0.8, 1, 0.8], [0.6, 0.4, 0]])
-    assert found.summary["grid"].value == np.mean(expected)
-    assert found.summary["robust_accuracy"].value == third
-    assert found.summary["grid"].images == 3
+    assert found.estimates["grid"].value == np.mean(expected)
+    assert found.estimates["robust_accuracy_1"].value == third
+    assert found.estimates["grid"].images == 3
     assert [at.accuracy.value for at in found.radii] == pytest.approx([2 * third, (np.sum(expected) - 2 * third) / 8])
-    assert [one.image for one in found.fragility] == [3, 0]
+    assert [one.image for one in found.nearest_failing_shifts] == [3, 0]
 
 
 def test_canvas_is_a_boundary_of_its_own() -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, ttest_1samp, ttest_ind
-from statsmodels.stats.contingency_tables import mcnemar
 
 from shiftlab.metrics import intervals
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 10), (7, 10), (10, 10), (1, 1), (9789, 10_000), (0, 10_000)])
 def test_interval_is_wilsons(right: int, images: int) -> None:
-    share = intervals.share(np.arange(images) < right)
+    share = intervals.proportion(np.arange(images) < right)
 
     z, p = 1.959963984540054, right / images
     centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
@@ -62,36 +61,6 @@ def test_share_of_ink_is_bootstrapped_with_its_whole() -> None:
     assert half.low[2] < half.value[2] < half.high[2]
 
 
-def test_differences_are_mcnemars_with_holms_correction() -> None:
-    rng = np.random.default_rng(0)
-    right = {
-        name: {model: rng.random(500) < share for model, share in (("a", 0.9), ("b", 0.85), ("c", 0.84))}
-        for name in ("clean", "right5")
-    }
-    found = intervals.differences(right)
-    assert [(one.evaluation_set, one.first, one.second) for one in found] == [
-        (name, *pair) for name in right for pair in (("a", "b"), ("a", "c"), ("b", "c"))
-    ]
-    for one in found:
-        first, second = right[one.evaluation_set][one.first], right[one.evaluation_set][one.second]
-        table = [[int((row & other).sum()) for other in (second, ~second)] for row in (first, ~first)]
-        assert one.p == pytest.approx(mcnemar(table, exact=True).pvalue)
-        assert one.by == pytest.approx(first.mean() - second.mean())
-        assert (one.only_first, one.only_second) == (table[0][1], table[1][0])
-    in_order = sorted(found, key=lambda one: one.p)
-    running = 0.0
-    for rank, one in enumerate(in_order):
-        running = max(running, min(1.0, (len(found) - rank) * one.p))
-        assert one.corrected == pytest.approx(running)
-
-
-def test_models_that_agree_do_not_differ() -> None:
-    same = np.array([True, False, True])
-    (one,) = intervals.differences({"clean": {"a": same, "b": same.copy()}})
-    assert (one.by, one.p, one.corrected) == (0, 1, 1)
-    assert intervals.differences({"clean": {"a": same}}) == []
-
-
 def test_over_seeds_is_students_t() -> None:
     found = intervals.over_seeds([0.9, 0.92, 0.97])
     interval = ttest_1samp([0.9, 0.92, 0.97], 0).confidence_interval(0.95)
@@ -99,38 +68,12 @@ def test_over_seeds_is_students_t() -> None:
     assert [found.mean, found.spread, found.seeds] == pytest.approx([0.93, 0.036055513, 3])
 
 
-def test_differences_over_seeds_are_welchs_with_holms_correction() -> None:
-    values = {
-        "clean": {"a": [0.98, 0.97, 0.975], "b": [0.99, 0.991, 0.992]},
-        "right5": {"a": [0.2, 0.4], "b": [0.3, 0.1]},
-    }
-    found = intervals.differences_over_seeds(values)
-    assert [(one.metric, one.first, one.second) for one in found] == [("clean", "a", "b"), ("right5", "a", "b")]
-    for one in found:
-        theirs = ttest_ind(values[one.metric]["a"], values[one.metric]["b"], equal_var=False)
-        interval = theirs.confidence_interval(0.95)
-        assert [one.p, one.low, one.high] == pytest.approx([theirs.pvalue, interval.low, interval.high])
-        assert one.by == pytest.approx(np.mean(values[one.metric]["a"]) - np.mean(values[one.metric]["b"]))
-    assert found[0].corrected == pytest.approx(2 * found[0].p)
-    assert found[1].corrected == pytest.approx(max(found[1].p, 2 * found[0].p))
-
-
-@pytest.mark.filterwarnings("error")
-def test_seeds_that_are_all_alike_have_no_interval() -> None:
-    same, other = intervals.differences_over_seeds(
-        {"clean": {"a": [0.5, 0.5], "b": [0.5, 0.5]}, "right5": {"a": [0.5, 0.5], "b": [0.4, 0.4]}}
-    )
-    assert (same.by, same.low, same.high, same.p) == (0, 0, 0, 1)
-    assert other.low == other.high == other.by == pytest.approx(0.1)
-    assert other.p == 0
-
-
 def test_effect_of_two_groups_is_welchs_test_and_of_one_students() -> None:
     first, second = [0.1, 0.4, 0.35, 0.8], [0.05, 0.06, 0.3]
     found = intervals.effect([(1, first), (-1, second)])
     expected = ttest_ind(first, second, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    assert (found.by, found.p) == pytest.approx((np.mean(first) - np.mean(second), expected.pvalue))
+    assert (found.difference, found.p) == pytest.approx((np.mean(first) - np.mean(second), expected.pvalue))
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
     found = intervals.effect([(1, first)])
@@ -158,7 +101,7 @@ def test_effect_without_spread_or_without_a_value() -> None:
     assert intervals.effect([(1, [0.5, 0.5]), (-1, [0.5, 0.5])]) == intervals.Effect(0, 0, 0, 1)
     assert intervals.effect([(1, [0.5, 0.5]), (-1, [0.25, 0.25])]) == intervals.Effect(0.25, 0.25, 0.25, 0)
     undefined = intervals.effect([(1, [0.5, math.nan]), (-1, [0.25, 0.5])])
-    assert math.isnan(undefined.by)
+    assert math.isnan(undefined.difference)
     assert undefined.p == 1
 
 
@@ -172,7 +115,7 @@ def estimates(values: list[float], half: float) -> list[intervals.Estimate]:
 
 
 def test_combined_interval_of_one_seed_is_the_images() -> None:
-    wilson = intervals.share(np.arange(100) < 99)
+    wilson = intervals.proportion(np.arange(100) < 99)
     assert intervals.combined([wilson]) == wilson
     assert wilson.half == pytest.approx(0.99 - wilson.low)  # the longer side
 
@@ -229,7 +172,7 @@ def test_combined_interval_covers_the_truth_in_94_percent(seeds: int, ratio: flo
     spread = ratio * (truth * (1 - truth) / images) ** 0.5 * seeds**0.5
     hardness = rng.random((studies, 1 if shared else seeds, images))
     right = hardness < rng.normal(truth, spread, (studies, seeds, 1))
-    found = intervals.shares(right.reshape(-1, images))
+    found = intervals.proportions(right.reshape(-1, images))
     of_seeds = [
         intervals.Estimate(*one, images)
         for one in zip(found.value.tolist(), found.low.tolist(), found.high.tolist(), strict=True)

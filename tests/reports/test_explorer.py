@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shiftlab.metrics import evaluation
-from shiftlab.metrics.comparison import Answers, Found
+from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey
 from shiftlab.reports import explorer
 from shiftlab.shifts.predictions import Predictions
 from tests.helpers import ABOUT, examples, some_predictions
@@ -18,7 +18,7 @@ from tests.study import trials
 IMAGES = examples(4).images
 
 
-def shown(of: Answers, metrics: Found) -> Any:
+def shown(of: PredictionsByKey, metrics: MetricsByKey) -> Any:
     return explorer.chosen(of, metrics, IMAGES)
 
 
@@ -46,7 +46,7 @@ def test_many_classes_take_two_bytes() -> None:
 def test_answers_of_the_first_seed_alone_are_packed() -> None:
     one, other = some_predictions(ABOUT), some_predictions(ABOUT)
     other = replace(other, grid=replace(other.grid, predicted=other.grid.predicted + 1))
-    both: Answers = {("mlp", 0, "zero"): one, ("mlp", 1, "zero"): other}
+    both: PredictionsByKey = {("mlp", 0, "zero"): one, ("mlp", 1, "zero"): other}
     assert explorer.pack(both, np.array([0])) == explorer.pack({("mlp", 0, "zero"): one}, np.array([0]))
 
 
@@ -57,9 +57,9 @@ def test_page_with_little_room_holds_the_most_fragile_images_and_some_of_all(mon
     assert (some.grid.shifts[some.grid.centre] == 0).all()
     predicted[[0, some.grid.centre]] = predicted[[some.grid.centre, 0]]
     changed: Predictions = replace(some, grid=replace(some.grid, predicted=predicted))
-    of: Answers = {("mlp", 0, "zero"): changed}
-    metrics: Found = {key: evaluation.evaluate(one, 1, 1) for key, one in of.items()}
-    most_fragile = metrics["mlp", 0, "zero"].fragility[0].image
+    of: PredictionsByKey = {("mlp", 0, "zero"): changed}
+    metrics: MetricsByKey = {key: evaluation.evaluate(one, 1, 1) for key, one in of.items()}
+    most_fragile = metrics["mlp", 0, "zero"].nearest_failing_shifts[0].image
     monkeypatch.setattr(explorer, "MOST_ANSWERS", 2 * 9)
     places = shown(of, metrics)
     assert len(places) == 2
@@ -93,7 +93,7 @@ def test_content_is_json_that_can_stand_in_a_page() -> None:
     metrics = content["metrics"]["zero"]["mlp"]
     expected = found()["mlp", 0, "zero"]
     assert metrics["maps"]["accuracy"]["value"] == np.round(expected.maps["accuracy"].value, 4).ravel().tolist()
-    assert metrics["confusions"]["clean"] == expected.confusions["clean"].tolist()
+    assert metrics["confusions"]["clean"] == expected.confusion_matrices["clean"].tolist()
     assert metrics["curves"]["x"]["step"] == [-1, 0, 1]
     assert metrics["radii"]["right at every shift within"]["value"][0] == round(
         expected.radii[0].robust_accuracy.value, 4
@@ -102,8 +102,8 @@ def test_content_is_json_that_can_stand_in_a_page() -> None:
 
 def test_images_that_are_larger_than_the_frame_are_shown_with_what_a_shift_brings_in() -> None:
     one = some_predictions(replace(ABOUT, boundary="crop", shape=(1, 26, 24)))
-    of: Answers = {("mlp", 0, "crop"): one}
-    metrics: Found = {key: evaluation.evaluate(each, 1, 1) for key, each in of.items()}
+    of: PredictionsByKey = {("mlp", 0, "crop"): one}
+    metrics: MetricsByKey = {key: evaluation.evaluate(each, 1, 1) for key, each in of.items()}
     content = explorer.content(of, metrics, torch.as_tensor(IMAGES), np.array([0]), {"claims": []})
     assert content["boundaries"]["crop"]["wide"]
     (image,) = content["images"]

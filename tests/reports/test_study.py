@@ -45,8 +45,8 @@ def test_single_changes_differ_in_one_setting_and_the_largest_leads_whatever_its
     metric = worse["metrics"]["zero"]["random5"]
     metric |= {"values": [0.01, 0.02, 0.03], "mean": 0.02}
     largest, other = study.single_changes(summary)
-    assert largest.by == pytest.approx(0.02 - mean(summary, "max"))
-    assert other.by > 0 > largest.high
+    assert largest.difference == pytest.approx(0.02 - mean(summary, "max"))
+    assert other.difference > 0 > largest.high
     table = study.where_from(summary)
     assert table.index("training on moved images") < table.index("blurred max pooling")  # sorted by effect
     assert "the 1 largest of 2" in study.where_from(summary, count=1)
@@ -149,5 +149,5 @@ def test_published_metrics_stand_beside_ours_where_there_are_some(summary: dict[
 @pytest.mark.parametrize(("p", "words"), [(1e-320, "p < 1e-300"), (0.0002, "p = 0.0002"), (0.5, "p = 0.500")])
 def test_probabilities_are_written_as_in_the_report(p: float, words: str, summary: dict[str, Any]) -> None:
     summary = {**summary, "claims": [dict(claim) for claim in summary["claims"][:1]]}
-    summary["claims"][0]["contrasts"] = [{**one, "corrected": p} for one in summary["claims"][0]["contrasts"]]
+    summary["claims"][0]["contrasts"] = [{**one, "p_holm": p} for one in summary["claims"][0]["contrasts"]]
     assert f"| {words} |" in study.tables(summary)

@@ -26,7 +26,7 @@ def test_report_has_every_metric_as_table_and_picture(tmp_path: Path) -> None:
     pictures |= {"confusion-clean", "confusion-right5"}
     sheets = {f"accuracy-{direction}" for direction in ("x", "y", "diagonal")}
     sheets |= {"confusion-clean", "confusion-right5", "per-class", "maps", "radius", "phase", "fractions"}
-    sheets |= {"summary", "sets", "fragility"}
+    sheets |= {"metrics", "nearest_failing_shift"}
     expected = {f"{name}.png" for name in pictures} | {f"{name}.csv" for name in sheets} | {"about.json"}
     assert {path.name for path in tmp_path.iterdir()} == expected
     assert all((tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
@@ -50,8 +50,8 @@ def test_report_has_every_metric_as_table_and_picture(tmp_path: Path) -> None:
     assert places[0][:3] == ["dx", "dy", "accuracy"]
     assert places[2][:2] == ["0", "-1"]
     assert len(places) == 1 + 9
-    assert (tmp_path / "fragility.csv").read_text().splitlines() == [
-        "image,class,right,dx,dy,called",
+    assert (tmp_path / "nearest_failing_shift.csv").read_text().splitlines() == [
+        "image,class,accuracy,dx,dy,predicted",
         "3,0,0.2222222222222222,0,-1,7",
         "0,1,1.0,,,",
     ]

@@ -10,7 +10,7 @@ from shiftlab.config.params import Params, Study, Variant
 from shiftlab.data import canvas
 from shiftlab.data.dataset import Dataset
 from shiftlab.errors import UserError
-from shiftlab.metrics import metrics
+from shiftlab.metrics.definitions.consistency import consistency_by_image
 from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import named_set
 from shiftlab.study import answers, summary, trial
@@ -86,7 +86,7 @@ def test_answers_are_those_of_the_network_under_each_shift(data: Dataset) -> Non
 
 def test_metrics_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
     one = found["zero"]
-    values = {name: estimate.value for name, estimate in summary.found(one).items()}
+    values = {name: estimate.value for name, estimate in summary.measure(one).items()}
     labels = one.labels[one.images]
     assert values["right5"] == (one.sets["right5"] == one.labels).mean()
     at_three = [
@@ -95,9 +95,8 @@ def test_metrics_are_those_of_a_brute_force(found: dict[Any, Answers]) -> None:
     assert len(at_three) == 4
     assert values["distance 3"] == pytest.approx(np.mean([row == labels for row in at_three]))
     assert values["distance 0"] == (one.on_axes[0] == labels).mean()
-    pairs = metrics.over_pairs(one.on_grid, one.grid_shifts, labels)
-    assert values["consistency"] == pairs["consistency"].value
-    assert values["corrected_consistency"] == pairs["corrected_consistency"].value
+    consistency = consistency_by_image(one.on_grid, one.grid_shifts).mean()
+    assert values["consistency"] == pytest.approx(consistency)
 
 
 def test_canvas_is_larger_and_moves_lose_no_ink(data: Dataset) -> None:

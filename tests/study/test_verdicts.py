@@ -72,14 +72,14 @@ def test_beyond_takes_off_the_largest_other_effect() -> None:
     values = clean(a=[0.9, 0.92], b=[0.5, 0.48], c=[0.6, 0.62], d=[0.55, 0.56], e=[0.2, 0.3])
     one = decided(contrast(beyond=[["c", "d"], ["d", "e"], ["e", "c"]]), values)
     assert one.larger_than == ("d", "e")
-    assert one.effect.by == pytest.approx(0.91 - 0.49 - (0.555 - 0.25))
+    assert one.effect.difference == pytest.approx(0.91 - 0.49 - (0.555 - 0.25))
 
 
 def test_a_variant_on_both_sides_cancels_out() -> None:
     values = clean(a=[0.9, 0.92, 0.91], b=[0.5, 0.3, 0.4], c=[0.6, 0.62, 0.64])
     one = decided(contrast(beyond=[["c", "b"]]), values)  # (a - b) - (c - b)
     expected = ttest_ind([0.9, 0.92, 0.91], [0.6, 0.62, 0.64], equal_var=False)
-    assert one.effect.by == pytest.approx(0.91 - 0.62)
+    assert one.effect.difference == pytest.approx(0.91 - 0.62)
     assert one.effect.low == pytest.approx(expected.confidence_interval(0.95).low, rel=0.02)
 
 
@@ -131,7 +131,7 @@ def test_secondary_contrasts_decide_nothing_and_are_not_counted(other: Contrast)
     alone, both = answer(HELPS), answer(HELPS, other.model_copy(update={"secondary": True}))
     assert both.verdict == "supported"
     assert both.decided[0] == alone.decided[0]
-    assert (both.decided[1].corrected, both.decided[1].verdict) == (None, None)
+    assert (both.decided[1].p_holm, both.decided[1].verdict) == (None, None)
 
 
 def test_holm_counts_all_primary_contrasts_of_the_study() -> None:
@@ -141,4 +141,4 @@ def test_holm_counts_all_primary_contrasts_of_the_study() -> None:
         "two": Claim(says="", by="", contrasts=[contrast()]),
     }
     decided = [one for answer in decide(claims, values) for one in answer.decided]
-    assert [one.corrected for one in decided] == pytest.approx(holm([one.effect.p for one in decided]))
+    assert [one.p_holm for one in decided] == pytest.approx(holm([one.effect.p for one in decided]))

@@ -27,7 +27,7 @@ from shiftlab.config.params import BoundaryName, Evaluation, refuse_radius
 from shiftlab.data.dataset import numbered
 from shiftlab.device import description
 from shiftlab.errors import UserError, extra
-from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate
+from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate, robust_accuracy_within
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.models import cost
 from shiftlab.reports import audit as show
@@ -81,7 +81,7 @@ class Audit:
         boundary = boundary or next(iter(self.metrics))
         if boundary not in self.metrics:
             raise UserError(f"no boundary {boundary!r} in this audit, only {', '.join(self.metrics)}")
-        every = self._measured(self.metrics[boundary])
+        every = self.metrics[boundary].estimates
         if name not in every:
             raise UserError(f"no metric {name!r} in this audit, only {', '.join(every)}")
         return every[name]
@@ -104,14 +104,14 @@ class Audit:
     @property
     def robust_accuracy(self) -> Estimate:
         """The share of images right at every shift within a few pixels, in the first boundary."""
-        return self.metric("robust_accuracy")
+        return self.metric(f"robust_accuracy_{robust_accuracy_within(self.protocol.radius)}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Every metric in every boundary: boundary, metric, value, low, high."""
         return [
-            {"boundary": boundary_name(metrics.about), "metric": name, **_interval(estimate)}
+            {"boundary": boundary_name(metrics.metadata), "metric": name, **_interval(estimate)}
             for metrics in self.metrics.values()
-            for name, estimate in self._measured(metrics).items()
+            for name, estimate in metrics.estimates.items()
         ]
 
     def to_frame(self) -> pandas.DataFrame:
@@ -135,7 +135,7 @@ class Audit:
     def summary(self) -> dict[str, Any]:
         """All numbers, in JSON's types: the content of metrics.json."""
         metrics = {
-            boundary_name(values.about): {name: _interval(one) for name, one in self._measured(values).items()}
+            boundary_name(values.metadata): {name: _interval(one) for name, one in values.estimates.items()}
             for values in self.metrics.values()
         }
         check = None
@@ -170,12 +170,6 @@ class Audit:
         files.write(place / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return place / REPORT
 
-    def _measured(self, metrics: Metrics) -> dict[str, Estimate]:
-        every = metrics.accuracies | metrics.summary
-        if self.labelled:
-            return every
-        return {name: every[name] for name in ("consistency", "agreement", "euclidean", "cosine")}
-
     def _pictures(self) -> dict[str, bytes]:
         drawn: dict[str, bytes] = {}
         for boundary, found in self.metrics.items():
@@ -184,9 +178,9 @@ class Audit:
                 drawn |= {f"{boundary}-{name}": picture for name, picture in kinds.items()}
                 continue
             drawn |= {f"{boundary}-{name}": picture for name, picture in plots.of_models({self.model: found}).items()}
-            of_sets = {self.model: {name: found.confusions[name] for name in ("clean", "random5")}}
-            caption = f"boundary {boundary_name(found.about)}: confusion matrices"
-            drawn[f"{boundary}-confusion"] = primitives.confusions(of_sets, found.about.classes, caption)
+            of_sets = {self.model: {name: found.confusion_matrices[name] for name in ("clean", "random5")}}
+            caption = f"boundary {boundary_name(found.metadata)}: confusion matrices"
+            drawn[f"{boundary}-confusion"] = primitives.confusions(of_sets, found.metadata.classes, caption)
             drawn[f"{boundary}-gallery"] = self._gallery(boundary, found)
         return drawn
 
@@ -248,7 +242,7 @@ def measure(
     except ValueError as error:
         raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
     preset = presets.of(options.published) if options.published else None
-    limits = thresholds.parse(options.fail_under, evaluation.boundaries, images.labels is not None)
+    limits = thresholds.parse(options.fail_under, evaluation.boundaries, evaluation.radius, images.labels is not None)
     prepared = PreprocessedModel(model, preprocessing).eval()
     few = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.FEW].tolist()
     pixels = images.at(few, preprocessing, 0).to(device)
@@ -277,7 +271,7 @@ def measure(
         predicted[boundary] = asking.answers(
             preprocessing, images, labels, evaluation, about, unfinished, executor, on_progress
         )
-        metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase)
+        metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
     metadata = {
         "model": {
             **{"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": outputs},

@@ -16,7 +16,7 @@ from shiftlab.audits.model import Model, PreprocessedModel
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import Channels
 from shiftlab.errors import UserError
-from shiftlab.metrics.intervals import Estimate, share
+from shiftlab.metrics.intervals import Estimate, proportion
 
 FEW = 200  # images
 FINGERPRINT = 32  # of them, by whose logits a model is known again
@@ -81,7 +81,7 @@ def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: ND
         counts = confusion_matrix(labels, predicted, labels=np.arange(logits.shape[1]))
         best = linear_sum_assignment(counts, maximize=True)
         otherwise["the classes in another order"] = float(counts[best].sum() / len(labels))
-    return Check(share(predicted == labels), chance, otherwise)
+    return Check(proportion(predicted == labels), chance, otherwise)
 
 
 def refuse_chance(result: Check, name: str) -> None:

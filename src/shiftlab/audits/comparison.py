@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from shiftlab import files
 from shiftlab.audits.audit import METRICS, PREDICTIONS, Audit
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
-from shiftlab.metrics import evaluation, intervals, pairing
+from shiftlab.metrics import comparison, evaluation, registry
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.reports import audit as show
 from shiftlab.reports import plots
@@ -100,21 +100,8 @@ def compare(*audits: Audit | str | Path) -> Comparison:
         models = {label: saved[boundary] for label, saved in predicted.items()}
         _refuse_different_shifts(models)
         metrics[boundary] = {label: evaluation.evaluate(one, radius, phase) for label, one in models.items()}
-        differences[boundary] = _differences(models)
+        differences[boundary] = comparison.differences(metrics[boundary])
     return Comparison(summaries, metrics, differences)
-
-
-def _differences(models: Mapping[str, Predictions]) -> list[dict[str, Any]]:
-    """McNemar's tests on the named sets, and the paired bootstrap of the grid's metrics."""
-    names = next(iter(models.values())).sets
-    right = {name: {label: one.sets[name].predicted == one.labels for label, one in models.items()} for name in names}
-    on_sets = [
-        {"metric": one.evaluation_set, "low": None, "high": None, **asdict(one)} for one in intervals.differences(right)
-    ]
-    labels = next(iter(models.values())).labels
-    on_grid = pairing.differences({label: one.grid for label, one in models.items()}, labels)
-    keys = ("metric", "first", "second", "by", "low", "high", "corrected")
-    return [{key: one[key] for key in keys} for one in (*on_sets, *map(asdict, on_grid))]
 
 
 def _refuse_different(summaries: Mapping[str, Mapping[str, Any]]) -> None:
@@ -153,6 +140,9 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], dict[BoundaryName, Predictio
         raise UserError(f"{folder} holds no audit ({METRICS}): `shiftlab audit --out {folder}` makes one") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / METRICS} is not an audit's ({error}): audit anew") from None
+    known = registry.metrics(summary["protocol"]["radius"])
+    if unknown := [key for key in next(iter(summary["metrics"].values())) if key not in known]:
+        raise UserError(f"{folder / METRICS} is of another version, which measured {', '.join(unknown)}: audit anew")
     return summary, {
         boundary: predictions.load(folder / PREDICTIONS / f"{boundary}.safetensors") for boundary in boundaries
     }

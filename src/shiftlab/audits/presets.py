@@ -17,7 +17,7 @@ from shiftlab.audits.images import Images
 from shiftlab.audits.model import PreprocessedModel
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
-from shiftlab.metrics.intervals import Estimate, mean, means, share
+from shiftlab.metrics.intervals import Estimate, mean, means, proportion
 from shiftlab.shifts.boundaries import shift, shift_each
 from shiftlab.shifts.grids import grid
 
@@ -86,7 +86,7 @@ def zhang2019(asked: Asked) -> dict[str, Estimate]:
     same = np.concatenate(agreeing)
     found = {"consistency of two crops": mean(same.reshape(PASSES, -1).mean(axis=0))}
     if right and np.concatenate(right).any():
-        found["the same, of images right in one crop at least"] = share(same[np.concatenate(right)])
+        found["the same, of images right in one crop at least"] = proportion(same[np.concatenate(right)])
     return found
 
 
@@ -101,7 +101,7 @@ def chaman2021(asked: Asked) -> dict[str, Estimate]:
         drawn = rng.integers(-ROLLED, ROLLED, size=(2, 2)).tolist()
         first, second = (asked.called(shift(raw, dx, dy, "circular")) for dx, dy in drawn)
         agreeing.append(first == second)
-    return {"consistency of two circular shifts": share(np.concatenate(agreeing))}
+    return {"consistency of two circular shifts": proportion(np.concatenate(agreeing))}
 
 
 def mnist_c(asked: Asked) -> dict[str, Estimate]:
@@ -119,7 +119,7 @@ def mnist_c(asked: Asked) -> dict[str, Estimate]:
             asked.called(shift_each(raw, shifts[places])) == asked.labels[places] for raw, places in asked.batches()
         ]
         right.append(np.concatenate(found))
-    every = {f"accuracy, translate severity {at}": share(one) for at, one in zip(SEVERITIES, right, strict=True)}
+    every = {f"accuracy, translate severity {at}": proportion(one) for at, one in zip(SEVERITIES, right, strict=True)}
     return {**every, "accuracy, mean over severities": mean(np.mean(right, axis=0))}
 
 

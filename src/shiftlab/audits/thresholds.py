@@ -7,19 +7,8 @@ from dataclasses import dataclass
 
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
+from shiftlab.metrics import registry
 from shiftlab.metrics.evaluation import Metrics
-from shiftlab.shifts.grids import NAMED_SETS
-
-OVER_GRID = (
-    "grid",
-    "consistency",
-    "corrected_consistency",
-    "consistency_by_chance",
-    "pairwise_accuracy",
-    "agreement",
-    "robust_accuracy",
-)
-OF_UNLABELLED = ("consistency", "agreement")  # what needs no labels
 
 
 @dataclass(frozen=True)
@@ -46,14 +35,20 @@ class Outcome:
     held: bool
 
 
-def parse(texts: Sequence[str], boundaries: Sequence[str], labelled: bool) -> list[Threshold]:
-    """Thresholds as a user writes them: `consistency=0.95`, or `zero.right5=0.9`.
+def parse(texts: Sequence[str], boundaries: Sequence[str], radius: int, labelled: bool) -> list[Threshold]:
+    """Return thresholds as a user writes them: `consistency=0.95`, or `zero.right5=0.9`.
+
+    Args:
+        boundaries: those that are measured.
+        radius: of the grid, in pixels, which the keys of some metrics name.
+        labelled: do the images have labels?
 
     Raises:
-        UserError: no such metric or boundary, or one that needs labels; not a share between 0 and 1.
+        UserError: no such metric or boundary, or one that needs labels; not a proportion between 0 and 1.
     """
-    known = (*NAMED_SETS, *OVER_GRID) if labelled else OF_UNLABELLED
-    found = []
+    proportions = {key: metric for key, metric in registry.metrics(radius).items() if metric.unit == "%"}
+    known = [key for key, metric in proportions.items() if labelled or not metric.needs_labels]
+    thresholds = []
     for text in texts:
         name, _, number = text.partition("=")
         boundary, dot, metric = name.rpartition(".")
@@ -64,21 +59,26 @@ def parse(texts: Sequence[str], boundaries: Sequence[str], labelled: bool) -> li
         if not 0 <= least <= 1:
             raise UserError(f"the threshold {text!r} is no share: write METRIC=0.95, between 0 and 1")
         if metric not in known:
+            if (renamed := registry.renamed(metric, radius)) in known:
+                raise UserError(
+                    f"the threshold {text!r} is on {metric}, which is called {renamed} now: write {renamed}"
+                )
             raise UserError(f"the threshold {text!r} is on an unknown metric: choose of {', '.join(known)}")
         if dot and boundary not in boundaries:
             raise UserError(
                 f"the threshold {text!r} is on a boundary that is not measured: choose of {', '.join(boundaries)}"
             )
-        found.append(Threshold(metric, least, boundary or None))
-    return found
+        thresholds.append(Threshold(metric, least, boundary or None))
+    return thresholds
 
 
-def hold(thresholds: Sequence[Threshold], found: Mapping[BoundaryName, Metrics]) -> list[Outcome]:
-    """What came of each, in every boundary that it is on. A metric that is undefined does not hold."""
+def hold(thresholds: Sequence[Threshold], metrics: Mapping[BoundaryName, Metrics]) -> list[Outcome]:
+    """Return what came of each, in every boundary that it is on. A metric that is undefined does not hold."""
     outcomes = []
-    for one in thresholds:
-        for boundary, metrics in found.items():
-            if one.boundary in (None, boundary):
-                value = (metrics.accuracies | metrics.summary)[one.metric].value
-                outcomes.append(Outcome(str(one), boundary, one.metric, one.least, value, value >= one.least))
+    for threshold in thresholds:
+        for boundary, of_boundary in metrics.items():
+            if threshold.boundary in (None, boundary):
+                value = of_boundary.estimates[threshold.metric].value
+                held = value >= threshold.least
+                outcomes.append(Outcome(str(threshold), boundary, threshold.metric, threshold.least, value, held))
     return outcomes

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError, extra
-from shiftlab.metrics import sampling
-from shiftlab.metrics.sampling import Design
+from shiftlab.metrics.definitions.consistency import consistency_by_image
 from shiftlab.shifts.boundaries import surround, window
 from shiftlab.shifts.grids import sample
 
@@ -72,7 +71,7 @@ class ShiftConsistency(Metric):
                 network(window(surrounded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()
             ]
         predicted = torch.stack(called).numpy().astype("uint16")
-        self.agreeing += float(sampling.consistency(predicted, Design.of(self.shifts)).sum())
+        self.agreeing += float(consistency_by_image(predicted, self.shifts).sum())
         self.images += len(images)
 
     def compute(self) -> Tensor:

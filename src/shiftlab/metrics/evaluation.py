@@ -1,38 +1,39 @@
-"""One model's metrics in one boundary, all of them."""
+"""All of one model's metrics, curves and maps in one boundary."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftlab.metrics import intervals, metrics
-from shiftlab.metrics.intervals import Estimate, Estimates
-from shiftlab.metrics.metrics import AtRadius, ClassScores, ImageRobustness
+from shiftlab.metrics import curves, intervals, maps, nearest_failing_shift, radii, registry, stride_phase
+from shiftlab.metrics.class_scores import ClassScores, class_scores, confusion_matrix
+from shiftlab.metrics.curves import Curve
+from shiftlab.metrics.intervals import Estimate, Estimates, Statistic
+from shiftlab.metrics.nearest_failing_shift import ImageRobustness
+from shiftlab.metrics.radii import AtRadius
 from shiftlab.shifts.grids import ANCHOR_RADIUS, DIRECTIONS
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
-
-Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 
 
 @dataclass(frozen=True)
 class Metrics:
     """What PROTOCOL.md, "Metrics", asks of one model in one boundary."""
 
-    about: PredictionMetadata
-    images: int  # test images, for sets and curves
-    grid_images: int  # of them, for maps and all that is made of them
+    metadata: PredictionMetadata
+    images: int  # test images, for the named sets
+    grid_images: int  # of them, for maps, curves and all that is over shifts
     radius: int  # pixels
     shifts: int  # different ones of the grid, that were evaluated
-    accuracies: dict[str, Estimate]  # by evaluation set
+    statistics: dict[str, Statistic]  # by the metric's key
+    estimates: dict[str, Estimate]  # the same, with 95% intervals
     curves: dict[str, Curve]  # by direction
     fractions: list[tuple[float, Estimate]]  # (pixels to the right, accuracy there)
-    confusions: dict[str, NDArray[np.int64]]  # by evaluation set, (K, K): rows actual, columns predicted classes
-    scores: dict[str, list[ClassScores]]  # by evaluation set
-    maps: dict[str, Estimates]  # by metric, (D, D) each
-    summary: dict[str, Estimate]  # of the grid
+    confusion_matrices: dict[str, NDArray[np.int64]]  # by named set, (K, K): rows actual, columns predicted classes
+    class_scores: dict[str, list[ClassScores]]  # by named set
+    maps: dict[str, Estimates]  # by name, (D, D) each
     radii: list[AtRadius]
     phases: Estimates  # (period, period): row dy, column dx
-    fragility: list[ImageRobustness]
+    nearest_failing_shifts: list[ImageRobustness]  # of images right unshifted, the least robust first
 
     @property
     def complete(self) -> bool:
@@ -40,49 +41,46 @@ class Metrics:
         return self.shifts == (2 * self.radius + 1) ** 2
 
 
-def evaluate(answers: Predictions, radius: int, phase: int) -> Metrics:
-    """All metrics of one model's predictions; curves and maps go from -radius to radius pixels."""
-    sets, labels, grid, classes = answers.sets, answers.labels, answers.grid, answers.about.classes
-    on_grid = labels[grid.images]
-    radii = metrics.by_radius(grid, on_grid)
-    within = robust_accuracy_within(radius)
-    summary = metrics.over_grid(grid, on_grid)
-    summary["robust_accuracy"] = max(
-        (one for one in radii if one.radius <= within), key=lambda one: one.radius
-    ).robust_accuracy
+def evaluate(predictions: Predictions, radius: int, phase: int, labelled: bool = True) -> Metrics:
+    """Compute all metrics of one model's predictions.
+
+    Args:
+        radius: pixels, of the curves and the grid.
+        phase: pixels, the period of the stride phases.
+        labelled: are the labels true? Else the metrics that need them are left out of `statistics`.
+    """
+    sets, labels, grid, classes = predictions.sets, predictions.labels, predictions.grid, predictions.about.classes
+    statistics = registry.measure(predictions, radius, labelled)
     return Metrics(
-        about=answers.about,
+        metadata=predictions.about,
         images=len(labels),
-        grid_images=len(on_grid),
+        grid_images=len(grid.images),
         radius=radius,
         shifts=len(np.unique(grid.shifts, axis=0)),
-        accuracies=metrics.accuracies(answers),
-        curves={direction: metrics.curve(answers, direction, radius) for direction in DIRECTIONS},
-        fractions=[
-            (float(pixels), metrics.accuracy(row, labels))
-            for pixels, row in zip(answers.fractions, answers.on_fractions, strict=True)
-        ],
-        confusions={name: metrics.confusion(one.predicted, labels, len(classes)) for name, one in sets.items()},
-        scores={name: metrics.per_class(one.predicted, labels, classes) for name, one in sets.items()},
-        maps=metrics.maps(grid, on_grid),
-        summary=summary,
-        radii=radii,
-        phases=metrics.phases(grid.predicted == on_grid, grid.shifts, phase),
-        fragility=metrics.fragility(grid, on_grid),
+        statistics=statistics,
+        estimates={key: statistic.estimate for key, statistic in statistics.items()},
+        curves={direction: curves.along(predictions, labels, direction, radius) for direction in DIRECTIONS},
+        fractions=curves.of_fractions(predictions, labels),
+        confusion_matrices={name: confusion_matrix(one.predicted, labels, len(classes)) for name, one in sets.items()},
+        class_scores={name: class_scores(one.predicted, labels, classes) for name, one in sets.items()},
+        maps=maps.maps(grid, predictions.grid_labels),
+        radii=radii.by_radius(grid, predictions.grid_labels),
+        phases=stride_phase.phases(grid.predicted == predictions.grid_labels, grid.shifts, phase),
+        nearest_failing_shifts=nearest_failing_shift.nearest_failing_shifts(grid, predictions.grid_labels),
     )
 
 
 def robust_accuracy_within(radius: int) -> int:
-    """Within how many pixels the summary's robust accuracy is taken, of a grid of `radius`."""
+    """Return the radius in pixels that the robust accuracy of a grid of `radius` names."""
     return min(ANCHOR_RADIUS, radius)
 
 
-def boundary_name(about: PredictionMetadata) -> str:
-    """The boundary as PROTOCOL.md calls it: on a canvas, `zero` is `canvas`."""
-    return "canvas" if about.boundary == "zero" and about.canvas else about.boundary
+def boundary_name(metadata: PredictionMetadata) -> str:
+    """Return the boundary as PROTOCOL.md calls it: on a canvas, `zero` is `canvas`."""
+    return "canvas" if metadata.boundary == "zero" and metadata.canvas else metadata.boundary
 
 
-def over_seeds(of_seeds: list[Metrics]) -> dict[str, intervals.OverSeeds]:
-    """Every metric that is one number, over trainings of one model with two seeds or more."""
-    values = [one.accuracies | one.summary for one in of_seeds]
-    return {name: intervals.over_seeds([one[name].value for one in values]) for name in values[0]}
+def over_seeds(seeds: list[Metrics]) -> dict[str, intervals.OverSeeds]:
+    """Return every metric over trainings of one model with two seeds or more, by key."""
+    values = [metrics.estimates for metrics in seeds]
+    return {key: intervals.over_seeds([estimates[key].value for estimates in values]) for key in values[0]}

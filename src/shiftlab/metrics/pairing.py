@@ -1,70 +1,109 @@
-"""Two models on the same images and shifts: by how much their metrics differ, and how sure that is."""
+"""Paired tests of two models: on the same images and shifts, or over several trainings each."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import isnan, nan
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
-from shiftlab.metrics import sampling
-from shiftlab.metrics.intervals import RESAMPLES, Floats, drawn, holm
-from shiftlab.metrics.metrics import consistency, pairwise_accuracy
-from shiftlab.metrics.sampling import Design
-from shiftlab.shifts.predictions import GridPredictions
-
-METRICS = ("grid", "consistency", "pairwise_accuracy")
+from shiftlab.metrics.intervals import RESAMPLES, Floats, Proportion, Statistic, effect, holm
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A difference between two models, from the same resamples of images (and of shifts, where they were drawn)."""
+class Difference:
+    """Two models on the same images and shifts."""
 
     metric: str
     first: str
     second: str
-    by: float  # the first's metric less the second's
-    low: float  # 95% percentile bootstrap interval
+    difference: float  # the first's metric less the second's; nan where one is undefined
+    low: float | None  # 95% percentile bootstrap interval, from the same resamples for both; a proportion has none
+    high: float | None
+    only_first: int | None  # images that the first alone has right, of a proportion of images
+    only_second: int | None
+    p: float  # two-sided: McNemar's exact test of a proportion, else of the bootstrap, at least two in RESAMPLES
+    p_holm: float = 1.0  # after Holm's correction over all rows of the table
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """Two models over several trainings each."""
+
+    metric: str
+    first: str
+    second: str
+    difference: float  # mean of the first less that of the second
+    low: float  # Welch's 95% t-interval of it
     high: float
-    p: float  # two-sided, of the bootstrap: at least two in RESAMPLES
-    corrected: float  # after Holm's correction over all that was asked for
+    p: float  # Welch's t-test, two-sided; 1 where nothing differs
+    p_holm: float = 1.0  # after Holm's correction over all rows of the table
 
 
-def differences(models: dict[str, GridPredictions], labels: NDArray[np.unsignedinteger]) -> list[Paired]:
-    """Every pair of models in every metric of the grid; labels `(M,)` are those of its images."""
-    found = []
-    resampled = {name: _resampled(grid, labels) for name, grid in models.items()}
-    names = list(models)
-    for metric in METRICS:
-        for place, first in enumerate(names):
-            for second in names[place + 1 :]:
-                (value, values), (other, others) = resampled[first][metric], resampled[second][metric]
-                found.append(_one(metric, first, second, value - other, values - others))
-    return [replace(one, corrected=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
+Row = TypeVar("Row", Difference, SeedDifference)
 
 
-def _one(metric: str, first: str, second: str, by: float, resampled: Floats) -> Paired:
-    low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
-    beyond = min((resampled <= 0).mean(), (resampled >= 0).mean())
-    p = 1.0 if by == 0 and low == high else min(1.0, 2 * max(float(beyond), 1 / RESAMPLES))
-    return Paired(metric, first, second, by, low, high, p, corrected=1.0)
+def differences(models: Mapping[str, Mapping[str, Statistic]]) -> list[Difference]:
+    """Return every pair of models in every metric that all of them have (McNemar 1947, Holm 1979).
+
+    Args:
+        models: by name, each metric's statistic by key; of the same images and shifts.
+    """
+    rows = []
+    for metric in _shared(models):
+        for first, second in combinations(models, 2):
+            one, other = models[first][metric], models[second][metric]
+            if isinstance(one, Proportion) and isinstance(other, Proportion):
+                rows.append(_mcnemar(metric, first, second, one.correct, other.correct))
+            else:
+                difference = one.estimate.value - other.estimate.value
+                rows.append(_bootstrap(metric, first, second, difference, one.resamples - other.resamples))
+    return _adjusted(rows)
 
 
-def _resampled(grid: GridPredictions, labels: NDArray[np.unsignedinteger]) -> dict[str, tuple[float, Floats]]:
-    """Each metric, and the same in each resample, `(RESAMPLES,)`, which are the same for all models."""
-    design, right = Design.of(grid.shifts), grid.predicted == labels
-    if design.complete:
-        of_images = {
-            "grid": right.mean(axis=0),
-            "consistency": consistency(grid.predicted),
-            "pairwise_accuracy": pairwise_accuracy(right),
-        }
-        times = drawn(len(labels)) / len(labels)
-        return {name: (float(values.mean()), values @ times) for name, values in of_images.items()}
-    weights = design.weights[:, np.newaxis] + design.resampled()
-    over_both = (weights * (right.astype(np.float64) @ drawn(len(labels)))).sum(axis=0)
-    accuracy = float(design.weights @ right.mean(axis=1) / design.weights.sum())
-    called = (grid.predicted == answer for answer in np.unique(grid.predicted))
-    return {
-        "grid": (accuracy, over_both / (len(labels) * weights.sum(axis=0))),
-        "consistency": sampling.share_of_pairs(called, design),
-        "pairwise_accuracy": sampling.share_of_pairs([right], design),
-    }
+def differences_over_seeds(models: Mapping[str, Mapping[str, Sequence[float]]]) -> list[SeedDifference]:
+    """Return every pair of models in every metric (Welch 1947, Holm 1979).
+
+    Args:
+        models: by name, each metric's values by key, one for each seed, of which there are two at least.
+    """
+    rows = []
+    for metric in _shared(models):
+        for first, second in combinations(models, 2):
+            welch = effect([(1, models[first][metric]), (-1, models[second][metric])])
+            rows.append(SeedDifference(metric, first, second, welch.difference, welch.low, welch.high, welch.p))
+    return _adjusted(rows)
+
+
+def _shared(models: Mapping[str, Mapping[str, object]]) -> list[str]:
+    first, *others = models.values()
+    return [metric for metric in first if all(metric in other for other in others)]
+
+
+def _mcnemar(
+    metric: str, first: str, second: str, correct: NDArray[np.bool_], other_correct: NDArray[np.bool_]
+) -> Difference:
+    only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
+    discordant = only_first + only_second
+    p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    difference = (only_first - only_second) / len(correct)
+    return Difference(metric, first, second, difference, None, None, only_first, only_second, p)
+
+
+def _bootstrap(metric: str, first: str, second: str, difference: float, resampled: Floats) -> Difference:
+    """Return the paired bootstrap's row; of an undefined metric nothing can be told."""
+    defined = resampled[~np.isnan(resampled)]
+    if isnan(difference) or not len(defined):
+        return Difference(metric, first, second, nan, nan, nan, None, None, p=1.0)
+    low, high = np.percentile(defined, [2.5, 97.5]).tolist()
+    beyond = min((defined <= 0).mean(), (defined >= 0).mean())
+    p = 1.0 if difference == 0 and low == high else min(1.0, 2 * max(float(beyond), 1 / RESAMPLES))
+    return Difference(metric, first, second, difference, low, high, None, None, p)
+
+
+def _adjusted(rows: list[Row]) -> list[Row]:
+    adjusted = holm([row.p for row in rows])
+    return [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftlab.metrics.intervals import RESAMPLES, Estimate, Estimates, Floats, drawn, only, percentiles
+from shiftlab.metrics.intervals import RESAMPLES, Floats, Resampled, bootstrap_counts, resampled_mean
 from shiftlab.shifts.grids import Shifts, anchors, fixed, grid
 
 
@@ -91,85 +91,55 @@ class Design:
         return total, growth
 
 
-def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Estimate:
-    """The mean over the grid and over images of `(S, M)`, with a bootstrap interval over both shifts and images."""
-    rows = values.astype(np.float64)
-    images = rows.shape[1]
-    weights = design.weights
+def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Resampled:
+    """Return the mean over the grid and over images of `(S, M)`, resampled over images, and shifts of a sample."""
+    images = values.shape[1]
+    if design.complete:
+        return resampled_mean(values.mean(axis=0, dtype=np.float64))
+    rows, weights = values.astype(np.float64), design.weights
     resampled = weights[:, np.newaxis] + design.resampled()
     value = weights @ rows.mean(axis=1) / weights.sum()
     # Images first: what is in memory then does not grow with their number.
-    over_both = (resampled * (rows @ drawn(images))).sum(axis=0) / (images * resampled.sum(axis=0))
-    return only(_one(value, over_both), images)
+    over_both = (resampled * (rows @ bootstrap_counts(images))).sum(axis=0) / (images * resampled.sum(axis=0))
+    return Resampled(float(value), over_both, images)
 
 
-def consistency(predicted: NDArray[np.integer], design: Design) -> Floats:
-    """Estimate each image's consistency over the whole grid, `(M,)`, from predictions `(S, M)`; exact of all shifts."""
-    whole, _ = design.pairs(np.ones((len(predicted), 1)))
-    agreeing = [design.pairs((predicted == label).astype(np.float64))[0] for label in np.unique(predicted)]
-    of_images: Floats = np.sum(agreeing, axis=0) / whole
+def pairs_by_image(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Floats:
+    """Return for each image, `(M,)`, what `proportion_of_pairs` is the mean of."""
+    of_images: Floats = _pairs(indicators, design)[0] / _all_pairs(design)[0]
     return of_images
 
 
-def share_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[float, Floats]:
-    """The share of pairs of different shifts of the grid at which one of the indicators is true of an image twice.
+def proportion_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Resampled:
+    """Return the proportion of pairs of different shifts of the grid at which an indicator is true of an image twice.
 
     Args:
         indicators: each `(S, M)`, true of shifts and images; no two are true of the same.
 
     Returns:
-        The mean over images, and the same in each resample of a bootstrap over shifts and images, `(RESAMPLES,)`.
+        The mean over images, resampled over images, and shifts of a sample.
     """
-    pairs, growth = np.zeros(()), np.zeros(())
+    pairs, growth = _pairs(indicators, design)
+    whole, whole_growth = _all_pairs(design)
+    if design.complete:
+        return resampled_mean(pairs / whole)
+    images, change = len(pairs), design.resampled()
+    resampled = pairs @ bootstrap_counts(images) + ((growth @ bootstrap_counts(images)) * change).sum(axis=0)
+    return Resampled(float(pairs.mean() / whole), resampled / (images * (whole + whole_growth @ change)), images)
+
+
+def _pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[Floats, Floats]:
+    total, growth = np.zeros(()), np.zeros(())
     for indicator in indicators:
-        of_one, growing = design.pairs(indicator.astype(np.float64))
-        pairs, growth = pairs + of_one, growth + growing
-    images = len(pairs)
-    change = design.resampled()
-    (whole,), whole_growth = design.pairs(np.ones((len(change), 1)))
-    resampled = pairs @ drawn(images) + ((growth @ drawn(images)) * change).sum(axis=0)
-    return float(pairs.mean() / whole), resampled / (images * (whole + whole_growth[:, 0] @ change))
+        pairs, of_indicator = design.pairs(indicator.astype(np.float64))
+        total, growth = total + pairs, growth + of_indicator
+    return total, growth
 
 
-def agreement_by_chance(
-    predicted: NDArray[np.integer], labels: NDArray[np.integer], design: Design
-) -> tuple[float, Floats]:
-    """The share of pairs of different shifts that would agree if errors were drawn anew at each, given the class.
-
-    PROTOCOL.md, "Corrected consistency": with P_s(c|y) the share of the images of class y that are called c under shift
-    s, the mean over images and pairs of the sum over c of P_s(c|y) P_t(c|y).
-
-    Args:
-        predicted: `(S, M)`.
-        labels: `(M,)`.
-
-    Returns:
-        The value, and the same in each resample of a bootstrap over images (and shifts, of a sample), `(RESAMPLES,)`.
-    """
-    images = len(labels)
-    change = np.zeros((len(predicted), RESAMPLES + 1))
-    if not design.complete:
-        change[:, 1:] = design.resampled()
-    whole, growth = design.pairs(np.ones((len(predicted), 1)))
-    wholes = whole + (growth * change).sum(axis=0)
-    chance = np.zeros(RESAMPLES + 1)
-    for label in np.unique(labels):
-        members = labels == label
-        times = np.concatenate([np.ones((members.sum(), 1)), drawn(images)[members]], axis=1)
-        of_class = times.sum(axis=0)
-        # Small whole numbers: single precision is exact, and twice as fast.
-        called, counted = predicted[:, members], times.astype(np.float32)
-        for answer in np.unique(called):
-            shares = (called == answer).astype(np.float32) @ counted / np.maximum(of_class, 1)
-            pairs, growth = design.pairs(shares)
-            if not design.complete:
-                pairs = pairs + (growth * change).sum(axis=0)
-            chance += of_class * pairs / (images * wholes)
-    return float(chance[0]), chance[1:]
-
-
-def _one(value: float, resampled: Floats) -> Estimates:
-    return percentiles(np.array([value]), resampled[np.newaxis])
+def _all_pairs(design: Design) -> tuple[float, Floats]:
+    """Return the number of pairs of different shifts of the grid, and its growth with each weight, `(S,)`."""
+    (whole,), growth = design.pairs(np.ones((len(design.certain), 1)))
+    return float(whole), growth[:, 0]
 
 
 def _neighbours(places: NDArray[np.int64], members: NDArray[np.int64]) -> list[NDArray[np.int64]]:

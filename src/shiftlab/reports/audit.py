@@ -6,21 +6,10 @@ Everything here takes the audit's summary, the content of metrics.json.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shiftlab.metrics import registry
 from shiftlab.reports.blocks import Table, embed, render
-from shiftlab.reports.columns import SUMMARY
 from shiftlab.reports.numbers import enumerated, p_value, points, points_interval, with_interval
 
-WORDS = {
-    "clean": "accuracy, unshifted",
-    "right5": "accuracy, 5 px right",
-    "right4": "accuracy, 4 px right",
-    "translate3": "accuracy, 3 px along both axes",
-    "random5": "accuracy, up to 5 px",
-    **{name: column.words for name, column in SUMMARY.items()},
-    # Otherwise than in the report, since an audit may measure a sample of the shifts.
-    "grid": "accuracy over all shifts",
-    "robust_accuracy": "right at every shift within 3 px",
-}
 EDGES = (
     "zero: same frame, vacated pixels black, what leaves the frame is lost; circular: content wraps round; crop: the "
     "frame moves over a larger image. Corrected consistency is what lies beyond chance, 0 at chance and 100 where the "
@@ -55,7 +44,10 @@ def table(summary: Summary) -> str:
 def _metrics(columns: Mapping[str, Mapping[str, Mapping[str, float | None]]], head: str = "") -> Table:
     """Return all metrics, a column for each boundary, or for each model."""
     names = next(iter(columns.values()))
-    rows = [[WORDS[name], *(with_interval(metrics[name], name) for metrics in columns.values())] for name in names]
+    rows = [
+        [registry.get(name).label, *(with_interval(metrics[name], name) for metrics in columns.values())]
+        for name in names
+    ]
     return Table([head, *columns], rows)
 
 
@@ -149,8 +141,10 @@ def _side_by_side(summaries: Mapping[str, Summary], boundary: str) -> Table:
 def _differences(tests: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         [
-            f"{test['first']} less {test['second']}: {WORDS[test['metric']]}",
-            *(points(test["by"]), points_interval(test), p_value(test["corrected"])),
+            f"{test['first']} less {test['second']}: {registry.get(test['metric']).label}",
+            points(test["difference"], test["metric"]),
+            points_interval(test, test["metric"]),
+            p_value(test["p_holm"]),
         ]
         for test in tests
     ]

@@ -28,7 +28,7 @@ async function unpacked() {
 
 const key = (dx, dy) => `${dx},${dy}`;
 const shiftAt = new Map(content.shifts.map(([dx, dy], shift) => [key(dx, dy), shift]));
-// By distance, ties as metrics.fragility has them: by dy, then dx.
+// By distance, ties as nearest_failing_shift.py has them: by dy, then dx.
 const nearestFirst = content.shifts
   .map(([dx, dy], shift) => ({ dx, dy, shift, far: dx * dx + dy * dy }))
   .sort((one, other) => one.far - other.far || one.dy - other.dy || one.dx - other.dx);
@@ -348,7 +348,7 @@ function claims() {
     const { says, verdict, which_way, contrasts } = content.claims[choice.selectedIndex];
     chart.show(contrasts);
     byId("claim-says").textContent = `${says} ${verdict[0].toUpperCase()}${verdict.slice(1)}${which_way}.`;
-    chart.element.setAttribute("aria-label", contrasts.map((one) => `${one.contrast}: ${one.by} points`).join("; "));
+    chart.element.setAttribute("aria-label", contrasts.map((one) => `${one.contrast}: ${one.difference} points`).join("; "));
   };
   choice.append(...content.claims.map((one) => option(`${one.claim}: ${one.verdict}`, one.claim)));
   choice.addEventListener("change", update);

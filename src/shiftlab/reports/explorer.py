@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, of_boundary
+from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate, Estimates
 from shiftlab.reports import charts, primitives
@@ -45,7 +45,7 @@ Study = Mapping[str, Any]  # the content of metrics/study.json
 Columns = dict[str, list[float | None]]
 
 
-def parts(answers: Answers, found: Found, images: Tensor, study: Study | None) -> dict[str, Any]:
+def parts(answers: PredictionsByKey, found: MetricsByKey, images: Tensor, study: Study | None) -> dict[str, Any]:
     """What explorer.html wants.
 
     Args:
@@ -76,7 +76,7 @@ def parts(answers: Answers, found: Found, images: Tensor, study: Study | None) -
     }
 
 
-def chosen(answers: Answers, found: Found, images: Tensor) -> NDArray[np.intp]:
+def chosen(answers: PredictionsByKey, found: MetricsByKey, images: Tensor) -> NDArray[np.intp]:
     """Which of the grid's images the page holds, as places in the grid, sorted.
 
     As many as the page has room for: for one half the most fragile of every model and boundary in turn, for the other
@@ -88,14 +88,14 @@ def chosen(answers: Answers, found: Found, images: Tensor) -> NDArray[np.intp]:
     room = min(MOST_ANSWERS // (len(of_first) * len(some.grid.shifts)), MOST_BYTES // images[0].numel())
     count = max(1, min(len(on_grid), room))
     place = {image: place for place, image in enumerate(on_grid.tolist())}
-    fragile = [[one.image for one in metrics.fragility] for metrics in first_seed(found).values()]
+    fragile = [[one.image for one in metrics.nearest_failing_shifts] for metrics in first_seed(found).values()]
     in_turn = dict.fromkeys(image for image in chain(*zip_longest(*fragile)) if image is not None)
     taken = [place[image] for image in list(in_turn)[: count // 2]]
     both = list(dict.fromkeys([*taken, *range(len(on_grid))]))[:count]
     return np.sort(np.array(both, dtype=np.intp))
 
 
-def pack(answers: Answers, shown: NDArray[np.intp]) -> bytes:
+def pack(answers: PredictionsByKey, shown: NDArray[np.intp]) -> bytes:
     """The answers on the images `shown`, compressed (zlib).
 
     Uncompressed: for each boundary, for each model, the classes `(images, shifts)`, uint8 or little-endian uint16;
@@ -109,7 +109,7 @@ def pack(answers: Answers, shown: NDArray[np.intp]) -> bytes:
 
 
 def content(
-    answers: Answers, found: Found, images: Tensor, shown: NDArray[np.intp], study: Study | None
+    answers: PredictionsByKey, found: MetricsByKey, images: Tensor, shown: NDArray[np.intp], study: Study | None
 ) -> dict[str, Any]:
     """All else that the page's script looks up, in JSON's types.
 
@@ -170,7 +170,7 @@ def _metrics(metrics: Metrics, with_matrices: bool) -> dict[str, Any]:
             words: {"step": radii, **_rows([getattr(at, name) for at in metrics.radii])}
             for words, name in RADII.items()
         },
-        "confusions": {name: one.tolist() for name, one in metrics.confusions.items()} if with_matrices else {},
+        "confusions": {name: one.tolist() for name, one in metrics.confusion_matrices.items()} if with_matrices else {},
     }
 
 
@@ -200,12 +200,12 @@ def _claims(study: Study) -> list[dict[str, Any]]:
             "contrasts": [
                 {
                     "contrast": f"{contrast_in_words(one)} ({metric_in_words(one)})",
-                    **{end: round(100 * one[end], 3) for end in ("by", "low", "high")},
+                    **{end: round(100 * one[end], 3) for end in ("difference", "low", "high")},
                     "p": test_in_words(one),
                     "verdict": one["verdict"] or "secondary",
                 }
                 for one in claim["contrasts"]
-                if one["by"] is not None
+                if one["difference"] is not None
             ],
         }
         for claim in study["claims"]

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from shiftlab.metrics import registry
 from shiftlab.metrics.intervals import Estimate
-from shiftlab.reports.columns import SUMMARY
 
 UNDEFINED = "undefined"
 
@@ -16,7 +16,7 @@ def percent(share: float | None, undefined: str = UNDEFINED) -> str:
 
 def scale(metric: str) -> tuple[int, int]:
     """Return the factor and the number of decimals of a metric: shares are written in %, distances as they are."""
-    return (100, 1) if metric not in SUMMARY or SUMMARY[metric].percent else (1, 3)
+    return (1, 3) if metric and registry.get(metric).unit != "%" else (100, 1)
 
 
 def plus_minus(estimate: Estimate, metric: str = "", more_digits: int = 0) -> str:
@@ -55,14 +55,22 @@ def over_seeds_and_images(mean: float, by_seeds: float | None, by_images: float)
     return f"{100 * mean:.2f} ({f'**{seeds}**, {images}' if by_seeds > by_images else f'{seeds}, **{images}**'})"
 
 
-def points(difference: float) -> str:
-    """Write a difference of shares in percentage points, with its sign."""
-    return f"{100 * difference:+.2f}"
+def points(difference: float | None, metric: str = "") -> str:
+    """Write a difference with its sign: of shares in percentage points, of distances as it is."""
+    if difference is None:
+        return UNDEFINED
+    factor, digits = scale(metric)
+    return f"{factor * difference:+.{2 if factor == 100 else digits}f}"
 
 
-def points_interval(test: Mapping[str, Any]) -> str:
-    """Write the 95% interval of a difference of shares, in percentage points; nothing where there is none."""
-    return "" if test.get("low") is None else f"[{points(test['low'])}, {points(test['high'])}]"
+def points_interval(test: Mapping[str, Any], metric: str = "") -> str:
+    """Write the 95% interval of a difference, as `points`; nothing where there is none."""
+    return "" if test.get("low") is None else f"[{points(test['low'], metric)}, {points(test['high'], metric)}]"
+
+
+def count(images: int | None) -> str:
+    """Write a number of images; nothing where none are counted."""
+    return "" if images is None else f"{images:,}"
 
 
 def p_value(p: float) -> str:

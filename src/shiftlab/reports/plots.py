@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab.config.params import BoundaryName
-from shiftlab.metrics.comparison import Answers, Found, boundaries, first_seed, of_boundary
+from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics, boundary_name
 from shiftlab.metrics.intervals import Estimates, Floats
-from shiftlab.metrics.metrics import ImageRobustness
+from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
@@ -33,7 +33,7 @@ Maps = dict[str, Estimates]  # (D, D) each
 def of_models(models: Mapping[str, Metrics], who: str = "") -> dict[str, bytes]:
     """All pictures but confusion matrices, by name, as PNG; of one model or of several side by side in one boundary."""
     some = next(iter(models.values()))
-    where = f"{some.about.data}, boundary {boundary_name(some.about)}"
+    where = f"{some.metadata.data}, boundary {boundary_name(some.metadata)}"
     of_all = ", ".join(filter(None, [who, where, f"{some.images:,} images"]))
     extent = f"{some.grid_images:,} images, radius {some.radius}"
     drawn = "" if some.complete else f"{some.shifts} of the shifts, drawn"
@@ -66,9 +66,8 @@ def of_models(models: Mapping[str, Metrics], who: str = "") -> dict[str, bytes]:
 def of_unlabelled(models: Mapping[str, Metrics]) -> dict[str, bytes]:
     """The pictures that need no labels, of one model or of several side by side in one boundary."""
     some = next(iter(models.values()))
-    extent = (
-        f"{some.about.data}, boundary {boundary_name(some.about)}, {some.grid_images:,} images, radius {some.radius}"
-    )
+    where = f"{some.metadata.data}, boundary {boundary_name(some.metadata)}"
+    extent = f"{where}, {some.grid_images:,} images, radius {some.radius}"
     agreement = {"agreement": _maps(models, "agreement")}
     distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
     return {
@@ -77,7 +76,7 @@ def of_unlabelled(models: Mapping[str, Metrics]) -> dict[str, bytes]:
     }
 
 
-def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, bytes]:
+def of_comparison(answers: PredictionsByKey, found: MetricsByKey, images: Tensor) -> dict[str, bytes]:
     """Every picture of the report by name, as PNG; with several seeds, those of the first.
 
     Args:
@@ -88,9 +87,9 @@ def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, b
     for boundary, name in boundaries(found).items():
         models = of_boundary(first, boundary)
         drawn |= {f"{name}-{kind}": picture for kind, picture in of_models(models).items()}
-        classes = next(iter(models.values())).about.classes
+        classes = next(iter(models.values())).metadata.classes
         drawn[f"{name}-confusion"] = primitives.confusions(
-            {label: {on: one.confusions[on] for on in ("clean", "right5")} for label, one in models.items()},
+            {label: {on: one.confusion_matrices[on] for on in ("clean", "right5")} for label, one in models.items()},
             classes,
             f"boundary {name}: confusion matrices, as they are and 5 pixels to the right",
         )
@@ -102,7 +101,7 @@ def of_comparison(answers: Answers, found: Found, images: Tensor) -> dict[str, b
     return drawn
 
 
-def against_shift(found: Found, images: Tensor) -> bytes:
+def against_shift(found: MetricsByKey, images: Tensor) -> bytes:
     """Each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG.
 
     Args:
@@ -111,20 +110,20 @@ def against_shift(found: Found, images: Tensor) -> bytes:
     some = next(iter(found.values()))
     curves: dict[str, list[list[float]]] = {}
     for (model, _, boundary), one in found.items():
-        if boundary == some.about.boundary:
+        if boundary == some.metadata.boundary:
             to_the_right = [accuracy.value for step, accuracy in one.curves["x"] if step >= 0]
             curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
     means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
     return primitives.against_shift(
-        means, _cut_from(some, images), f"Test images of {data_name(some.about.data)} classified right (%)"
+        means, _cut_from(some, images), f"Test images of {data_name(some.metadata.data)} classified right (%)"
     )
 
 
 def _cut_from(some: Metrics, images: Tensor) -> int | None:
     """The shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
-    if some.about.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
+    if some.metadata.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
         return None
-    columns = shift(images, 0, 0, some.about.boundary, some.about.shape[1:]).sum(dim=(0, 1, 2)).numpy()
+    columns = shift(images, 0, 0, some.metadata.boundary, some.metadata.shape[1:]).sum(dim=(0, 1, 2)).numpy()
     lost = columns[::-1].cumsum()[: some.radius] / columns.sum()  # by 1, 2... pixels
     beyond = np.flatnonzero(lost > primitives.CUT_OFF)
     return int(beyond[0]) + 1 if len(beyond) else None
@@ -202,7 +201,7 @@ def _classes(models: Mapping[str, Metrics], title: str) -> bytes:
     row = [
         Panel(
             {
-                found.about.classes[label]: Line.of(
+                found.metadata.classes[label]: Line.of(
                     [at.radius for at in found.radii], [at.by_class[label] for at in found.radii]
                 )
                 for label in _worst_classes(found)
@@ -264,7 +263,7 @@ def plot_example(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
 
 def in_gallery(metrics: Metrics) -> list[ImageRobustness]:
     """The images that `gallery` shows."""
-    return [*metrics.fragility[:SHOWN], *metrics.fragility[: -SHOWN - 1 : -1]]
+    return [*metrics.nearest_failing_shifts[:SHOWN], *metrics.nearest_failing_shifts[: -SHOWN - 1 : -1]]
 
 
 def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
@@ -273,24 +272,24 @@ def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor])
     Args:
         images: uint8 `(C, H, W)` by number, those of `in_gallery` at least.
     """
-    about = metrics.about
+    about = metrics.metadata
     names = about.classes
 
     def shown(one: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
         image = images[one.image]
-        caption = f"#{one.image}, {names[one.label]}\n{one.right:.1%} right"
-        if one.breaking is None:
+        caption = f"#{one.image}, {names[one.label]}\n{one.accuracy:.1%} right"
+        if one.nearest_failing_shift is None:
             return pixels(_moved(image, 0, 0, about.boundary, about.shape[1:])), f"{caption}\nnever breaks"
-        dx, dy, called = astuple(one.breaking)
+        dx, dy, called = astuple(one.nearest_failing_shift)
         return pixels(
             _moved(image, dx, dy, about.boundary, about.shape[1:])
         ), f"{caption}\n({dx}, {dy}): {names[called]}"
 
     rows = {
         "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": [
-            shown(one) for one in metrics.fragility[:SHOWN]
+            shown(one) for one in metrics.nearest_failing_shifts[:SHOWN]
         ],
-        "most robust": [shown(one) for one in metrics.fragility[: -SHOWN - 1 : -1]],
+        "most robust": [shown(one) for one in metrics.nearest_failing_shifts[: -SHOWN - 1 : -1]],
     }
     return primitives.gallery(rows, f"{label}, boundary {boundary_name(about)}: test images classified right unshifted")
 

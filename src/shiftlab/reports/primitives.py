@@ -254,7 +254,7 @@ class Effect:
     """One line of a forest plot: a difference in percentage points, with its interval."""
 
     label: str
-    by: float
+    difference: float
     low: float
     high: float
     kind: str  # what its colour tells
@@ -282,10 +282,10 @@ def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], w
             place += 1
             ticks.append(place)
             names.append(one.label)
-            reach = [[one.by - one.low], [one.high - one.by]]
+            reach = [[one.difference - one.low], [one.high - one.difference]]
             colour = colours[one.kind]
             face = "white" if one.hollow else colour
-            axes.errorbar(one.by, place, xerr=reach, fmt="o", markersize=4, mfc=face, capsize=2, color=colour)
+            axes.errorbar(one.difference, place, xerr=reach, fmt="o", markersize=4, mfc=face, capsize=2, color=colour)
     axes.set_yticks(ticks, names, fontsize=8)
     for name, label in zip(names, axes.get_yticklabels(), strict=True):
         if name in groups:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any, NamedTuple
 
+from shiftlab.metrics import registry
 from shiftlab.metrics.intervals import Estimate, combined
 from shiftlab.reports import published
 from shiftlab.reports import study as study_report
 from shiftlab.reports.blocks import Table, embed, render
-from shiftlab.reports.columns import MODELS, SUMMARY, data_name
-from shiftlab.reports.numbers import UNDEFINED, enumerated, p_value, percent, plus_minus, points, points_interval
+from shiftlab.reports.columns import MODELS, data_name
+from shiftlab.reports.numbers import UNDEFINED, count, enumerated, p_value, percent, plus_minus, points, points_interval
+from shiftlab.shifts.grids import NAMED_SETS
 
 SIGNIFICANT = 0.05
 NEARLY_ALL = 0.9
@@ -20,7 +22,6 @@ NEARLY_ALL = 0.9
 Summary = Mapping[str, Any]
 Means = Mapping[str, Mapping[str, float | None]]  # model's name -> metric -> its mean over seeds
 
-HOW_MUCH = ("clean", "right5", "random5", "robust_accuracy")  # the metrics of the first table
 INTERACTIVE = ("accuracy", "maps", "radius", "confusion")  # plots that the explorer shows, so that the page need not
 NOT_MEASURED = "not measured by this run"
 EDGES = {
@@ -64,7 +65,7 @@ def rows(summary: Summary) -> list[Row]:
             boundary,
             model,
             {
-                name: combined([_estimate(entry["metrics"][name]) for entry in entries], _limits(name))
+                name: combined([_estimate(entry["metrics"][name]) for entry in entries], registry.get(name).limits)
                 for name in entries[0]["metrics"]
             },
             (entries[0]["parameters"], entries[0]["multiply_adds"]),
@@ -77,10 +78,6 @@ def _estimate(entry: Mapping[str, Any]) -> Estimate:
     """Read an estimate from JSON's types, in which null is what is undefined."""
     value, low, high = (nan if entry[end] is None else entry[end] for end in ("value", "low", "high"))
     return Estimate(value, low, high, entry["images"])
-
-
-def _limits(metric: str) -> tuple[float, float]:
-    return SUMMARY[metric].limits if metric in SUMMARY else (0.0, 1.0)
 
 
 def model_name(model: str) -> str:
@@ -119,9 +116,10 @@ def _how_much(summary: Summary, heads: Sequence[str], trained: Mapping[str, str]
     boundary = summary["models"][0]["boundary"]
     moves: Mapping[str, int] = summary["moves_survived"][boundary]
     farthest = summary["radius"]
+    keys = ("clean", "right5", "random5", f"robust_accuracy_{summary['robust_accuracy_within']}")
     cells = [
         [
-            *(row.name, trained[row.model], *(plus_minus(row.estimates[name]) for name in HOW_MUCH)),
+            *(row.name, trained[row.model], *(plus_minus(row.estimates[key]) for key in keys)),
             f"≥{moves[row.model]}" if moves[row.model] == farthest else str(moves[row.model]),  # beyond: not measured
         ]
         for row in rows(summary)
@@ -183,7 +181,7 @@ def tables(summary: Summary) -> str:
 def set_tables(summary: Summary) -> dict[str, Table]:
     """Return the accuracies on the named evaluation sets, a table for each boundary."""
     every = rows(summary)
-    names = [name for name in every[0].estimates if name not in SUMMARY]
+    names = [key for key in every[0].estimates if key in NAMED_SETS]
     note = f"In %, of all {summary['images']:,} test images. {_intervals_in_words(summary)} {SETS}"
     return {
         boundary: Table(
@@ -197,12 +195,13 @@ def set_tables(summary: Summary) -> dict[str, Table]:
 
 def grid_tables(summary: Summary) -> dict[str, Table]:
     """Return the metrics over the grid with what a model costs, a table for each boundary."""
-    heads = [column.words.format(summary["robust_accuracy_within"]) for column in SUMMARY.values()]
+    keys = [key for key in summary["models"][0]["metrics"] if key not in NAMED_SETS]
+    heads = [registry.get(key).label for key in keys]
     return {
         boundary: Table(
             ["model", *heads, "parameters", "multiply-adds"],
             [
-                [row.name, *(row.metrics[name] for name in SUMMARY), *(f"{count:,}" for count in row.cost)]
+                [row.name, *(row.metrics[key] for key in keys), *map(count, row.cost)]
                 for row in rows(summary)
                 if row.boundary == boundary
             ],
@@ -217,24 +216,18 @@ def difference_tables(summary: Summary) -> dict[str, Table]:
     seeds = f", seed {summary['models'][0]['seed']} on the same images" if summary["over_seeds"] else ""
     over_seeds = {
         f"Boundary {boundary}, over seeds": Table(
-            ["set", "models", "difference in points", "95% interval", "Welch", "after Holm"],
-            [
-                [test["metric"], _pair_name(test), points(test["by"]), points_interval(test), *_p_values(test)]
-                for test in tests
-            ],
+            ["metric", "models", "difference in points", "95% interval", "Welch", "after Holm"],
+            [[*_difference(test), points_interval(test, test["metric"]), *_p_values(test)] for test in tests],
         )
         for boundary, tests in summary["differences_over_seeds"].items()
         if tests
     }
-    heads = ["difference in points", "right by the first alone", "by the second alone", "McNemar", "after Holm"]
+    heads = ["difference in points", "right by the first alone", "by the second alone", "p", "after Holm"]
     on_images = {
         f"Boundary {boundary}{seeds}": Table(
-            ["set", "models", *heads],
+            ["metric", "models", *heads],
             [
-                [
-                    *(test["evaluation_set"], _pair_name(test), points(test["by"])),
-                    *(f"{test['only_first']:,}", f"{test['only_second']:,}", *_p_values(test)),
-                ]
+                [*_difference(test), count(test["only_first"]), count(test["only_second"]), *_p_values(test)]
                 for test in tests
             ],
         )
@@ -244,12 +237,13 @@ def difference_tables(summary: Summary) -> dict[str, Table]:
     return over_seeds | on_images
 
 
-def _pair_name(test: Mapping[str, Any]) -> str:
-    return f"{test['first']} and {test['second']}"
+def _difference(test: Mapping[str, Any]) -> tuple[str, str, str]:
+    pair = f"{test['first']} and {test['second']}"
+    return test["metric"], pair, points(test["difference"], test["metric"])
 
 
 def _p_values(test: Mapping[str, Any]) -> tuple[str, str]:
-    return p_value(test["p"]), p_value(test["corrected"])
+    return p_value(test["p"]), p_value(test["p_holm"])
 
 
 def _boundaries(summary: Summary) -> list[str]:
@@ -344,23 +338,24 @@ def _most_robust(means: Means, boundary: str, summary: Summary) -> str:
     within, name = "", "McNemar's exact test"
     if summary["over_seeds"]:
         name = "Welch's t-test over seeds"
-        test = _test(summary["differences_over_seeds"][boundary], "metric", best, second)
+        test = _test(summary["differences_over_seeds"][boundary], best, second)
         low, high = sorted((abs(100 * test["low"]), abs(100 * test["high"])))
         within = f" (95% interval {low:.1f} to {high:.1f})" if test["low"] * test["high"] > 0 else ""
     else:
-        test = _test(summary["differences"][boundary], "evaluation_set", best, second)
-    verdict = "significant" if test["corrected"] < SIGNIFICANT else "not significant"
+        test = _test(summary["differences"][boundary], best, second)
+    verdict = "significant" if test["p_holm"] < SIGNIFICANT else "not significant"
     return (
-        f"The most robust to this shift is {best}, ahead of {second} by {100 * abs(test['by']):.1f} percentage "
-        f"points{within}. The difference is {verdict} ({name}, {p_value(test['corrected'])} after Holm's correction)."
+        f"The most robust to this shift is {best}, ahead of {second} by {100 * abs(test['difference']):.1f} "
+        f"percentage points{within}. The difference is {verdict} ({name}, {p_value(test['p_holm'])} after "
+        "Holm's correction)."
     )
 
 
-def _test(tests: Sequence[Mapping[str, Any]], key: str, first: str, second: str) -> Mapping[str, Any]:
+def _test(tests: Sequence[Mapping[str, Any]], first: str, second: str) -> Mapping[str, Any]:
     (test,) = (
         test
         for test in tests
-        if test[key] == "right5" and {model_name(test["first"]), model_name(test["second"])} == {first, second}
+        if test["metric"] == "right5" and {model_name(test["first"]), model_name(test["second"])} == {first, second}
     )
     return test
 

@@ -118,7 +118,7 @@ def answer(summary: Summary) -> list[str]:
             + (f"; next is {others[0].words}, {others[0].points}." if others else ".")
         )
         if others:
-            parts = "; ".join(f"{change.words}: {100 * change.by:+.1f}" for change in others)
+            parts = "; ".join(f"{change.words}: {100 * change.difference:+.1f}" for change in others)
             sentences.append(
                 f"The largest effects of other settings, in points of that accuracy. {parts[0].upper()}{parts[1:]}."
             )
@@ -214,7 +214,7 @@ class Change(NamedTuple):
     words: str
     before: float  # the reference's accuracy, in 0..1 as all others
     accuracy: float
-    by: float
+    difference: float
     low: float  # Welch's 95% interval
     high: float
     consistency: float | None  # under circular shifts
@@ -222,7 +222,7 @@ class Change(NamedTuple):
     @property
     def points(self) -> str:
         """The difference in percentage points, with half of its interval."""
-        return f"{100 * self.by:+.1f} ±{100 * (self.high - self.low) / 2:.1f}"
+        return f"{100 * self.difference:+.1f} ±{100 * (self.high - self.low) / 2:.1f}"
 
 
 def single_changes(summary: Summary) -> list[Change]:
@@ -238,7 +238,7 @@ def single_changes(summary: Summary) -> list[Change]:
         for variant in variants.values()
         if len(different := _different_settings(variant, variants[name])) == 1
     ]
-    return sorted(changes, key=lambda change: -abs(change.by))
+    return sorted(changes, key=lambda change: -abs(change.difference))
 
 
 def _different_settings(variant: Variant, reference: Variant) -> list[str]:
@@ -251,11 +251,11 @@ def _different_settings(variant: Variant, reference: Variant) -> list[str]:
 
 def _change(variant: Variant, reference: Variant, setting: str) -> Change:
     after, before = _main(variant), _main(reference)
-    difference = effect([(1, after["values"]), (-1, before["values"])])
+    welch = effect([(1, after["values"]), (-1, before["values"])])
     words = _change_in_words(variant, reference, setting)
     if reference["variant"] != BASELINE:
         words += f" ({_setting_in_words('architecture', reference['architecture'])}, from {percent(before['mean'])}%)"
-    ends = (difference.by, difference.low, difference.high)
+    ends = (welch.difference, welch.low, welch.high)
     return Change(setting, words, before["mean"], after["mean"], *ends, _consistency(variant))
 
 
@@ -284,7 +284,7 @@ def changes_table(summary: Summary, count: int = LARGEST_CHANGES) -> Table | Non
         [f"baseline: {words}", percent(_main(baseline)["mean"]), "", percent(_consistency(baseline), "-")],
         *(
             [change.words, percent(change.accuracy), change.points, percent(change.consistency, "-")]
-            for change in sorted(changes[:count], key=lambda change: -change.by)
+            for change in sorted(changes[:count], key=lambda change: -change.difference)
         ),
     ]
     which = f"the {count} largest of {len(changes)}" if len(changes) > count else f"all {len(changes)}"
@@ -342,12 +342,12 @@ def contrast_in_words(contrast: Contrast) -> str:
 
 def effect_in_words(contrast: Contrast) -> str:
     """Return a difference in points with its interval."""
-    return UNDEFINED if contrast["by"] is None else f"{points(contrast['by'])} {points_interval(contrast)}"
+    return f"{points(contrast['difference'])} {points_interval(contrast)}".rstrip()
 
 
 def test_in_words(contrast: Contrast) -> str:
     """Return the corrected p-value of a primary contrast; that it is secondary of any other."""
-    return "secondary" if contrast["secondary"] else p_value(contrast["corrected"])
+    return "secondary" if contrast["secondary"] else p_value(contrast["p_holm"])
 
 
 def metric_in_words(contrast: Contrast) -> str:

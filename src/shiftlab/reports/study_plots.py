@@ -43,7 +43,9 @@ def of_study(summary: Summary) -> dict[str, bytes]:
 
 def _effects(summary: Summary, about: str) -> bytes:
     groups = {
-        f"{claim['claim']}: {claim['verdict']}": [_effect(one) for one in claim["contrasts"] if one["by"] is not None]
+        f"{claim['claim']}: {claim['verdict']}": [
+            _effect(one) for one in claim["contrasts"] if one["difference"] is not None
+        ]
         for claim in summary["claims"]
     }
     title = (
@@ -56,7 +58,7 @@ def _effect(one: Mapping[str, Any]) -> Effect:
     words = contrast_in_words(one)
     named = words if one["exactly"] is not None else f"{words}: {metric_in_words(one)} ({one['sign']})"
     kind = one["verdict"] or "secondary"
-    return Effect(named, 100 * one["by"], 100 * one["low"], 100 * one["high"], kind, hollow=one["secondary"])
+    return Effect(named, 100 * one["difference"], 100 * one["low"], 100 * one["high"], kind, hollow=one["secondary"])
 
 
 def _curves(summary: Summary, about: str) -> bytes:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from shiftlab import files
+from shiftlab.metrics.class_scores import ClassScores
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate
-from shiftlab.metrics.metrics import ClassScores, FailingShift
+from shiftlab.metrics.nearest_failing_shift import FailingShift
 from shiftlab.reports import plots, primitives
 from shiftlab.shifts.predictions import Predictions
 
@@ -34,13 +35,13 @@ def write_report(found: Metrics, model: str, seed: int, folder: Path) -> None:
         files.write(folder / f"{name}.png", picture)
     write_tables(found, folder)
     extent = {name: getattr(found, name) for name in ("images", "grid_images", "radius", "shifts")}
-    files.write(folder / "about.json", json.dumps(asdict(found.about) | extent, indent=2) + "\n")
-    for name, matrix in found.confusions.items():
-        caption = f"{title}, on {found.about.data} {name}: {found.accuracies[name].value:.2%} right"
-        picture = primitives.confusions({"": {"": matrix}}, found.about.classes, caption)
+    files.write(folder / "about.json", json.dumps(asdict(found.metadata) | extent, indent=2) + "\n")
+    for name, matrix in found.confusion_matrices.items():
+        caption = f"{title}, on {found.metadata.data} {name}: {found.estimates[name].value:.2%} right"
+        picture = primitives.confusions({"": {"": matrix}}, found.metadata.classes, caption)
         files.write(folder / f"confusion-{name}.png", picture)
-        header = ["actual", *(f"predicted {label}" for label in found.about.classes)]
-        counts = [(label, *row) for label, row in zip(found.about.classes, matrix.tolist(), strict=True)]
+        header = ["actual", *(f"predicted {label}" for label in found.metadata.classes)]
+        counts = [(label, *row) for label, row in zip(found.metadata.classes, matrix.tolist(), strict=True)]
         files.write(folder / f"confusion-{name}.csv", files.table(header, counts))
 
 
@@ -65,11 +66,11 @@ def write_tables(found: Metrics, folder: Path) -> None:
     def write(name: str, header: list[str], rows: Iterable[Sequence[object]]) -> None:
         files.write(folder / f"{name}.csv", files.table(header, rows))
 
-    write("sets", ["set", *_names(Estimate)], [(name, *astuple(one)) for name, one in found.accuracies.items()])
+    write("metrics", ["metric", *_names(Estimate)], [(key, *astuple(one)) for key, one in found.estimates.items()])
     for direction, curve in found.curves.items():
         write(f"accuracy-{direction}", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in curve])
     write("fractions", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in found.fractions])
-    scores = [(name, *astuple(one)) for name, of_classes in found.scores.items() for one in of_classes]
+    scores = [(name, *astuple(one)) for name, of_classes in found.class_scores.items() for one in of_classes]
     write("per-class", ["set", "class", *_names(ClassScores)[1:]], scores)
     reach = range(-found.radius, found.radius + 1)
     places = [(dx, dy) for dy in reach for dx in reach]
@@ -77,21 +78,20 @@ def write_tables(found: Metrics, folder: Path) -> None:
     values = zip(*(column.ravel().tolist() for column in columns.values()), strict=True)
     rows = [(*place, *row) for place, row in zip(places, values, strict=True) if not np.isnan(row[0])]
     write("maps", ["dx", "dy", *columns], rows)  # of a sample, the shifts that were evaluated
-    write("summary", ["metric", *_names(Estimate)], [(name, *astuple(one)) for name, one in found.summary.items()])
     phases = [
         (dx, dy, value, found.phases.low[dy, dx], found.phases.high[dy, dx])
         for (dy, dx), value in np.ndenumerate(found.phases.value)
     ]
     write("phase", ["dx", "dy", "accuracy", "low", "high"], phases)
-    names = found.about.classes
-    fragility = [
+    names = found.metadata.classes
+    nearest = [
         (
-            *(one.image, names[one.label], one.right),
-            *((one.breaking.dx, one.breaking.dy, names[one.breaking.called]) if one.breaking else ("", "", "")),
+            *(one.image, names[one.label], one.accuracy),
+            *_failing_shift(one.nearest_failing_shift, names),
         )
-        for one in found.fragility
+        for one in found.nearest_failing_shifts
     ]
-    write("fragility", ["image", "class", "right", *_names(FailingShift)], fragility)
+    write("nearest_failing_shift", ["image", "class", "accuracy", *_names(FailingShift)], nearest)
     at_radii = [
         (at.radius, name, *astuple(one))
         for at in found.radii
@@ -105,6 +105,10 @@ def write_tables(found: Metrics, folder: Path) -> None:
         )
     ]
     write("radius", ["radius", "metric", *_names(Estimate)], at_radii)
+
+
+def _failing_shift(shift: FailingShift | None, classes: Sequence[str]) -> tuple[object, ...]:
+    return (shift.dx, shift.dy, classes[shift.predicted]) if shift else ("", "", "")
 
 
 def _names(of: type) -> list[str]:

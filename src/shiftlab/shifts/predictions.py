@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ class GridPredictions:
         """Which of the shifts is none."""
         return int(np.flatnonzero((self.shifts == 0).all(axis=1))[0])
 
+    def within(self, radius: int) -> GridPredictions:
+        """Return the predictions at the shifts of at most `radius` pixels along each axis."""
+        rows = np.abs(self.shifts.astype(np.int64)).max(axis=1) <= radius
+        return GridPredictions(self.images, **{key: of[rows] for key, of in vars(self).items() if key != "images"})
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -81,6 +86,15 @@ class Predictions:
     fractions: NDArray[np.float32]  # (F,): shifts to the right by parts of a pixel
     on_fractions: Answers  # (F, N): the predicted class
     grid: GridPredictions
+
+    @property
+    def grid_labels(self) -> Answers:
+        """The labels of the grid's images, `(M,)`."""
+        return self.labels[self.grid.images]
+
+    def within(self, radius: int) -> Predictions:
+        """Return the predictions with a grid of the shifts of at most `radius` pixels along each axis."""
+        return replace(self, grid=self.grid.within(radius))
 
     def along(self, line: NDArray[np.int8]) -> Answers:
         """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, N)`.

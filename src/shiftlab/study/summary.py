@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from shiftlab.config.params import Study, Variant
-from shiftlab.metrics import metrics, sampling
+from shiftlab.metrics import registry
 from shiftlab.metrics.intervals import Estimate, OverSeeds, mean, over_seeds
-from shiftlab.metrics.sampling import Design
+from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions
 from shiftlab.study import verdicts
 from shiftlab.study.answers import Answers, Trials
+
+ON_GRID = ("grid", "consistency", "corrected_consistency")  # what needs no probabilities
 
 Found = dict[str, dict[str, list[Estimate]]]  # by boundary and metric, one for each seed
 
@@ -59,19 +61,40 @@ def decide_again(study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**summary, "claims": _claims(study, summary["variants"])}
 
 
-def found(answers: Answers) -> dict[str, Estimate]:
-    """All metrics of one training in one boundary, by name; PROTOCOL.md, "Study"."""
+def measure(answers: Answers) -> dict[str, Estimate]:
+    """Return all metrics of one training in one boundary, by key; PROTOCOL.md, "Study"."""
+    radius = int(np.abs(answers.grid_shifts.astype(int)).max())
+    statistics = registry.measure(_predictions(answers), radius)
     labels = answers.labels[answers.images]
-    pairs = metrics.over_pairs(answers.on_grid, answers.grid_shifts, labels)
     distance = np.abs(answers.axis_shifts.astype(int)).sum(axis=1)
     right = answers.on_axes == labels
     return {
-        **{name: metrics.accuracy(called, answers.labels) for name, called in answers.sets.items()},
-        "grid": sampling.mean(answers.on_grid == labels, Design.of(answers.grid_shifts)),
-        "consistency": pairs["consistency"],
-        "corrected_consistency": pairs["corrected_consistency"],
+        **{key: one.estimate for key, one in statistics.items() if key in answers.sets or key in ON_GRID},
         **{f"distance {at}": mean(right[distance == at].mean(axis=0)) for at in np.unique(distance)},
     }
+
+
+def _predictions(answers: Answers) -> Predictions:
+    """Return the answers as predictions, in which probabilities are missing."""
+    missing = np.zeros(answers.on_grid.shape, dtype=np.float16)
+    grid = GridPredictions(
+        answers.images, answers.grid_shifts, answers.on_grid, missing, missing, missing, missing.astype(np.int32)
+    )
+    images = len(answers.labels)
+    sets = {
+        name: SetPredictions(np.zeros((images, 2), np.int8), predicted, np.zeros(images, np.float32))
+        for name, predicted in answers.sets.items()
+    }
+    return Predictions(
+        PredictionMetadata("", "", (), "", (0, 0, 0), False, "zero", 0, 0),
+        answers.labels,
+        sets,
+        np.zeros((0, 2), np.int8),
+        np.zeros((0, images), answers.labels.dtype),
+        np.zeros(0, np.float32),
+        np.zeros((0, images), answers.labels.dtype),
+        grid,
+    )
 
 
 def _metrics(trials: Trials, variant: Variant) -> Found:
@@ -79,7 +102,7 @@ def _metrics(trials: Trials, variant: Variant) -> Found:
     names = {"zero": "canvas"} if variant.canvas else {}
     of_boundaries: Found = {}
     for (_, boundary), answers in trials.answers.items():
-        for metric, estimate in found(answers).items():
+        for metric, estimate in measure(answers).items():
             of_boundaries.setdefault(names.get(boundary, boundary), {}).setdefault(metric, []).append(estimate)
     return of_boundaries
 
@@ -114,7 +137,7 @@ def _claim(answer: verdicts.Answer) -> dict[str, Any]:
                 **one.contrast.model_dump(exclude={"beyond"}),
                 "larger_than": list(one.larger_than) if one.larger_than else None,
                 **_without_nan(asdict(one.effect)),
-                "corrected": one.corrected,
+                "p_holm": one.p_holm,
                 "verdict": one.verdict,
             }
             for one in answer.decided

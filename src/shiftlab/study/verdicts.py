@@ -28,7 +28,7 @@ class Decided:
 
     contrast: Contrast
     effect: Effect
-    corrected: float | None  # p after Holm's correction over all primary contrasts; a secondary one has none
+    p_holm: float | None  # p after Holm's correction over all primary contrasts; a secondary one has none
     verdict: Verdict | None  # likewise
     larger_than: tuple[str, str] | None  # of `beyond`, the two variants that differ most
 
@@ -57,23 +57,23 @@ def decide(claims: Mapping[str, Claim], values: Values) -> list[Answer]:
         UserError: a canvas was too small for what a claim asks for.
     """
     effects = [(key, contrast, *_effect(contrast, values)) for key, one in claims.items() for contrast in one.contrasts]
-    corrected = iter(holm([size.p for _, contrast, size, _ in effects if not contrast.secondary]))
+    p_holm = iter(holm([size.p for _, contrast, size, _ in effects if not contrast.secondary]))
     decided: dict[str, list[Decided]] = {key: [] for key in claims}
     for key, contrast, size, largest in effects:
-        p = None if contrast.secondary else next(corrected)
+        p = None if contrast.secondary else next(p_holm)
         decided[key].append(Decided(contrast, size, p, None if p is None else verdict(contrast, size, p), largest))
     return [Answer(key, claim, decided[key]) for key, claim in claims.items()]
 
 
-def verdict(contrast: Contrast, found: Effect, corrected: float) -> Verdict:
+def verdict(contrast: Contrast, found: Effect, p_holm: float) -> Verdict:
     """By rule, from numbers alone."""
     if contrast.exactly is not None:
         return "supported" if found.low == found.high == 0 else "contradicted"
     if found.low >= -POINT and found.high <= POINT:
         return "supported" if contrast.sign == "0" else "no effect worth a point"
-    if not corrected < CERTAIN:
+    if not p_holm < CERTAIN:
         return "undecided"
-    as_claimed = found.by > 0 if contrast.sign == "+" else found.by < 0
+    as_claimed = found.difference > 0 if contrast.sign == "+" else found.difference < 0
     return "supported" if as_claimed and contrast.sign != "0" else "contradicted"
 
 

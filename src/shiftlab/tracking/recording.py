@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from shiftlab import files
 from shiftlab.config.params import Augmentation, BoundaryName
+from shiftlab.metrics.registry import metrics as registered_metrics
 from shiftlab.shifts.grids import DIRECTIONS
 from shiftlab.tracking import registry, runs
 from shiftlab.tracking.runs import Identity, Run
@@ -30,17 +31,6 @@ AT_RADIUS = {
 }
 MOST_CLASSES = 20  # whose names a card tells
 MOST_COMPARED = 180  # runs, whose ids fit into what MLflow takes for a description
-SETS = (
-    "clean",
-    "right5",
-    "right4",
-    "translate3",
-    "random5",
-    "grid",
-    "consistency",
-    "corrected_consistency",
-    "pairwise_accuracy",
-)  # of a card, in %
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -112,8 +102,7 @@ def log_evaluation(run: Run, boundary: BoundaryName, predictions_md5: str, folde
     Raises:
         OSError, KeyError, ValueError: the folder is not as the stage leaves it.
     """
-    metrics = {row["set"]: row for row in table(folder / "sets.csv")}
-    metrics |= {row["metric"]: row for row in table(folder / "summary.csv")}
+    metrics = {row["metric"]: row for row in table(folder / "metrics.csv")}
     extent = about(folder)
     for end, column in (("", "value"), (" low", "low"), (" high", "high")):
         values = {name: float(row[column]) for name, row in metrics.items()}
@@ -252,16 +241,13 @@ def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[
     boundaries = [boundary for boundary in get_args(BoundaryName) if f"{boundary}/clean" in metrics]
     if boundaries:
         lines += ["", "| test images, % right | " + " | ".join(boundaries) + " |", "|---|" + "---|" * len(boundaries)]
+        radius = json.loads(tags["evaluation"])["radius"]
+        proportions = {key: one for key, one in registered_metrics(radius).items() if one.unit == "%"}
         lines += [
-            f"| {name} | " + " | ".join(_percent(metrics, f"{boundary}/{name}") for boundary in boundaries) + " |"
-            for name in SETS
+            f"| {key} | " + " | ".join(_percent(metrics, f"{boundary}/{key}") for boundary in boundaries) + " |"
+            for key in proportions
         ]
-        lines += [
-            "",
-            "right5, right4: moved 5 and 4 pixels to the right; translate3: 3 pixels either way along both axes; "
-            "random5: up to 5 pixels; grid: mean over all shifts; consistency: how often two shifts get one answer; "
-            "corrected_consistency: what of it is beyond chance; pairwise_accuracy: how often two are both right.",
-        ]
+        lines += ["", "; ".join(f"{key}: {one.label}" for key, one in proportions.items()) + "."]
     lines += [
         "",
         "Limits: images as the training data has them. What lies elsewhere in the frame is often called wrong, as the "

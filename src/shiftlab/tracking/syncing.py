@@ -91,6 +91,8 @@ def _log_evaluation(
     weights = history.checkout(weights_md5, folder / Path(weights_path).name)
     epochs = revision.read(f"plots/{key}/history.csv").decode()
 
+    if not (metrics / "metrics.csv").is_file():
+        raise MissingError(EARLIER)
     run = runs.find(store, weights_md5, revision.experiment)
     if run is None:
         about = recording.about(metrics)
