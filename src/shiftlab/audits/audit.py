@@ -104,7 +104,7 @@ class Audit:
     @property
     def robust_accuracy(self) -> Estimate:
         """The share of images right at every shift within a few pixels, in the first boundary."""
-        return self.metric(f"robust_accuracy_{robust_accuracy_within(self.protocol.radius)}")
+        return self.metric(f"robust_accuracy_{robust_accuracy_within(self.evaluation.radius)}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Every metric in every boundary: boundary, metric, value, low, high."""
