@@ -59,7 +59,7 @@ def test_instructions_are_those_that_every_processor_has() -> None:
 
 
 def test_native_leaves_the_kernels_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+    for name in (*determinism.IDLE_THREADS, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     determinism.prepare("native")
     assert not set(determinism.INSTRUCTIONS) & set(os.environ)
@@ -68,12 +68,12 @@ def test_native_leaves_the_kernels_to_the_processor(monkeypatch: pytest.MonkeyPa
     if determinism.has("avx2"):
         determinism.prepare("portable")
         assert determinism.description()["determinism"] == "portable"
-    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS):
+    for name in (*determinism.IDLE_THREADS, *determinism.INSTRUCTIONS):
         os.environ.pop(name, None)
 
 
 def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*determinism.WAITING, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
+    for name in (*determinism.IDLE_THREADS, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("MKL_CBWR", "AUTO")

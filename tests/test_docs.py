@@ -29,6 +29,7 @@ PAGES = [
     "docs/clusters.md",
     "docs/experiments.md",
     "docs/extend.md",
+    "docs/fast.md",
     "docs/index.md",
     "docs/install.md",
     "docs/look.md",

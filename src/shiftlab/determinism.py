@@ -1,6 +1,6 @@
-"""How the processor is to compute: the same bits on all of a maker or as fast as it can; never at a neighbour's cost.
+"""Settings of the processor's libraries: the same bits on all processors of a maker, or as fast as this one can.
 
-Memory that was used once is kept, since the layers of a network ask for the same again with every batch.
+Beside them are what changes no bit: how long idle threads wait, and that freed memory is kept for the next batch.
 
 PyTorch's libraries read these settings once, when they are loaded, so `prepare` comes before `import torch`.
 """
@@ -15,7 +15,7 @@ from shiftlab.config.params import Determinism
 
 # Idle threads of a pool give up their core soon; libgomp's own patience of milliseconds halves what two trainings on
 # two cores do together.
-WAITING = {"GOMP_SPINCOUNT": "1000"}
+IDLE_THREADS = {"GOMP_SPINCOUNT": "1000"}
 # The same instructions on every x86 processor of the last ten years, whatever else it could do: PyTorch's own kernels,
 # oneDNN's, MKL's and OpenBLAS's. That is what `portable` means, and it has its price: on an AMD EPYC a tenth of
 # ResNet-18's evaluation, on an Intel Xeon with AVX-512 half of large matrix products (docs/verify.md).
@@ -30,18 +30,18 @@ INSTRUCTIONS = {
 # glibc's malloc gives blocks of megabytes back to the system when they are freed, and the system fills each of their
 # pages with zeros when they are asked for again: in a virtual machine half of the time of an evaluation whose maps are
 # large, a fifth of a training's. The numbers are glibc's, of options that these variables set where a process begins.
-MOST = 2**31 - 1  # bytes, all that an int holds
-KEPT = {"MALLOC_TRIM_THRESHOLD_": (-1, MOST), "MALLOC_MMAP_THRESHOLD_": (-3, MOST)}
+LARGEST_INT = 2**31 - 1  # bytes
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": (-1, LARGEST_INT), "MALLOC_MMAP_THRESHOLD_": (-3, LARGEST_INT)}
 
 
 def prepare(determinism: Determinism = "portable") -> None:
-    """Set what the user has not set. It has no effect on the kernels of a PyTorch that is imported already.
+    """Set the environment variables that the user has not set. A PyTorch that is imported already keeps its kernels.
 
     Args:
         determinism: "portable" holds kernels to instructions that every x86 processor has, "native" leaves them alone.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in WAITING.items():
+        for name, value in IDLE_THREADS.items():
             os.environ.setdefault(name, value)
     if determinism == "portable" and has("avx2"):
         for name, value in INSTRUCTIONS.items():
@@ -50,22 +50,22 @@ def prepare(determinism: Determinism = "portable") -> None:
 
 
 def use(threads: int) -> None:
-    """Compute with so many threads, as many as cores or not: their number decides the last bits of a sum."""
+    """Set how many threads PyTorch computes with. Their number decides the last bits of a sum."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def description() -> dict[str, str]:
-    """What the last bits of a result depend on besides code and data: processor, instructions, threads, versions."""
+    """Return what the last bits of a result depend on besides code and data: processor, instructions, versions, ..."""
     import torch
 
-    others = [f"{key}={os.environ[key]}" for key, ours in INSTRUCTIONS.items() if os.environ.get(key, ours) != ours]
+    own = [f"{key}={os.environ[key]}" for key, value in INSTRUCTIONS.items() if os.environ.get(key, value) != value]
     portable = any(key in os.environ for key in INSTRUCTIONS)
     return {
         "processor": name(),
         "determinism": "portable" if portable else "native",
-        "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *others]),
+        "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *own]),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -73,7 +73,7 @@ def description() -> dict[str, str]:
 
 
 def name() -> str:
-    """The processor's name, as the system tells it."""
+    """Return the processor's name, as the system tells it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
@@ -88,23 +88,23 @@ def cores() -> int:
 
 
 def has(instructions: str) -> bool:
-    """Return whether the processor has the instructions that Linux calls so, as "avx512f"."""
+    """Return whether the processor has these instructions, by Linux's name for them, as "avx512f"."""
     return instructions in _cpuinfo("flags").split()
 
 
 def _keep_memory() -> None:
-    """Until the process ends; without effect where malloc is not glibc's."""
+    """Have malloc keep freed memory until the process ends. Without effect where it is not glibc's."""
     if sys.platform != "linux":
         return
     malloc = ctypes.CDLL(None)
     if hasattr(malloc, "mallopt"):
-        for name, (option, size) in KEPT.items():
+        for name, (option, size) in MALLOC.items():
             if name not in os.environ:
                 malloc.mallopt(option, size)
 
 
 def _cpuinfo(key: str) -> str:
-    """What Linux says of the first processor; nothing on other systems."""
+    """Return the value of a key of the first processor in /proc/cpuinfo; empty on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -21,7 +21,7 @@ from shiftlab.models import fast
 from shiftlab.training.augmentation import NONE, Augmented
 
 INFERENCE_BATCH = 250  # images; no metric depends on it, speed and memory do
-REPORT_EVERY = 20  # steps between two looks at the answers, for which an accelerator has to be waited for
+REPORT_EVERY = 20  # steps between two looks at the logits, for which an accelerator has to be waited for
 
 
 def _constant(optimizer: Optimizer, lr: float, steps: int) -> None:  # noqa: ARG001
@@ -42,12 +42,12 @@ def _straight_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How Adam is set, how its learning rate goes over all steps of a training, and what a target is."""
+    """Adam's settings, the schedule of its learning rate over all steps of a training, and the smoothing of targets."""
 
     schedule: Callable[[Optimizer, float, int], LRScheduler | None]
     betas: tuple[float, float] = (0.9, 0.999)  # PyTorch's own, as is the next
     epsilon: float = 1e-8
-    smoothing: float = 0.0  # what all classes share of a target's probability (Szegedy et al. 2016)
+    label_smoothing: float = 0.0  # what all classes share of a target's probability (Szegedy et al. 2016)
 
 
 # `lr` throughout; up to it and down again (Smith and Topin 2019), which needs fewer epochs; and two for so few epochs
@@ -56,7 +56,7 @@ RECIPES: dict[RecipeName, Recipe] = {
     "notebook": Recipe(_constant),
     "fast": Recipe(_one_cycle),
     "brief": Recipe(_brief_cycle, betas=(0.9, 0.99), epsilon=1e-5),
-    "smoothed": Recipe(_straight_cycle, betas=(0.9, 0.95), epsilon=1e-5, smoothing=0.1),
+    "smoothed": Recipe(_straight_cycle, betas=(0.9, 0.95), epsilon=1e-5, label_smoothing=0.1),
 }
 
 
@@ -129,10 +129,10 @@ def fit(
     train = Augmented(dataset.train.to(device), dataset.frame, augmentation)
     validation = dataset.validation.center_crop(dataset.frame).to(device)
     _try_smallest_batch(model, train, params.batch_size)
-    how = RECIPES[recipe]
-    optimizer = fast.adam(model, train.middle(1).images, lr=params.lr, betas=how.betas, eps=how.epsilon)
+    settings = RECIPES[recipe]
+    optimizer = fast.make_adam(model, train.middle(1).images, lr=params.lr, betas=settings.betas, eps=settings.epsilon)
     steps = math.ceil(len(train) / params.batch_size) * params.epochs
-    schedule = how.schedule(optimizer, params.lr, steps)
+    schedule = settings.schedule(optimizer, params.lr, steps)
     history: list[Epoch] = []
     best: dict[str, Tensor] = {}
     if state is not None:
@@ -146,7 +146,7 @@ def fit(
     while len(history) < params.epochs:
         number = len(history) + 1
         train_loss, train_accuracy = _train_epoch(
-            model, train, optimizer, schedule, params.batch_size, how.smoothing, number, on_progress
+            model, train, optimizer, schedule, params.batch_size, settings.label_smoothing, number, on_progress
         )
         validation_loss, validation_accuracy = score(model, validation)
         _refuse_infinite(validation_loss, "validation", number)
@@ -177,18 +177,18 @@ def _xavier(model: nn.Module) -> None:
 
 
 def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (0..1) of `model`, in evaluation mode, on its own device."""
+    """Compute mean cross-entropy (nats) and accuracy (0..1) of `model`, in evaluation mode, on its own device."""
     model.eval()
     loss = torch.zeros((), dtype=torch.float64)
-    right = 0
+    correct = 0
     with torch.inference_mode():
         for images, labels in zip(
             examples.images.split(INFERENCE_BATCH), examples.labels.split(INFERENCE_BATCH), strict=True
         ):
             logits = model(images)
             loss += cross_entropy(logits, labels, reduction="sum").cpu()
-            right += int((logits.argmax(1) == labels).sum())
-    return float(loss) / len(examples), right / len(examples)
+            correct += int((logits.argmax(1) == labels).sum())
+    return float(loss) / len(examples), correct / len(examples)
 
 
 def _train_epoch(
@@ -197,7 +197,7 @@ def _train_epoch(
     optimizer: Optimizer,
     schedule: LRScheduler | None,
     batch_size: int,
-    smoothing: float,
+    label_smoothing: float,
     number: int,
     on_progress: Callable[[int, float], object],
 ) -> tuple[float, float]:
@@ -206,11 +206,11 @@ def _train_epoch(
     epoch = train.shuffled()
     labels = epoch.labels
     batches = list(zip(epoch.images.split(batch_size), labels.split(batch_size), strict=True))
-    total_loss, right, seen = 0.0, 0, 0
+    total_loss, correct, count = 0.0, 0, 0
     unreported: list[Tensor] = []
-    for step, (pixels, answers) in enumerate(batches, start=1):
-        logits = model(pixels)
-        loss = cross_entropy(logits, answers, label_smoothing=smoothing)
+    for step, (images, targets) in enumerate(batches, start=1):
+        logits = model(images)
+        loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -219,15 +219,15 @@ def _train_epoch(
         unreported.append(logits.detach())
         if step % REPORT_EVERY == 0 or step == len(batches):
             outputs = torch.cat(unreported)
-            expected = labels[seen : seen + len(outputs)]
-            lost = float(cross_entropy(outputs, expected, reduction="sum"))
-            _refuse_infinite(lost, "training", number)
-            total_loss += lost
-            right += int((outputs.argmax(1) == expected).sum())
-            seen += len(outputs)
+            expected = labels[count : count + len(outputs)]
+            summed = float(cross_entropy(outputs, expected, reduction="sum"))
+            _refuse_infinite(summed, "training", number)
+            total_loss += summed
+            correct += int((outputs.argmax(1) == expected).sum())
+            count += len(outputs)
             unreported.clear()
-            on_progress(len(outputs), lost / len(outputs))
-    return total_loss / len(train), right / len(train)
+            on_progress(len(outputs), summed / len(outputs))
+    return total_loss / len(train), correct / len(train)
 
 
 def _try_smallest_batch(model: nn.Module, train: Augmented, batch_size: int) -> None:

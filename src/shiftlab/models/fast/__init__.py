@@ -1,7 +1,7 @@
 """What makes networks fast: the same functions and gradients in fewer steps. docs/fast.md says what each is worth.
 
-`prepare` is applied to every network that becomes a `Classifier`, `adam` makes the optimiser of a training, and `fuse`
-a network for predictions. State dicts keep their names and shapes.
+`prepare` is applied to every network that becomes a `Classifier`, `make_adam` makes the optimiser of a training, and
+`fuse` a network for predictions. State dicts keep their names and shapes.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def prepare(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def adam(model: nn.Module, images: Tensor, **settings: Any) -> MemoryOrderAdam:
+def make_adam(model: nn.Module, images: Tensor, **settings: Any) -> MemoryOrderAdam:
     """Return Adam for the weights that meet data when the model learns from images of that size.
 
     The model is in evaluation mode afterwards.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Output channels of the narrowest convolution that is replaced. With narrower ones there is little to save, and the
-# narrow networks of the study keep the bits of PyTorch's own convolution.
+# Output channels of the narrowest convolution that is replaced: those of ResNet-18's last two stages. Narrower ones
+# would gain less (docs/fast.md), and the study's networks keep the bits that their committed results have.
 CHANNELS = 256
 
 
