@@ -145,4 +145,4 @@ def test_folder_has_the_digest_that_dvc_gives_it() -> None:
     files = {"zero.safetensors": "a" * 32, "circular.safetensors": "b" * 32}
     listing = [{"md5": digest, "relpath": path} for path, digest in sorted(files.items())]
     digest = hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest()
-    assert history.folder_digest(files) == f"{digest}.dir"
+    assert history.folder_digest(tuple(files.items())) == f"{digest}.dir"

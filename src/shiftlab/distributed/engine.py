@@ -46,16 +46,6 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class TaskStatus:
-    """A task that waits or runs."""
-
-    name: str
-    state: str  # "waiting" or "running"
-    node: str  # its address; empty where it waits
-    seconds: float  # since it began
-
-
-@dataclass(frozen=True)
 class Cancelled:
     """Stands for the answer of a task that was cancelled before it had one."""
 
@@ -238,8 +228,8 @@ def _answer(call: Any, name: str) -> Any:
         raise
 
 
-def task_statuses() -> list[TaskStatus]:
-    """Return what runs and waits on the cluster, as its own books say, which are a second or two behind.
+def status() -> str:
+    """Return what runs where and how much waits, as the cluster's own books say, which are a second or two behind.
 
     Raises:
         UserError: the cluster runs without its dashboard, which keeps the books.
@@ -254,13 +244,13 @@ def task_statuses() -> list[TaskStatus]:
     except RayStateApiException as error:
         raise UserError(f"Ray can't say what runs, since its dashboard does not answer ({_reason(error)})") from None
     addresses = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in nodes}
-    statuses = []
-    for task in (task for task in tasks if task.state != "FAILED"):
-        running = str(task.state).startswith("RUNNING")
-        seconds = (time.time() - task.start_time_ms / 1000) if running and task.start_time_ms else 0.0
-        node = addresses.get(task.node_id or "", "") if running else ""
-        statuses.append(TaskStatus(task.name, "running" if running else "waiting", node, seconds))
-    return statuses
+    running = [task for task in tasks if str(task.state).startswith("RUNNING")]
+    waiting = sum(task.state != "FAILED" for task in tasks) - len(running)
+    rows = []
+    for task in running:
+        minutes = (time.time() - task.start_time_ms / 1000) / 60 if task.start_time_ms else 0.0
+        rows.append(f"{task.name:32} {addresses.get(task.node_id or '', ''):28} {minutes:6.1f} min")
+    return "\n".join([*sorted(rows), f"{len(running)} running on {cores()} cores, {waiting} waiting"])
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -242,11 +242,7 @@ def status(address: str) -> str:
         UserError: no cluster is there, or it does not say.
     """
     with engine.connected(address):
-        tasks = sorted(engine.task_statuses(), key=lambda task: (task.node, task.name))
-        cores = engine.cores()
-    running = [task for task in tasks if task.state == "running"]
-    rows = [f"{task.name:32} {task.node:28} {task.seconds / 60:6.1f} min" for task in running]
-    return "\n".join([*rows, f"{len(running)} running on {cores} cores, {len(tasks) - len(running)} waiting"])
+        return engine.status()
 
 
 def decide(choices: Sequence[str]) -> None:

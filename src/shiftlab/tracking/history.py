@@ -1,6 +1,7 @@
 """What Git and DVC keep of results, old and new: every dvc.lock, and the outputs in DVC's cache that it names."""
 
 import functools
+import io
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -57,7 +58,7 @@ def revisions() -> Iterator[Revision]:
     The oldest is first. The repository is that of the working directory. A dvc.lock that can't be read, as one in the
     midst of a merge, is left out.
     """
-    # git knows which commits changed dvc.lock: 47 of 195 in 0.1 s, and with 1,000 more commits as fast. DVC's own
+    # git's log tells which commits changed dvc.lock: all of this takes 3 s of processor time for 300 experiments. DVC's
     # `Repo.brancher` opens every commit, 13 ms each, in an order of its own; `DVCFileSystem` takes 1.2 to 2.2 s each.
     references = _git("for-each-ref", "--format=%(objectname) %(refname:lstrip=4)", "refs/exps").decode().splitlines()
     experiments = {tip: name for tip, _, name in (line.partition(" ") for line in references) if name}
@@ -84,15 +85,15 @@ def revision(reference: str) -> Revision:
 def _locks(commits: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield git's name for the content of each commit's dvc.lock, and the content; both empty where there is none."""
     names = "".join(f"{commit}:dvc.lock\n" for commit in commits).encode()
-    rest = subprocess.run(["git", "cat-file", "--batch"], input=names, check=True, capture_output=True).stdout
-    while rest:
-        header, _, rest = rest.partition(b"\n")
+    output = subprocess.run(["git", "cat-file", "--batch"], input=names, check=True, capture_output=True).stdout
+    stream = io.BytesIO(output)
+    for header in iter(stream.readline, b""):
         blob, *_, size = header.decode().split()
         if size == "missing":
             yield "", ""
         else:
-            yield blob, rest[: int(size)].decode()
-            rest = rest[int(size) + 1 :]
+            yield blob, stream.read(int(size)).decode()
+            stream.readline()  # the end of the content
 
 
 def _revision(experiment: str, commit: str, tree: str | None, lock: str) -> Iterator[Revision]:
@@ -138,11 +139,12 @@ def _cache(root: Path) -> Any:
         return repo.cache.local
 
 
-def folder_digest(files: Mapping[str, str]) -> str:
+@functools.cache  # 1 ms each, and most experiments have most folders in common
+def folder_digest(files: tuple[tuple[str, str], ...]) -> str:
     """Return DVC's digest of a folder, from the paths of its files and their digests."""
     from dvc_data.hashfile.tree import Tree
 
-    tree = Tree.from_list([{"md5": digest, "relpath": path} for path, digest in files.items()])
+    tree = Tree.from_list([{"md5": digest, "relpath": path} for path, digest in files])
     tree.digest()
     return str(tree.oid)
 

@@ -62,7 +62,7 @@ def log_weights(
     """
     digest = files.md5(weights)
     accuracy = max(float(row["validation_accuracy"]) for row in history)
-    run.log_tags({"weights.md5": digest, "classes": _some(classes), "shape": "x".join(map(str, shape))})
+    run.log_tags({"weights.md5": digest, "classes": _first_names(classes), "shape": "x".join(map(str, shape))})
     run.log_metrics({"validation/best accuracy": accuracy})
     run.log_model(weights, identity.model, shape, classes)
     tags = {"data": identity.data, "data.md5": identity.data_md5, "seed": str(identity.seed), "weights.md5": digest}
@@ -224,7 +224,7 @@ def describe(run: Run) -> None:
 
 
 def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
-    """What the model was trained on, how it does, and where its limits are, in Markdown."""
+    """Return what the model was trained on, how it does, and where its limits are, in Markdown."""
     settings = ", ".join(
         f"{name} {params[name]}" for name in ("recipe", "augmentation", "lr", "batch_size", "epochs") if name in params
     )
@@ -262,7 +262,7 @@ def _percent(metrics: Mapping[str, float], name: str) -> str:
     return f"{100 * metrics[name]:.2f}" if name in metrics else "undefined"
 
 
-def _some(classes: Sequence[str]) -> str:
-    """The names of the classes, of many the first."""
+def _first_names(classes: Sequence[str]) -> str:
+    """Return the names of the classes, of many the first."""
     more = f" and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else ""
     return ", ".join(classes[:MOST_CLASSES]) + more

@@ -304,20 +304,20 @@ def _create_training(store: Store, identity: Identity, params: Mapping[str, obje
 
 
 def _create(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
-    return Run(store, _create_stored(store, subject, seed, {**provenance(), **tags}) or "")
+    tags = {**provenance(), **tags}
+    name = run_name(subject, seed, tags["dvc.experiment"])
+    return Run(store, _create_stored(store, name, {**tags, "sweep": sweep(tags)}) or "")
 
 
 @best_effort
-def _create_stored(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> str:
-    name = run_name(subject, seed, tags["dvc.experiment"])
-    run = store.client.create_run(store.experiment, run_name=name, tags={**tags, "sweep": sweep(tags)})
-    return str(run.info.run_id)
+def _create_stored(store: Store, name: str, tags: dict[str, str]) -> str:
+    return str(store.client.create_run(store.experiment, run_name=name, tags=tags).info.run_id)
 
 
 @best_effort
 def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
-    everything = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
-    run.client.log_batch(run.id, params=[entities.Param(key, str(value)) for key, value in everything.items()])
+    params = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
+    run.client.log_batch(run.id, params=[entities.Param(key, str(value)) for key, value in params.items()])
     source = json.dumps({"tags": {"stage": "download"}})
     dataset = entities.Dataset(identity.data, identity.data_md5, source_type="code", source=source)
     context = entities.InputTag("mlflow.data.context", "training")

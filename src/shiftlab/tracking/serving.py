@@ -44,7 +44,7 @@ class Served:
         return self
 
     def predict(self, images: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Logits, float32 `(N, classes)`, of raw images, whole numbers from 0 to 255 of any type.
+        """Compute logits, float32 `(N, classes)`, of raw images, whole numbers from 0 to 255 of any type.
 
         Args:
             images: `(N, H, W)` grey, or `(N, 3, H, W)` in red, green and blue, as the model was trained on.
@@ -52,8 +52,8 @@ class Served:
         Raises:
             MlflowException: they are something else; as an answer, status 400.
         """
-        if trouble := self._trouble(images):
-            raise MlflowException.invalid_parameter_value(f"{trouble}; expected are {self.expected}")
+        if problem := self._problem(images):
+            raise MlflowException.invalid_parameter_value(f"{problem}; expected are {self.expected}")
         whole = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8)).reshape(-1, *self.shape)
         with torch.inference_mode():
             logits: NDArray[np.float32] = self._model(whole).numpy()
@@ -61,13 +61,13 @@ class Served:
 
     @property
     def expected(self) -> str:
-        """What it takes, in words."""
+        """The images that it takes, in words."""
         sides = ", ".join(map(str, posted(self.shape)))
         colours = "grey" if self.shape[0] == 1 else "red, green and blue"
         return f"raw {colours} images, an array of (number of images, {sides}) whole numbers from 0, black, to 255"
 
-    def _trouble(self, images: NDArray[np.generic]) -> str:
-        """What is wrong with the images, if anything is."""
+    def _problem(self, images: NDArray[np.generic]) -> str:
+        """Return what is wrong with the images; "" where nothing is."""
         sides = posted(self.shape)
         if images.dtype == bool or not np.issubdtype(images.dtype, np.number):
             return f"the images hold {images.dtype}, not numbers"
@@ -89,13 +89,13 @@ class Served:
 
 
 def _load_pyfunc(path: str, settings: dict[str, Any]) -> Served:
-    """What MLflow looks for to load a model that a run has logged."""
+    """Load a model that a run has logged: MLflow calls this function by its name."""
     shape, classes = tuple(settings["shape"]), tuple(settings["classes"])
     return Served(weights.load(settings["architecture"], Path(path), shape, len(classes)), shape, classes)
 
 
 def load(address: str) -> Served:
-    """The model at an address in MLflow's registry.
+    """Load the model at an address in MLflow's registry.
 
     Raises:
         UserError: earlier code has logged it.
@@ -108,7 +108,7 @@ def load(address: str) -> Served:
 
 
 def server(model: Served) -> FastAPI:
-    """Answers to POST /invocations: JSON as MLflow's own server takes it, or a PNG or JPEG as it is.
+    """Return a server that answers POST /invocations: JSON as MLflow's own server takes it, or a PNG or JPEG as it is.
 
     The answer is `{"predictions": [...]}`, logits for each image. A mistake has status 400 and one sentence.
     """
@@ -124,7 +124,7 @@ def server(model: Served) -> FastAPI:
         body = await request.body()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            images = _of_picture(body, model) if kind in PICTURES else _of_json(body, kind, model)
+            images = _images_of_picture(body, model) if kind in PICTURES else _images_of_json(body, kind, model)
             return JSONResponse({"predictions": model.predict(images).tolist()})
         except (UserError, MlflowException) as error:
             message = error.message if isinstance(error, MlflowException) else str(error)
@@ -133,7 +133,7 @@ def server(model: Served) -> FastAPI:
     return app
 
 
-def _of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic]:
+def _images_of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic]:
     if kind not in ("application/json", ""):
         raise UserError(f"the content type is {kind}: post application/json, {' or '.join(PICTURES)}")
     try:
@@ -144,7 +144,7 @@ def _of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic]:
         raise UserError(f'the body is not JSON of the form {{"inputs": [...]}} with {model.expected}') from None
 
 
-def _of_picture(body: bytes, model: Served) -> NDArray[np.generic]:
+def _images_of_picture(body: bytes, model: Served) -> NDArray[np.generic]:
     pixels = as_pixels(decode(BytesIO(body), "the picture"))
     channels, height, width = model.shape
     if pixels.shape[:2] != (height, width):

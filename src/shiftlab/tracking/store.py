@@ -169,7 +169,8 @@ def pages() -> dict[str, str]:
         experiments = client.search_experiments()
     # Without the first parameter the UI opens its view for generative AI, whatever the experiment's kind.
     view = f"runs?workflowType=machine_learning&viewStateShareKey={VIEW.rpartition('.')[2]}"
-    return {found.name: f"#/experiments/{found.experiment_id}/{view}" for found in experiments if VIEW in found.tags}
+    shown = [experiment for experiment in experiments if VIEW in experiment.tags]
+    return {experiment.name: f"#/experiments/{experiment.experiment_id}/{view}" for experiment in shown}
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def _evaluations(revision: Revision, key: str) -> Iterator[Result]:
             return
         path = f"predictions/{key}/{boundary}.safetensors"
         predictions[boundary] = revision.outputs(predict).get(path, "none")
-    digests = {f"{boundary}.safetensors": digest for boundary, digest in predictions.items()}
+    digests = tuple((f"{boundary}.safetensors", digest) for boundary, digest in predictions.items())
     if revision.inputs(evaluate).get(f"predictions/{key}") != history.folder_digest(digests):
         return
     data = _data(revision, train)

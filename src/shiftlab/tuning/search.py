@@ -87,23 +87,26 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
         store = connect(params.data.name)
         parent = runs.parent(store, trials.name, {"data": params.data.name, "tune": search.model})
         origin = replace(origin, environment={**origin.environment, "SHIFTLAB_PARENT_RUN": parent.id})
-        if not trials.timed:
-            tell("how long an epoch takes with batches of each size is measured first, with nothing beside it")
-            for line in _run(iter([trials.data]), trials, origin, room, store):
-                tell(line)
-            tell(trials.limit(_epoch_seconds(search.model, trials.sizes, params, trials.data.name, room)))
         with tqdm(total=search.trials, initial=trials.ended, desc=trials.name, unit="trial") as bar:
-            for line in _run(trials.jobs(), trials, origin, room, store):
+            for line in _phases(trials, params, origin, room, store):
                 tell(line)
                 bar.update(trials.ended - bar.n)
-        tell("the most accurate are trained with all seeds")
-        for line in _run(trials.finalists(), trials, origin, room, store):
-            tell(line)
     result = trials.result()
     folder = FOLDER / search.model
     write(result, folder)
     recording.log_search(parent, str(result), folder)
     return result
+
+
+def _phases(trials: Trials, params: Params, origin: Origin, room: Resources, store: Store) -> Iterator[str]:
+    """Time epochs, run the trials and the finalists; yield what is done and what came of it, in words."""
+    if not trials.timed:
+        yield "how long an epoch takes with batches of each size is measured first, with nothing beside it"
+        yield from _run(iter([trials.data]), trials, origin, room, store)
+        yield trials.limit(_epoch_seconds(trials.model, trials.sizes, params, trials.data.name, room))
+    yield from _run(trials.jobs(), trials, origin, room, store)
+    yield "the most accurate are trained with all seeds"
+    yield from _run(trials.finalists(), trials, origin, room, store)
 
 
 def _run(jobs: Iterator[Job], trials: Trials, origin: Origin, room: Resources, store: Store) -> Iterator[str]:
@@ -122,7 +125,7 @@ def _run(jobs: Iterator[Job], trials: Trials, origin: Origin, room: Resources, s
             if not origin.root:
                 sweep.fetch_results([name])
             of_seeds = [runs.metrics(store, digest) for digest in trials.weights(name).values()]
-            metrics = [known for known in of_seeds if known] if all(of_seeds) else []
+            metrics = [of_seed for of_seed in of_seeds if of_seed] if all(of_seeds) else []
         yield f"{name}: {trials.end(name, answer, metrics)}"
 
 
@@ -130,11 +133,12 @@ class Trials:
     """The trials of a search, between Optuna, which draws them, and the engine, which runs them."""
 
     def __init__(self, search: Search, params: Params) -> None:
-        self._search, self._params, self._model = search, params, params.models[search.model]
+        self.model, self._search, self._params = search.model, search, params
+        self._training = params.models[search.model]  # as it is now
         content = [repository.commit(), *search.choices, f"{search.faster} {search.shifted} {search.seed}"]
         self.name = f"tune-{search.model}-{hashlib.sha256(shlex.join(content).encode()).hexdigest()[:6]}"
         self.data = Job(f"{self.name}-data", search.choices, ("download",))  # fetches what epochs are timed with
-        self.sizes = sorted({*BATCHES, self._model.batch_size})  # of batches
+        self.sizes = sorted({*BATCHES, self._training.batch_size})  # of batches
         self._begun = time.monotonic()
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
@@ -193,10 +197,10 @@ class Trials:
             yield self._begin(Trial(self._study, left._trial_id))
         if not self._study.trials:
             # What one would try by hand: batches as they are, as many epochs as there is time for, a higher rate.
-            size = min(most, key=lambda size: abs(size - self._model.batch_size))
+            size = min(most, key=lambda size: abs(size - self._training.batch_size))
             guess = {"recipe": "brief", "initialisation": "xavier", "batch_size": size, "epochs": most[size]}
             for rise in RISES:
-                self._study.enqueue_trial({**guess, "lr": min(rise * self._model.lr, RATES[1])})
+                self._study.enqueue_trial({**guess, "lr": min(rise * self._training.lr, RATES[1])})
         while (
             sum(trial.state is not TrialState.WAITING for trial in self._study.trials) < self._search.trials
             and time.monotonic() - self._begun < 60 * self._search.minutes
@@ -265,7 +269,7 @@ class Trials:
                 raise UserError(f"{name}: {problem}")
             result = self._result(name, {}, metrics)
             self._study.set_user_attr("now", asdict(result))
-            return f"{result.in_words()}, which {self._search.model} has"
+            return f"{result.in_words()}, which {self.model} has"
         if name in self._finalists:
             if problem:
                 return problem
@@ -299,10 +303,8 @@ class Trials:
         """Return the digests (MD5) of the weights that an experiment's trainings ended with, by their seeds."""
         from shiftlab.models import weights
 
-        state, model = _revision(name), self._search.model
-        return {
-            seed: state.outputs(f"train@{model}-{seed}")[str(weights.path(model, seed))] for seed in self.seeds(name)
-        }
+        outputs, model = _revision(name).outputs, self.model
+        return {seed: outputs(f"train@{model}-{seed}")[str(weights.path(model, seed))] for seed in self.seeds(name)}
 
     def seeds(self, name: str) -> list[int]:
         """Return the seeds of an experiment's trainings."""
@@ -321,7 +323,7 @@ class Trials:
         Raises:
             UserError: there is none.
         """
-        now, faster, seconds = self._model, self._search.faster, self._seconds
+        now, faster, seconds = self._training, self._search.faster, self._seconds
         if faster is None:
             return dict.fromkeys(seconds, now.epochs)
         whole = now.epochs * seconds[now.batch_size]
@@ -329,7 +331,7 @@ class Trials:
         fit = {size: int(round(whole / faster / epoch, 9)) for size, epoch in seconds.items()}
         if not any(fit.values()):
             raise UserError(
-                f"an epoch of {self._search.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of "
+                f"an epoch of {self.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of "
                 f"the {whole:.2g} s that it trains for now is less: ask for less with --faster"
             )
         return {size: min(now.epochs, epochs) for size, epochs in fit.items() if epochs}
@@ -349,16 +351,15 @@ class Trials:
         return self._job(name, trial.params)
 
     def _job(self, name: str, settings: Mapping[str, object]) -> Job:
-        model = self._search.model
-        choices = (*self._search.choices, *(f"++models.{model}.{key}={value}" for key, value in settings.items()))
-        return Job(name, choices, tuple(f"train@{model}-{seed}" for seed in self.seeds(name)))
+        choices = (*self._search.choices, *(f"++models.{self.model}.{key}={value}" for key, value in settings.items()))
+        return Job(name, choices, tuple(f"train@{self.model}-{seed}" for seed in self.seeds(name)))
 
     def _result(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> TrialResult:
         update = {key: None if value == "null" else value for key, value in settings.items()}
-        training = self._model.model_copy(update=update)
+        training = self._training.model_copy(update=update)
         shifted = None
         if self._search.shifted:
-            shifted = _shifted_accuracy(name, self._search.model, self.weights(name), self._params.data.name)
+            shifted = _shifted_accuracy(name, self.model, self.weights(name), self._params.data.name)
         return TrialResult(
             name,
             schedule=training.recipe or self._params.recipe,
@@ -440,11 +441,12 @@ def _shifted_accuracy(experiment: str, model: str, digests: Mapping[int, str], d
 
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
-        known = dataset.load(_checkout_data(experiment, data, folder))
-        shifts = named_set("random5", len(known.validation), 0)
-        moved = Examples(shift_each(known.validation.images, shifts, "zero", known.frame), known.validation.labels)
+        whole = dataset.load(_checkout_data(experiment, data, folder))
+        validation = whole.validation
+        shifts = named_set("random5", len(validation), 0)
+        moved = Examples(shift_each(validation.images, shifts, "zero", whole.frame), validation.labels)
         for seed, digest in digests.items():
             path = history.checkout(digest, Path(folder, f"weights-{seed}"))
-            network = weights.load(model, path, known.shape, len(known.classes))
+            network = weights.load(model, path, whole.shape, len(whole.classes))
             accuracies.append(loop.score(network, moved)[1])
     return fmean(accuracies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ SHARE = 0.1  # of the images, at least a batch of them
 
 
 def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> list[float]:
-    """Seconds that an epoch takes with batches of each size, from the shortest of a few on some of the images.
+    """Measure the seconds of an epoch with batches of each size, by the shortest of a few on some of the images.
 
     They are timed in turn: what disturbs the machine disturbs all sizes, and can only make an epoch longer. What else a
     recipe is made of, the learning rate, its schedule and the first weights, takes no time. It is meant to be called on
@@ -45,21 +46,21 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
         whole = dataset.load(path)
     parts = [_part(whole, size) for size in sizes]
     running = [_training(model, size, params, part) for size, part in zip(sizes, parts, strict=True)]
-    taken: list[list[float]] = [[] for _ in sizes]
+    shortest = [math.inf for _ in sizes]
     for _ in range(ROUNDS):
-        for training, own in zip(running, taken, strict=True):
-            begun = time.perf_counter()
+        for at, training in enumerate(running):
+            begin = time.perf_counter()
             next(training)
-            own.append(time.perf_counter() - begun)
-    return [min(own) * len(whole.train) / len(part.train) for part, own in zip(parts, taken, strict=True)]
+            shortest[at] = min(shortest[at], time.perf_counter() - begin)
+    return [seconds * len(whole.train) / len(part.train) for part, seconds in zip(parts, shortest, strict=True)]
 
 
 def _part(data: Dataset, size: int) -> Dataset:
-    """Whole batches, and validation images in proportion."""
+    """Return whole batches, and validation images in proportion."""
     whole = len(data.train)
     count = min(whole, max(size, int(SHARE * whole) // size * size))
-    few = max(1, len(data.validation) * count // whole)
-    return replace(data, train=_first(data.train, count), validation=_first(data.validation, few))
+    validation_count = max(1, len(data.validation) * count // whole)
+    return replace(data, train=_first(data.train, count), validation=_first(data.validation, validation_count))
 
 
 def _first(examples: Examples, count: int) -> Examples:
