@@ -229,14 +229,14 @@ def percent(one: object) -> str:
 
 found = {name: measured(name, "zero") for name in models}
 lines = [
-    f"| {name} | " + " | ".join(percent(one.accuracies[on]) for on in ("clean", "right5", "random5")) + " |"
+    f"| {name} | " + " | ".join(percent(one.estimates[on]) for on in ("clean", "right5", "random5")) + " |"
     for name, one in found.items()
 ]
 display(Markdown("| model | clean | right5 | random5 |\n|---|---|---|---|\n" + "\n".join(lines)))
 
 # %% tags=["metrics"]
 # What a test compares with the pipeline's metrics.
-print(json.dumps({name: {on: one.accuracies[on].value for on in ("clean", "right5")} for name, one in found.items()}))
+print(json.dumps({name: {on: one.estimates[on].value for on in ("clean", "right5")} for name, one in found.items()}))
 
 # %%
 drawn = plots.of_models(found)
@@ -252,7 +252,7 @@ display(Image(data=drawn["accuracy"]))
 circular = {name: measured(name, "circular") for name in models}
 display(Image(data=plots.of_models(circular)["maps"]))
 lines = [
-    f"| {name} | {percent(one.summary['consistency'])} | {100 * one.summary['consistency_by_chance'].value:.2f} |"
+    f"| {name} | {percent(one.estimates['consistency'])} | {100 * one.estimates['consistency_by_chance'].value:.2f} |"
     for name, one in circular.items()
 ]
 display(Markdown("| model | consistency | by chance |\n|---|---|---|\n" + "\n".join(lines)))
@@ -321,4 +321,4 @@ taught.load_state_dict(reached.best)
 models["lenet, taught"] = taught.eval()
 for name in ("lenet", "lenet, taught", "invariant"):
     one = found[name] if name in found else measured(name, "zero")
-    print(f"{name}: clean {percent(one.accuracies['clean'])}, random5 {percent(one.accuracies['random5'])}")
+    print(f"{name}: clean {percent(one.estimates['clean'])}, random5 {percent(one.estimates['random5'])}")
