@@ -31,7 +31,7 @@ from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate, robust
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.models import cost
 from shiftlab.reports import audit as show
-from shiftlab.reports import plots, primitives, tables
+from shiftlab.reports import plots, tables
 from shiftlab.shifts import predictions
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
@@ -178,9 +178,8 @@ class Audit:
                 drawn |= {f"{boundary}-{name}": picture for name, picture in kinds.items()}
                 continue
             drawn |= {f"{boundary}-{name}": picture for name, picture in plots.of_models({self.model: found}).items()}
-            of_sets = {self.model: {name: found.confusion_matrices[name] for name in ("clean", "random5")}}
             caption = f"boundary {boundary_name(found.metadata)}: confusion matrices"
-            drawn[f"{boundary}-confusion"] = primitives.confusions(of_sets, found.metadata.classes, caption)
+            drawn[f"{boundary}-confusion"] = plots.confusion({self.model: found}, ("clean", "random5"), caption)
             drawn[f"{boundary}-gallery"] = self._gallery(boundary, found)
         return drawn
 

@@ -2,303 +2,267 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import astuple
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftlab.config.params import BoundaryName
 from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics, boundary_name
-from shiftlab.metrics.intervals import Estimates, Floats
 from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
-from shiftlab.shifts.boundaries import Frame, shift
+from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import DIRECTIONS
-from shiftlab.shifts.predictions import Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
     from torch import Tensor
 
-SHOWN = 10  # images in each row of the gallery
+GALLERY_COLUMNS = 10  # images in each row of the gallery
 MOST_LINES = 10  # classes in a panel; of more, the worst
+RADII = {  # titles of the panels of metrics against the radius, by the metric's name there
+    "accuracy": "accuracy, mean over the radius",
+    "robust_accuracy": "robust accuracy: right at every shift within",
+    "confidence": "mean confidence",
+    "calibration_error": "expected calibration error",
+}
 
-Maps = dict[str, Estimates]  # (D, D) each
+Models = Mapping[str, Metrics]  # by label, in one boundary
 
 
-def of_models(models: Mapping[str, Metrics], who: str = "") -> dict[str, bytes]:
-    """All pictures but confusion matrices, by name, as PNG; of one model or of several side by side in one boundary."""
-    some = next(iter(models.values()))
-    where = f"{some.metadata.data}, boundary {boundary_name(some.metadata)}"
-    of_all = ", ".join(filter(None, [who, where, f"{some.images:,} images"]))
-    extent = f"{some.grid_images:,} images, radius {some.radius}"
-    drawn = "" if some.complete else f"{some.shifts} of the shifts, drawn"
-    of_grid = ", ".join(filter(None, [who, where, extent, drawn]))
-    shares = {name: _maps(models, name) for name in ("accuracy", "agreement", "agreement where right")}
-    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
+def of_models(models: Models, subject: str = "") -> dict[str, bytes]:
+    """Return all plots but confusion matrices, by name, as PNG.
+
+    Args:
+        subject: whom titles name first.
+    """
+    first = next(iter(models.values()))
+    of_all = f"{subject and subject + ', '}{_data(first)}, {first.images:,} images"
+    of_grid = f"{subject and subject + ', '}{_extent(first)}"
     return {
         "accuracy": _curves(models, f"{of_all}: accuracy against shift (band: 95% Wilson interval)"),
-        "maps": primitives.maps(
-            _side_by_side(_values(shares)),
-            f"{of_grid}: accuracy, and agreement with the unshifted image (a cell's 95% Wilson interval reaches "
-            f"{100 * _reach(shares):.1f} points either way at most)",
+        "maps": _maps(
+            models,
+            ("accuracy", "agreement", "agreement where right"),
+            f"{of_grid}: accuracy, and agreement with the unshifted image",
         ),
-        "sensitivity": primitives.maps(
-            _values(distances),
-            f"{of_grid}: how far probabilities move (a cell's 95% interval reaches {_reach(distances):.3f} either way "
-            "at most)",
-            limits=None,
-        ),
+        "sensitivity": _distances(models, of_grid),
         "radius": _radii(models, f"{of_grid}: against the Chebyshev radius (bands: 95%)"),
         "classes": _classes(models, f"{of_grid}: accuracy of each class"),
         "phase": primitives.phases(
-            {label: found.phases for label, found in models.items()},
+            {label: metrics.phases for label, metrics in models.items()},
             f"{of_grid}: accuracy in % by stride phase, with 95% intervals",
         ),
         "fractions": _fractions(models, f"{of_all}: by parts of a pixel (band: 95% Wilson interval)"),
     }
 
 
-def of_unlabelled(models: Mapping[str, Metrics]) -> dict[str, bytes]:
-    """The pictures that need no labels, of one model or of several side by side in one boundary."""
-    some = next(iter(models.values()))
-    where = f"{some.metadata.data}, boundary {boundary_name(some.metadata)}"
-    extent = f"{where}, {some.grid_images:,} images, radius {some.radius}"
-    agreement = {"agreement": _maps(models, "agreement")}
-    distances = {name: _maps(models, name) for name in ("euclidean distance", "cosine distance")}
+def of_unlabelled(models: Models) -> dict[str, bytes]:
+    """Return the plots that need no labels, by name, as PNG."""
+    extent = _extent(next(iter(models.values())))
     return {
-        "maps": primitives.maps(_values(agreement), f"{extent}: agreement with the unshifted image"),
-        "sensitivity": primitives.maps(_values(distances), f"{extent}: how far probabilities move", limits=None),
+        "maps": _maps(models, ("agreement",), f"{extent}: agreement with the unshifted image"),
+        "sensitivity": _distances(models, extent),
     }
 
 
-def of_comparison(answers: PredictionsByKey, found: MetricsByKey, images: Tensor) -> dict[str, bytes]:
-    """Every picture of the report by name, as PNG; with several seeds, those of the first.
+def _data(metrics: Metrics) -> str:
+    return f"{metrics.metadata.data}, boundary {boundary_name(metrics.metadata)}"
+
+
+def _extent(metrics: Metrics) -> str:
+    sample = "" if metrics.complete else f", {metrics.shifts} of the shifts, drawn"
+    return f"{_data(metrics)}, {metrics.grid_images:,} images, radius {metrics.radius}{sample}"
+
+
+def of_comparison(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor) -> dict[str, bytes]:
+    """Return every plot of the report by name, as PNG; with several seeds, those of the first.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
     """
-    first = first_seed(found)
-    drawn: dict[str, bytes] = {}
-    for boundary, name in boundaries(found).items():
-        models = of_boundary(first, boundary)
-        drawn |= {f"{name}-{kind}": picture for kind, picture in of_models(models).items()}
-        classes = next(iter(models.values())).metadata.classes
-        drawn[f"{name}-confusion"] = primitives.confusions(
-            {label: {on: one.confusion_matrices[on] for on in ("clean", "right5")} for label, one in models.items()},
-            classes,
-            f"boundary {name}: confusion matrices, as they are and 5 pixels to the right",
-        )
-        for label, metrics in models.items():
-            drawn[f"{name}-gallery-{label}"] = gallery(metrics, label, images)
-    answers_of_first = first_seed(answers)
-    some = next(iter(answers_of_first))
-    drawn["image-0"] = plot_example(of_boundary(answers_of_first, some[2]), images[0])
-    return drawn
+    plots: dict[str, bytes] = {}
+    for boundary, name in boundaries(metrics).items():
+        models = of_boundary(first_seed(metrics), boundary)
+        plots |= {f"{name}-{kind}": plot for kind, plot in of_models(models).items()}
+        title = f"boundary {name}: confusion matrices, as they are and 5 pixels to the right"
+        plots[f"{name}-confusion"] = confusion(models, ("clean", "right5"), title)
+        plots |= {f"{name}-gallery-{label}": gallery(one, label, images) for label, one in models.items()}
+    of_first_seed = first_seed(predictions)
+    _, _, first_boundary = next(iter(of_first_seed))
+    plots["image-0"] = plot_example(of_boundary(of_first_seed, first_boundary), images[0])
+    return plots
 
 
-def against_shift(found: MetricsByKey, images: Tensor) -> bytes:
-    """Each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG.
+def against_shift(metrics: MetricsByKey, images: Tensor) -> bytes:
+    """Plot each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
     """
-    some = next(iter(found.values()))
+    first = next(iter(metrics.values()))
     curves: dict[str, list[list[float]]] = {}
-    for (model, _, boundary), one in found.items():
-        if boundary == some.metadata.boundary:
-            to_the_right = [accuracy.value for step, accuracy in one.curves["x"] if step >= 0]
+    for (model, _, boundary), of_model in metrics.items():
+        if boundary == first.metadata.boundary:
+            to_the_right = [accuracy.value for step, accuracy in of_model.curves["x"] if step >= 0]
             curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
     means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
-    return primitives.against_shift(
-        means, _cut_from(some, images), f"Test images of {data_name(some.metadata.data)} classified right (%)"
-    )
+    title = f"Test images of {data_name(first.metadata.data)} classified right (%)"
+    return primitives.against_shift(means, _cut_from(first, images), title)
 
 
-def _cut_from(some: Metrics, images: Tensor) -> int | None:
-    """The shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
-    if some.metadata.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
+def _cut_from(metrics: Metrics, images: Tensor) -> int | None:
+    """Return the shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
+    if metrics.metadata.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
         return None
-    columns = shift(images, 0, 0, some.metadata.boundary, some.metadata.shape[1:]).sum(dim=(0, 1, 2)).numpy()
-    lost = columns[::-1].cumsum()[: some.radius] / columns.sum()  # by 1, 2... pixels
+    columns = shift(images, 0, 0, "zero", metrics.metadata.shape[1:]).sum(dim=(0, 1, 2)).numpy()
+    lost = columns[::-1].cumsum()[: metrics.radius] / columns.sum()  # by 1, 2... pixels
     beyond = np.flatnonzero(lost > primitives.CUT_OFF)
     return int(beyond[0]) + 1 if len(beyond) else None
 
 
-def _curves(models: Mapping[str, Metrics], title: str) -> bytes:
-    some = next(iter(models.values()))
-    steps = range(-some.radius, some.radius + 1)
-    centre = some.radius
-    ink = some.maps["ink"]
-    everywhere = range(len(steps))
-    along = {
-        "x": ([centre] * len(steps), everywhere),
-        "y": (everywhere, [centre] * len(steps)),
-        "diagonal": (everywhere, everywhere),
-    }
-    top = [
-        Panel(
-            {label: Line.of(steps, [one for _, one in found.curves[direction]]) for label, found in models.items()},
-            AXIS_LABELS[direction],
-            "accuracy" if direction == "x" else "",
-        )
-        for direction in DIRECTIONS
-    ]
-    bottom = [
-        Panel({"ink": Line.along(steps, ink, along[direction])}, AXIS_LABELS[direction], "ink in the frame")
-        for direction in DIRECTIONS
-    ]
-    return primitives.panels([top, bottom], title, legend="lower center")
+def confusion(models: Models, sets: Sequence[str], title: str) -> bytes:
+    """Plot each model's confusion matrices on named sets, as PNG."""
+    classes = next(iter(models.values())).metadata.classes
+    matrices = {label: {name: metrics.confusion_matrices[name] for name in sets} for label, metrics in models.items()}
+    return primitives.confusions(matrices, classes, title)
 
 
-def _maps(models: Mapping[str, Metrics], name: str) -> Maps:
-    return {label: found.maps[name] for label, found in models.items()}
+def _curves(models: Models, title: str) -> bytes:
+    first = next(iter(models.values()))
+    steps = np.arange(-first.radius, first.radius + 1)
+    above, below = [], []
+    for direction, (right, down) in DIRECTIONS.items():
+        lines = {label: Line.of(*zip(*metrics.curves[direction], strict=True)) for label, metrics in models.items()}
+        above.append(Panel(lines, AXIS_LABELS[direction], "accuracy" if direction == "x" else ""))
+        places = (first.radius + down * steps).tolist(), (first.radius + right * steps).tolist()
+        ink = Line.along(steps.tolist(), first.maps["ink"], places)
+        below.append(Panel({"ink": ink}, AXIS_LABELS[direction], "ink in the frame"))
+    return primitives.panels([above, below], title, legend="lower center")
 
 
-def _values(rows: Mapping[str, Maps]) -> dict[str, dict[str, Floats]]:
-    return {name: {label: one.value for label, one in of_models.items()} for name, of_models in rows.items()}
+def _maps(models: Models, names: Sequence[str], title: str) -> bytes:
+    """Plot maps over the grid: a row for each name and a column for each model, or one row of a single model."""
+    reach = max(metrics.maps[name].reach for name in names for metrics in models.values())
+    rows = {name: {label: metrics.maps[name].value for label, metrics in models.items()} for name in names}
+    if len(models) == 1:
+        rows = {label: {name: metrics.maps[name].value for name in names} for label, metrics in models.items()}
+    interval = f" (a cell's 95% Wilson interval reaches {100 * reach:.1f} points either way at most)"
+    return primitives.maps(rows, title + interval)
 
 
-def _side_by_side(rows: dict[str, dict[str, Floats]]) -> dict[str, dict[str, Floats]]:
-    """The metrics of a single model in one row, not one below the other."""
-    (labels, *_) = rows.values()
-    if len(labels) > 1:
-        return rows
-    return {label: {name: of_models[label] for name, of_models in rows.items()} for label in labels}
+def _distances(models: Models, extent: str) -> bytes:
+    names = ("euclidean distance", "cosine distance")
+    reach = max(metrics.maps[name].reach for name in names for metrics in models.values())
+    rows = {name: {label: metrics.maps[name].value for label, metrics in models.items()} for name in names}
+    interval = f"(a cell's 95% interval reaches {reach:.3f} either way at most)"
+    return primitives.maps(rows, f"{extent}: how far probabilities move {interval}", limits=None)
 
 
-def _reach(rows: Mapping[str, Maps]) -> float:
-    """Half of the width of the widest interval of all cells."""
-    return max(one.reach for of_models in rows.values() for one in of_models.values())
-
-
-def _radii(models: Mapping[str, Metrics], title: str) -> bytes:
-    some = next(iter(models.values()))
-    radii = [one.radius for one in some.radii]
-    lines: dict[str, dict[str, Line]] = {
-        "accuracy, mean over the radius": {
-            label: Line.of(radii, [one.accuracy for one in found.radii]) for label, found in models.items()
-        },
-        "robust accuracy: right at every shift within": {
-            label: Line.of(radii, [one.robust_accuracy for one in found.radii]) for label, found in models.items()
-        },
-        "mean confidence": {
-            label: Line.of(radii, [one.confidence for one in found.radii]) for label, found in models.items()
-        },
-        "expected calibration error": {
-            label: Line.of(radii, [one.calibration_error for one in found.radii]) for label, found in models.items()
-        },
-    }
-    row = [Panel(of_models, "radius (pixels)", "share", name) for name, of_models in lines.items()]
-    return primitives.panels([row], title)
-
-
-def _classes(models: Mapping[str, Metrics], title: str) -> bytes:
+def _radii(models: Models, title: str) -> bytes:
     row = [
         Panel(
             {
-                found.metadata.classes[label]: Line.of(
-                    [at.radius for at in found.radii], [at.by_class[label] for at in found.radii]
-                )
-                for label in _worst_classes(found)
+                label: Line.of([at.radius for at in metrics.radii], [getattr(at, name) for at in metrics.radii])
+                for label, metrics in models.items()
             },
-            "radius (pixels)",
-            "accuracy",
-            label,
+            *("radius (pixels)", "share", words),
         )
-        for label, found in models.items()
+        for name, words in RADII.items()
     ]
-    more = len(_classes_on_grid(models)) > MOST_LINES
+    return primitives.panels([row], title)
+
+
+def _classes(models: Models, title: str) -> bytes:
+    row = []
+    for label, metrics in models.items():
+        names, radii = metrics.metadata.classes, [at.radius for at in metrics.radii]
+        classes = _worst_classes(metrics)
+        lines = {names[number]: Line.of(radii, [at.by_class[number] for at in metrics.radii]) for number in classes}
+        row.append(Panel(lines, "radius (pixels)", "accuracy", label))
+    more = len(next(iter(models.values())).radii[0].by_class) > MOST_LINES
     return primitives.panels([row], title + f" (the {MOST_LINES} with the lowest, on average)" * more, legends=more)
 
 
-def _classes_on_grid(models: Mapping[str, Metrics]) -> list[int]:
-    """The classes that have images on the grid."""
-    return list(next(iter(models.values())).radii[0].by_class)
+def _worst_classes(metrics: Metrics) -> list[int]:
+    """Return the classes that have images, in their order where they are few, else those of lowest mean accuracy."""
+    numbers = list(metrics.radii[0].by_class)
+    if len(numbers) <= MOST_LINES:
+        return numbers
+    return sorted(numbers, key=lambda number: sum(at.by_class[number].value for at in metrics.radii))[:MOST_LINES]
 
 
-def _worst_classes(found: Metrics) -> list[int]:
-    """All of them in their order where they are few, else those of lowest mean accuracy over the radii."""
-    labels = list(found.radii[0].by_class)
-    if len(labels) <= MOST_LINES:
-        return labels
-    return sorted(labels, key=lambda label: sum(at.by_class[label].value for at in found.radii))[:MOST_LINES]
-
-
-def _fractions(models: Mapping[str, Metrics], title: str) -> bytes:
-    lines = {
-        label: Line.of([pixels for pixels, _ in found.fractions], [one for _, one in found.fractions])
-        for label, found in models.items()
-    }
+def _fractions(models: Models, title: str) -> bytes:
+    lines = {label: Line.of(*zip(*metrics.fractions, strict=True)) for label, metrics in models.items()}
     return primitives.panels([[Panel(lines, AXIS_LABELS["x"], "accuracy", y_limits=None)]], title)
 
 
-def plot_example(answers: Mapping[str, Predictions], image: Tensor) -> bytes:
-    """Test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's answers, as PNG.
+def plot_example(models: Mapping[str, Predictions], image: Tensor) -> bytes:
+    """Plot test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's answers.
 
     Args:
-        answers: by the model's label, in one boundary.
+        models: predictions by the model's label, in one boundary.
     """
-    some = next(iter(answers.values()))
-    names = some.about.classes
+    first = next(iter(models.values()))
+    classes = first.about.classes
     captions = {"clean": "as it is", "right5": "5 pixels to the right"}
-    called = {
+    answers = {
         caption: {
-            label: (names[of_model.sets[name].predicted[0]], float(of_model.sets[name].confidence[0]))
-            for label, of_model in answers.items()
+            label: (classes[of_model.sets[name].predicted[0]], float(of_model.sets[name].confidence[0]))
+            for label, of_model in models.items()
         }
         for name, caption in captions.items()
     }
-    title = f"Test image 0 of {some.about.data}, class {names[some.labels[0]]}: what each model calls it"
+    title = f"Test image 0 of {first.about.data}, class {classes[first.labels[0]]}: what each model calls it"
     shown = {
-        caption: pixels(_moved(image, *by, some.about.boundary, some.about.shape[1:]))
-        for caption, by in zip(captions.values(), ((0, 0), (5, 0)), strict=True)
+        caption: _shifted(image, dx, 0, first.about) for caption, dx in zip(captions.values(), (0, 5), strict=True)
     }
-    return primitives.one_image(shown, called, title)
+    return primitives.one_image(shown, answers, title)
 
 
 def in_gallery(metrics: Metrics) -> list[ImageRobustness]:
-    """The images that `gallery` shows."""
-    return [*metrics.nearest_failing_shifts[:SHOWN], *metrics.nearest_failing_shifts[: -SHOWN - 1 : -1]]
+    """Return the images that `gallery` shows."""
+    return [image for row in _gallery_rows(metrics).values() for image in row]
+
+
+def _gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
+    most_fragile_first = metrics.nearest_failing_shifts
+    return {
+        "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": most_fragile_first[
+            :GALLERY_COLUMNS
+        ],
+        "most robust": most_fragile_first[: -GALLERY_COLUMNS - 1 : -1],
+    }
 
 
 def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
-    """The test images that are right at the fewest and at the most shifts, as PNG.
+    """Plot the test images that are right at the fewest and at the most shifts, as PNG.
 
     Args:
         images: uint8 `(C, H, W)` by number, those of `in_gallery` at least.
     """
-    about = metrics.metadata
-    names = about.classes
+    classes = metrics.metadata.classes
 
-    def shown(one: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
-        image = images[one.image]
-        caption = f"#{one.image}, {names[one.label]}\n{one.accuracy:.1%} right"
-        if one.nearest_failing_shift is None:
-            return pixels(_moved(image, 0, 0, about.boundary, about.shape[1:])), f"{caption}\nnever breaks"
-        dx, dy, called = astuple(one.nearest_failing_shift)
-        return pixels(
-            _moved(image, dx, dy, about.boundary, about.shape[1:])
-        ), f"{caption}\n({dx}, {dy}): {names[called]}"
+    def cell(robustness: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
+        caption = f"#{robustness.image}, {classes[robustness.label]}\n{robustness.accuracy:.1%} right"
+        failing = robustness.nearest_failing_shift
+        dx, dy = (failing.dx, failing.dy) if failing else (0, 0)
+        below = f"({dx}, {dy}): {classes[failing.predicted]}" if failing else "never breaks"
+        return _shifted(images[robustness.image], dx, dy, metrics.metadata), f"{caption}\n{below}"
 
-    rows = {
-        "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": [
-            shown(one) for one in metrics.nearest_failing_shifts[:SHOWN]
-        ],
-        "most robust": [shown(one) for one in metrics.nearest_failing_shifts[: -SHOWN - 1 : -1]],
-    }
-    return primitives.gallery(rows, f"{label}, boundary {boundary_name(about)}: test images classified right unshifted")
+    rows = {words: [cell(robustness) for robustness in row] for words, row in _gallery_rows(metrics).items()}
+    name = boundary_name(metrics.metadata)
+    return primitives.gallery(rows, f"{label}, boundary {name}: test images classified right unshifted")
 
 
-def _moved(image: Tensor, dx: int, dy: int, boundary: BoundaryName, frame: Frame) -> Tensor:
-    return shift(image.unsqueeze(0), dx, dy, boundary, frame)[0]
+def _shifted(image: Tensor, dx: int, dy: int, metadata: PredictionMetadata) -> NDArray[np.uint8]:
+    return pixels(shift(image.unsqueeze(0), dx, dy, metadata.boundary, metadata.shape[1:])[0])
 
 
 def pixels(image: Tensor) -> NDArray[np.uint8]:
-    """An image `(C, H, W)` as matplotlib shows it: `(H, W)`, or `(H, W, 3)`."""
+    """Return an image `(C, H, W)` as matplotlib shows it: `(H, W)`, or `(H, W, 3)`."""
     shown: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
     return shown

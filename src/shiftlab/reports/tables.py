@@ -1,7 +1,7 @@
 """The metrics as files: tables for people, and data for DVC's plots."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
@@ -12,102 +12,102 @@ from shiftlab.metrics.class_scores import ClassScores
 from shiftlab.metrics.evaluation import Metrics
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.metrics.nearest_failing_shift import FailingShift
-from shiftlab.reports import plots, primitives
+from shiftlab.reports import plots
 from shiftlab.shifts.predictions import Predictions
 
 ENDS = {"": "value", " low": "low", " high": "high"}  # of a column's name -> what of an estimate it holds
-ACCURACY = ["accuracy", "low", "high", "images"]  # the columns of an accuracy's estimate
+ESTIMATE = [field.name for field in fields(Estimate)]
+ACCURACY = ["accuracy", *ESTIMATE[1:]]
+RADII = ("accuracy", "robust_accuracy", "confidence", "calibration_error", "ink")  # of `AtRadius`
+
+Rows = Sequence[Sequence[object]]
 
 
-def write_confusions_for_dvc(answers: Predictions, folder: Path) -> None:
-    """A line for each image and a file for each boundary and set: DVC's template `confusion` counts by itself."""
-    names = answers.about.classes
-    for name, on_set in answers.sets.items():
-        pairs = zip(answers.labels, on_set.predicted, strict=True)
-        lines = [(names[actual], names[predicted]) for actual, predicted in pairs]
-        files.write(folder / f"{answers.about.boundary}-{name}.csv", files.table(["actual", "predicted"], lines))
+def write_confusions_for_dvc(predictions: Predictions, folder: Path) -> None:
+    """Write a line for each image and a file for each boundary and set: DVC's template `confusion` counts by itself."""
+    classes = np.array(predictions.about.classes)
+    for name, on_set in predictions.sets.items():
+        rows = zip(classes[predictions.labels], classes[on_set.predicted], strict=True)
+        path = folder / f"{predictions.about.boundary}-{name}.csv"
+        files.write(path, files.table(["actual", "predicted"], rows))
 
 
-def write_report(found: Metrics, model: str, seed: int, folder: Path) -> None:
-    """The metrics as pictures and tables for people."""
-    title = f"{model}, seed {seed}"
-    for name, picture in plots.of_models({model: found}, title).items():
-        files.write(folder / f"{name}.png", picture)
-    write_tables(found, folder)
-    extent = {name: getattr(found, name) for name in ("images", "grid_images", "radius", "shifts")}
-    files.write(folder / "about.json", json.dumps(asdict(found.metadata) | extent, indent=2) + "\n")
-    for name, matrix in found.confusion_matrices.items():
-        caption = f"{title}, on {found.metadata.data} {name}: {found.estimates[name].value:.2%} right"
-        picture = primitives.confusions({"": {"": matrix}}, found.metadata.classes, caption)
-        files.write(folder / f"confusion-{name}.png", picture)
-        header = ["actual", *(f"predicted {label}" for label in found.metadata.classes)]
-        counts = [(label, *row) for label, row in zip(found.metadata.classes, matrix.tolist(), strict=True)]
+def write_report(metrics: Metrics, model: str, seed: int, folder: Path) -> None:
+    """Write one model's metrics in one boundary as plots and tables for people."""
+    title, classes = f"{model}, seed {seed}", metrics.metadata.classes
+    write_tables(metrics, folder)
+    extent = {name: getattr(metrics, name) for name in ("images", "grid_images", "radius", "shifts")}
+    files.write(folder / "about.json", json.dumps(asdict(metrics.metadata) | extent, indent=2) + "\n")
+    drawn = plots.of_models({model: metrics}, title)
+    for name, matrix in metrics.confusion_matrices.items():
+        caption = f"{title}, on {metrics.metadata.data} {name}: {metrics.estimates[name].value:.2%} right"
+        drawn[f"confusion-{name}"] = plots.confusion({model: metrics}, [name], caption)
+        counts = [(label, *row) for label, row in zip(classes, matrix.tolist(), strict=True)]
+        header = ["actual", *(f"predicted {label}" for label in classes)]
         files.write(folder / f"confusion-{name}.csv", files.table(header, counts))
+    for name, plot in drawn.items():
+        files.write(folder / f"{name}.png", plot)
 
 
 def write_curves(models: Mapping[str, Metrics], name: str, folder: Path) -> None:
-    """Every model's accuracy against the shift, as a CSV for each direction, for DVC's plots.
+    """Write every model's accuracy against the shift, as a CSV for each direction, for DVC's plots.
 
     Args:
         models: by label, in one boundary.
         name: the boundary's.
     """
-    some = next(iter(models.values()))
-    for direction in some.curves:
+    for direction in next(iter(models.values())).curves:
         rows = [
-            (label, step, *astuple(one)) for label, found in models.items() for step, one in found.curves[direction]
+            (label, step, *astuple(accuracy))
+            for label, metrics in models.items()
+            for step, accuracy in metrics.curves[direction]
         ]
         files.write(folder / f"{name}-{direction}.csv", files.table(["model", "shift", *ACCURACY], rows))
 
 
-def write_tables(found: Metrics, folder: Path) -> None:
-    """The metrics as CSV."""
-
-    def write(name: str, header: list[str], rows: Iterable[Sequence[object]]) -> None:
+def write_tables(metrics: Metrics, folder: Path) -> None:
+    """Write the metrics of one model in one boundary as CSV."""
+    for name, header, rows in _tables(metrics):
         files.write(folder / f"{name}.csv", files.table(header, rows))
 
-    write("metrics", ["metric", *_names(Estimate)], [(key, *astuple(one)) for key, one in found.estimates.items()])
-    for direction, curve in found.curves.items():
-        write(f"accuracy-{direction}", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in curve])
-    write("fractions", ["shift", *ACCURACY], [(step, *astuple(one)) for step, one in found.fractions])
-    scores = [(name, *astuple(one)) for name, of_classes in found.class_scores.items() for one in of_classes]
-    write("per-class", ["set", "class", *_names(ClassScores)[1:]], scores)
-    reach = range(-found.radius, found.radius + 1)
-    places = [(dx, dy) for dy in reach for dx in reach]
-    columns = {f"{name}{end}": getattr(one, of) for name, one in found.maps.items() for end, of in ENDS.items()}
-    values = zip(*(column.ravel().tolist() for column in columns.values()), strict=True)
-    rows = [(*place, *row) for place, row in zip(places, values, strict=True) if not np.isnan(row[0])]
-    write("maps", ["dx", "dy", *columns], rows)  # of a sample, the shifts that were evaluated
-    phases = [
-        (dx, dy, value, found.phases.low[dy, dx], found.phases.high[dy, dx])
-        for (dy, dx), value in np.ndenumerate(found.phases.value)
+
+def _tables(metrics: Metrics) -> Iterator[tuple[str, list[str], Rows]]:
+    """Yield every table: its file's name, header and rows."""
+    classes = metrics.metadata.classes
+    yield "metrics", ["metric", *ESTIMATE], _rows(metrics.estimates.items())
+    for direction, curve in metrics.curves.items():
+        yield f"accuracy-{direction}", ["shift", *ACCURACY], _rows(curve)
+    yield "fractions", ["shift", *ACCURACY], _rows(metrics.fractions)
+    scores = [(name, *astuple(scores)) for name, of_set in metrics.class_scores.items() for scores in of_set]
+    yield "per-class", ["set", "class", *_names(ClassScores)[1:]], scores
+    columns = {f"{name}{end}": getattr(each, of) for name, each in metrics.maps.items() for end, of in ENDS.items()}
+    evaluated = np.argwhere(~np.isnan(metrics.maps["accuracy"].value))  # of a sample, not every shift of the grid
+    cells = np.stack([column[tuple(evaluated.T)] for column in columns.values()], axis=1).tolist()
+    shifts = (evaluated[:, ::-1] - metrics.radius).tolist()
+    yield "maps", ["dx", "dy", *columns], [(*shift, *row) for shift, row in zip(shifts, cells, strict=True)]
+    phases = metrics.phases
+    by_phase = [
+        (dx, dy, value, phases.low[dy, dx], phases.high[dy, dx]) for (dy, dx), value in np.ndenumerate(phases.value)
     ]
-    write("phase", ["dx", "dy", "accuracy", "low", "high"], phases)
-    names = found.metadata.classes
-    nearest = [
-        (
-            *(one.image, names[one.label], one.accuracy),
-            *_failing_shift(one.nearest_failing_shift, names),
-        )
-        for one in found.nearest_failing_shifts
+    yield "phase", ["dx", "dy", "accuracy", "low", "high"], by_phase
+    images = [
+        (image.image, classes[image.label], image.accuracy, *_failing(image.nearest_failing_shift, classes))
+        for image in metrics.nearest_failing_shifts
     ]
-    write("nearest_failing_shift", ["image", "class", "accuracy", *_names(FailingShift)], nearest)
-    at_radii = [
-        (at.radius, name, *astuple(one))
-        for at in found.radii
-        for name, one in (
-            ("accuracy", at.accuracy),
-            ("robust accuracy", at.robust_accuracy),
-            ("confidence", at.confidence),
-            ("calibration error", at.calibration_error),
-            ("ink", at.ink),
-            *((f"accuracy of {names[label]}", one) for label, one in at.by_class.items()),
-        )
-    ]
-    write("radius", ["radius", "metric", *_names(Estimate)], at_radii)
+    yield "nearest_failing_shift", ["image", "class", "accuracy", *_names(FailingShift)], images
+    at_radii: list[Sequence[object]] = []
+    for at in metrics.radii:
+        estimates = {name.replace("_", " "): getattr(at, name) for name in RADII}
+        estimates |= {f"accuracy of {classes[number]}": accuracy for number, accuracy in at.by_class.items()}
+        at_radii += [(at.radius, *row) for row in _rows(estimates.items())]
+    yield "radius", ["radius", "metric", *ESTIMATE], at_radii
 
 
-def _failing_shift(shift: FailingShift | None, classes: Sequence[str]) -> tuple[object, ...]:
+def _rows(estimates: Iterable[tuple[object, Estimate]]) -> Rows:
+    return [(key, *astuple(estimate)) for key, estimate in estimates]
+
+
+def _failing(shift: FailingShift | None, classes: Sequence[str]) -> tuple[object, ...]:
     return (shift.dx, shift.dy, classes[shift.predicted]) if shift else ("", "", "")
 
 
