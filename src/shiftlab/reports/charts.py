@@ -107,7 +107,7 @@ def _curves() -> Chart:
 
 def _radii() -> Chart:
     """Two models' metrics against the radius. Rows: as of the curves, the radius as step. Parameter: radius."""
-    lines = _lines("radii", "radius (pixels)", "share of images")
+    lines = _lines("radii", "radius (pixels)", "share")
     rule = alt.Chart(alt.Data(values=[{}])).transform_calculate(step="radius").mark_rule(strokeDash=[4, 3])
     return _sized((lines + rule.encode(x="step:Q")).add_params(alt.param(name="radius", value=0)), 260)
 
