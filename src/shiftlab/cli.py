@@ -58,11 +58,15 @@ Choice = partial(typer.Option, rich_help_panel="What is run")
 Page = partial(typer.Option, rich_help_panel="Page")
 
 FIELDS = CommandOptions.model_fields
-SET = "A parameter and its value, as for `dvc exp run -S`"
 Cores = Annotated[
     int | None, Place(metavar="N", help="How many cores of this machine to use, with --ray local.", show_default="all")
 ]
 Ray = Annotated[str, Place(metavar="ADDRESS", help=FIELDS["ray"].description)]
+
+
+def _set_param(detail: str) -> Any:
+    words = f"A parameter and its value, as for `dvc exp run -S`{detail}. Can be given more than once."
+    return Choice("-S", "--set-param", metavar="NAME=VALUE", help=words)
 
 
 def _parameter(name: str) -> inspect.Parameter:
@@ -203,21 +207,9 @@ def play(
 def sweep(
     target: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="STAGE",
-            help="Stages to run, as for `dvc exp run`.",
-            show_default="the whole pipeline",
-        ),
+        typer.Argument(metavar="STAGE", help="Stages to run, as for `dvc exp run`.", show_default="the whole pipeline"),
     ] = None,
-    choice: Annotated[
-        list[str] | None,
-        Choice(
-            "-S",
-            "--set-param",
-            metavar="NAME=VALUE",
-            help=f"{SET}; NAME=VALUE,VALUE makes an experiment of each value. Can be given more than once.",
-        ),
-    ] = None,
+    choice: Annotated[list[str] | None, _set_param("; NAME=VALUE,VALUE makes an experiment of each value")] = None,
     file: Annotated[
         Path | None,
         Choice(metavar="FILE", help="A file with an experiment on each line: its parameters, besides those of -S."),
@@ -253,15 +245,7 @@ def tune(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Architecture to find a recipe for: lenet, mlp, resnet and so on.")
     ],
-    choice: Annotated[
-        list[str] | None,
-        Choice(
-            "-S",
-            "--set-param",
-            metavar="NAME=VALUE",
-            help=f"{SET}, for all trials: data=fashion. Can be given more than once.",
-        ),
-    ] = None,
+    choice: Annotated[list[str] | None, _set_param(", for all trials: data=fashion")] = None,
     trials: Annotated[
         int,
         Choice(min=1, metavar="N", help="How many trials the search has, with those of earlier runs of this command."),

@@ -23,6 +23,7 @@ from tests.audits.models import Plain, data, trained
 TEST = data().test
 IMAGES, LABELS = TEST.images.numpy(), TEST.labels.numpy()
 ASKED: dict[str, Any] = {"count": 80, "radius": 5, "shifts": 20, "mean": [0.1307], "std": [0.3081]}
+FEW: dict[str, Any] = {**ASKED, "count": 20, "radius": 2, "boundaries": ["zero"], "any_accuracy": True}
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +112,8 @@ def test_any_function_of_a_batch_will_do() -> None:
 
 
 def test_our_own_classifier_knows_its_pixels() -> None:
-    plain = shiftlab.audit(Plain(), IMAGES, LABELS, **ASKED)
-    own = shiftlab.audit(trained(), IMAGES, LABELS, count=80, radius=5, shifts=20)
+    plain = shiftlab.audit(Plain(), IMAGES, LABELS, **FEW)
+    own = shiftlab.audit(trained(), IMAGES, LABELS, **{**FEW, "mean": None, "std": None})
     assert np.array_equal(own.predictions["zero"].grid.predicted, plain.predictions["zero"].grid.predicted)
 
 
@@ -146,7 +147,7 @@ def test_model_that_is_asked_wrongly_is_told_what_would_do(otherwise: dict[str, 
 def test_classes_in_another_order_are_noticed() -> None:
     with pytest.raises(UserError, match=r"the classes in another order 9\d\.\d%"):
         shiftlab.audit(Plain(), IMAGES, (LABELS + 1) % 10, **ASKED)
-    shiftlab.audit(Plain(), IMAGES, (LABELS + 1) % 10, any_accuracy=True, **ASKED)
+    shiftlab.audit(Plain(), IMAGES, (LABELS + 1) % 10, **FEW)
 
 
 def test_random_models_are_told_of() -> None:
@@ -155,17 +156,17 @@ def test_random_models_are_told_of() -> None:
             return super().forward(images) + torch.randn(len(images), 10)
 
     torch.manual_seed(0)
-    found = shiftlab.audit(Noisy(), IMAGES, LABELS, **ASKED)
+    found = shiftlab.audit(Noisy(), IMAGES, LABELS, **FEW)
     assert any("it is random" in note for note in found.metadata["model"]["notes"])
 
 
 def test_model_in_training_mode_is_put_right_and_told_of() -> None:
     model = Plain().train()
-    found = shiftlab.audit(model, IMAGES, LABELS, **ASKED)
+    found = shiftlab.audit(model, IMAGES, LABELS, **FEW)
     assert any("training mode" in note for note in found.metadata["model"]["notes"])
     assert np.array_equal(
         found.predictions["zero"].grid.predicted,
-        shiftlab.audit(Plain().eval(), IMAGES, LABELS, **ASKED).predictions["zero"].grid.predicted,
+        shiftlab.audit(Plain().eval(), IMAGES, LABELS, **FEW).predictions["zero"].grid.predicted,
     )
 
 
@@ -173,7 +174,7 @@ def test_model_is_left_as_it_was_for_its_training_to_go_on() -> None:
     model = nn.Sequential(Plain(), nn.BatchNorm1d(10), nn.Dropout(0.5)).train()
     model[1].eval()  # a frozen part
     before = [part.training for part in model.modules()]
-    shiftlab.audit(model, IMAGES, LABELS, **ASKED)
+    shiftlab.audit(model, IMAGES, LABELS, **FEW)
     assert [part.training for part in model.modules()] == before
     with pytest.raises(UserError):
         shiftlab.audit(model, IMAGES, LABELS, **{**ASKED, "radius": 30})

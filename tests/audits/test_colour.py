@@ -92,7 +92,7 @@ def test_every_format_gives_the_same_metrics_in_every_boundary(folder: Path, net
 def test_swapped_channels_are_noticed(folder: Path, network: nn.Module) -> None:
     torch.jit.trace(network, torch.zeros(2, 3, HEIGHT - 12, WIDTH - 12)).save("model.pt")
     swapped = [{"rgb": "bgr"}.get(word, word) for word in ASKED]
-    done = CliRunner().invoke(app, ["audit", "model.pt", "--data", str(folder), *swapped])
+    done = CliRunner().invoke(app, ["audit", "model.pt", "--data", str(folder), *swapped, "--boundary", "zero"])
     assert done.exit_code == 2
     assert "channels rgb 9" in done.stderr or "channels rgb 100.0%" in done.stderr
 
@@ -100,11 +100,14 @@ def test_swapped_channels_are_noticed(folder: Path, network: nn.Module) -> None:
 def test_classes_are_matched_by_name(folder: Path, network: nn.Module) -> None:
     torch.jit.trace(network, torch.zeros(2, 3, HEIGHT - 12, WIDTH - 12)).save("model.pt")
     Path("names.txt").write_text("red\ngreen\nblue\n")  # not the order of its outputs
-    done = CliRunner().invoke(app, ["audit", "model.pt", "--data", str(folder), *ASKED, "--classes", "names.txt"])
+    done = CliRunner().invoke(
+        app, ["audit", "model.pt", "--data", str(folder), *ASKED, "--boundary", "zero", "--classes", "names.txt"]
+    )
     assert done.exit_code == 2
     assert "the classes in another order" in done.stderr
     Path("names.txt").write_text("blue\ngreen\nred\n")
-    found = metrics("model.pt", "--data", str(folder), *ASKED, "--classes", "names.txt", "--fail-under", "clean=0.9")
+    arguments = [*ASKED, "--boundary", "zero", "--classes", "names.txt", "--fail-under", "clean=0.9"]
+    found = metrics("model.pt", "--data", str(folder), *arguments)
     assert found["zero"]["clean"]["value"] > 0.9
 
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shiftlab import determinism, device, files
-from shiftlab.audits import adapters, asking, images, presets
+from shiftlab.audits import adapters, asking, presets
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
 from shiftlab.audits.checks import Check
+from shiftlab.audits.images import from_arrays, load_images
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import device_of, from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
@@ -44,7 +45,7 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
     if threads:
         determinism.use(threads)
     where = device.pick(options.device)
-    whole = images.load_images(options.data, options.root)
+    whole = load_images(options.data, options.root)
     sample = whole.sample(options.count, options.seed)
     size = sample.size()
     names = files.lines(options.classes, "the name of an output") if options.classes else None
@@ -97,7 +98,7 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
 
 def audit(
     model: Callable[[Tensor], object],
-    images_: NDArray[Any] | Tensor,
+    images: NDArray[Any] | Tensor,
     labels: NDArray[Any] | Tensor | Sequence[int] | None = None,
     *,
     name: str | None = None,
@@ -123,7 +124,7 @@ def audit(
         UserError: a metric, shape, range or option that can't be; the model fails; it is no better than chance.
     """
     checked = read(AuditOptions, options)
-    data = images.from_arrays("images", _array(images_), None if labels is None else _array(labels), classes)
+    data = from_arrays("images", _array(images), None if labels is None else _array(labels), classes)
     size = data.size()
     label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
     where = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
