@@ -74,12 +74,12 @@ def test_impossible_sizes_are_refused_in_a_sentence(
 
 def test_unknown_components_and_choices_are_refused() -> None:
     with pytest.raises(ValidationError):
-        components.chosen("small", {"colour": "red"})
+        components.validate("small", {"colour": "red"})
     with pytest.raises(ValidationError):
-        components.chosen("small", {"head": "none"})
+        components.validate("small", {"head": "none"})
     with pytest.raises(ValueError, match="mlp has no components to choose, but head is given"):
-        components.chosen("mlp", {"head": "max"})
-    assert components.chosen("mlp", {}) is None
+        components.validate("mlp", {"head": "max"})
+    assert components.validate("mlp", {}) is None
 
 
 def test_the_small_network_is_that_of_the_trial() -> None:

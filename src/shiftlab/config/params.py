@@ -296,7 +296,7 @@ class Study(_Strict):
         for name in self.variants:
             try:
                 variant = Variant.model_validate(self._whole(name))
-                components.chosen(variant.architecture, variant.components)
+                components.validate(variant.architecture, variant.components)
             except ValidationError as error:
                 raise ValueError(f"variant {name}: {'; '.join(map(_sentence, error.errors()))}") from None
             except ValueError as error:
@@ -378,7 +378,7 @@ def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any]
         ValueError: there is no such component or choice, or the images are too small for it.
     """
     try:
-        chosen = components.chosen(architecture, choices)
+        chosen = components.validate(architecture, choices)
         if chosen and size:
             chosen.last_map(*size)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What networks are put together from, where that can be chosen: names alone, without paying for PyTorch's import."""
+"""The components of networks whose components can be chosen, without importing PyTorch."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -16,12 +16,12 @@ WRAPPED = ("blurred max", "circular")  # goes on at the other side where other p
 
 
 class Components(BaseModel):
-    """Base of what an architecture lets one choose."""
+    """Base class of the components of an architecture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def last_map(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the last maps, of images of that size.
+        """Return height and width of the last maps, of images of that size.
 
         Raises:
             ValueError: no such network can be built for them.
@@ -30,7 +30,7 @@ class Components(BaseModel):
 
 
 class Small(Components):
-    """Of the architecture `small`."""
+    """Components of the architecture `small`."""
 
     downsampling: Downsampling = "max"  # none: dilated convolutions instead, which see as far
     padding: Padding = "zero"
@@ -43,7 +43,7 @@ class Small(Components):
         return self._last_side(height), self._last_side(width)
 
     def dilation(self, layer: int) -> int:
-        """Of a convolution, counted from 0: it sees as far as if the maps before had been downsampled."""
+        """Return the dilation of a convolution, counted from 0: it sees as far as if maps had been downsampled."""
         return 2 ** min(layer, DOWNSAMPLED) if self.downsampling == "none" else 1
 
     def _last_side(self, pixels: int) -> int:
@@ -68,7 +68,7 @@ class Small(Components):
 
 
 class NarrowResNet(Components):
-    """Of the architecture `narrow_resnet`."""
+    """Components of the architecture `narrow_resnet`."""
 
     stem: Literal["stock", "small"] = "stock"  # 7x7 with stride 2 and a pooling; or 3x3, and neither
 
@@ -78,17 +78,17 @@ class NarrowResNet(Components):
         return -(-height // 2**halvings), -(-width // 2**halvings)
 
 
-OF: dict[str, type[Components]] = {"small": Small, "narrow_resnet": NarrowResNet}
+COMPONENTS: dict[str, type[Components]] = {"small": Small, "narrow_resnet": NarrowResNet}
 
 
-def chosen(architecture: str, choices: Mapping[str, object]) -> Components | None:
-    """What `architecture` is put together from; None where there is nothing to choose.
+def validate(architecture: str, choices: Mapping[str, object]) -> Components | None:
+    """Return the components of an architecture, those that are not named as their defaults; None where it has none.
 
     Raises:
         ValueError: a component or a choice that it does not know; `pydantic.ValidationError` is one.
     """
-    if architecture in OF:
-        return OF[architecture].model_validate(choices)
+    if architecture in COMPONENTS:
+        return COMPONENTS[architecture].model_validate(choices)
     if choices:
         raise ValueError(f"{architecture} has no components to choose, but {', '.join(choices)} is given: leave it out")
     return None

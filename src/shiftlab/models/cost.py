@@ -12,7 +12,7 @@ TIMED_RUNS = 5
 
 
 def count(model: nn.Module, image: Tensor) -> tuple[int, int]:
-    """How many parameters the model has, and how many products it adds up for one raw image `(C, H, W)`.
+    """Count the parameters of a model, and the products that it adds up for one raw image `(C, H, W)`.
 
     Counted are the products that are computed here, without those that `SmallMapConv2d` leaves out.
     """
@@ -22,7 +22,7 @@ def count(model: nn.Module, image: Tensor) -> tuple[int, int]:
 
 
 def latency(model: nn.Module, images: Tensor) -> float:
-    """Milliseconds until the logits of raw images `(N, C, H, W)` are known, the median of a few runs."""
+    """Return the milliseconds until the logits of raw images `(N, C, H, W)` are known, the median of a few runs."""
     with torch.inference_mode():
         runs = timeit.repeat(partial(_logits, model, images), number=1, repeat=TIMED_RUNS)
     return 1000 * median(runs)

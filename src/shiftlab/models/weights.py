@@ -15,7 +15,7 @@ from shiftlab.models.classifier import Classifier
 
 
 def path(model: str, seed: int) -> Path:
-    """Where the train stage puts a model's weights."""
+    """Return where the train stage puts a model's weights."""
     return Path("models", f"{model}-{seed}.safetensors")
 
 
@@ -32,7 +32,7 @@ def save(weights: dict[str, Tensor], name: str, path: Path, components: Mapping[
 
 
 def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Classifier:
-    """The architecture `name` with the weights in `path`, in evaluation mode and on the CPU.
+    """Return the architecture `name` with the weights in `path`, in evaluation mode and on the CPU.
 
     Its components are those that the file names.
 

@@ -46,7 +46,7 @@ def load(name: str, options: ModelOptions) -> Model:
         raise UserError(f"{path} is of the architecture {architecture}, which is none of {', '.join(known)}")
     try:
         choices = json.loads(text or "{}")
-        components.chosen(architecture, choices)
+        components.validate(architecture, choices)
     except ValueError:
         raise UserError(f"{path} names components that {architecture} does not have: {text}") from None
     shape = _shape(tensors, architecture, choices, options)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:  # the names are wanted without paying for PyTorch's import
 
 
 def names() -> list[str]:
-    """The names of all architectures, sorted."""
+    """Return the names of all architectures, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def build(
     name: str, shape: tuple[int, int, int], classes: int, choices: Mapping[str, object] | None = None
 ) -> Classifier:
-    """An untrained model, its weights drawn from PyTorch's global generator.
+    """Return an untrained model, its weights drawn from PyTorch's global generator.
 
     Args:
         shape: of its images: channels, height, width.
@@ -36,6 +36,6 @@ def build(
         ValueError: a component that it does not have; likewise.
         UserError: the architecture is not made for such images.
     """
-    chosen = components.chosen(name, choices or {})
+    parts = components.validate(name, choices or {})
     build_it = importlib.import_module(f"{__name__}.{name}").build
-    return cast("Classifier", build_it(shape, classes, chosen) if chosen else build_it(shape, classes))
+    return cast("Classifier", build_it(shape, classes, parts) if parts else build_it(shape, classes))

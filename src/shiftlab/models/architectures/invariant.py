@@ -17,5 +17,7 @@ def build(shape: tuple[int, int, int], classes: int) -> Classifier:
         UserError: the images are too small.
     """
     halved = all(side % 2**DOWNSAMPLED == 0 for side in shape[1:])
-    chosen = Small(downsampling="polyphase max" if halved else "none", padding="circular", head="max", layers=LAYERS)
-    return Classifier(assemble(chosen, CHANNELS, shape, classes), mean=0.1307, std=0.3081)
+    components = Small(
+        downsampling="polyphase max" if halved else "none", padding="circular", head="max", layers=LAYERS
+    )
+    return Classifier(assemble(components, CHANNELS, shape, classes), mean=0.1307, std=0.3081)

@@ -16,6 +16,7 @@ from torch.nn.functional import conv2d, pad
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from shiftlab.models.fast.padding import ChannelsLastPad2d
+from shiftlab.models.fast.small_maps import is_plain_convolution
 
 ELEMENTWISE = (nn.Sigmoid, nn.ReLU, nn.Tanh, nn.GELU)
 Model = TypeVar("Model", bound=nn.Module)
@@ -108,7 +109,8 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def _pool_in_convolutions(sequence: nn.Sequential) -> None:
     layers = list(sequence.children())
     for at, (first, second, third) in enumerate(zip(layers, layers[1:], layers[2:], strict=False)):
-        if _is_narrow_convolution(first) and isinstance(second, ELEMENTWISE) and _is_average_of_2x2(third):
+        narrow = is_plain_convolution(first) and first.stride == (1, 1) and first.out_channels % VECTOR > 0
+        if narrow and isinstance(second, ELEMENTWISE) and _is_average_of_2x2(third):
             assert isinstance(first, nn.Conv2d)
             sequence[at] = PhasedConv2d(first, second)
             sequence[at + 1] = sequence[at + 2] = nn.Identity()
@@ -120,17 +122,6 @@ def _pool_around_edges(sequence: nn.Sequential) -> None:
         circular = isinstance(first, ChannelsLastPad2d) and (first.padding, first.inset) == ((0, 1, 0, 1), 0)
         if circular and type(second) is nn.MaxPool2d and second.extra_repr() == nn.MaxPool2d(2, 1).extra_repr():
             sequence[at], sequence[at + 1] = CircularMaxPool2d(), nn.Identity()
-
-
-def _is_narrow_convolution(layer: nn.Module) -> bool:
-    return (
-        type(layer) is nn.Conv2d
-        and layer.out_channels % VECTOR > 0
-        and layer.stride == layer.dilation == (1, 1)
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-    )
 
 
 def _is_average_of_2x2(layer: nn.Module) -> bool:

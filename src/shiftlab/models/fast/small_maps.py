@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class SmallMapConv2d(nn.Conv2d):
 def replace_convolutions(network: nn.Module) -> None:
     """Make the wide convolutions of a network `SmallMapConv2d`, with the same weights under the same names."""
     for module in network.modules():
-        if type(module) is nn.Conv2d and _replaceable(module):
+        if is_plain_convolution(module) and module.out_channels >= CHANNELS:
             module.__class__ = SmallMapConv2d  # a new layer would draw first weights from the global generator
 
 
@@ -92,14 +92,11 @@ def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | N
     return taps if all(0 <= tap <= kernel - size for tap in taps) else None
 
 
-def _replaceable(layer: nn.Conv2d) -> bool:
-    return (
-        layer.out_channels >= CHANNELS
-        and layer.groups == 1
-        and layer.dilation == (1, 1)
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-    )
+def is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Return whether it is a convolution of one group without dilation, padded by numbers of zeros."""
+    if type(layer) is not nn.Conv2d or isinstance(layer.padding, str):
+        return False
+    return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 
 def _share_memory(first: Tensor, second: Tensor) -> bool:
