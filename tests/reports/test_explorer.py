@@ -19,7 +19,7 @@ IMAGES = examples(4).images
 
 
 def shown(of: PredictionsByKey, metrics: MetricsByKey) -> Any:
-    return explorer.chosen(of, metrics, IMAGES)
+    return explorer.select_images(of, metrics, IMAGES)
 
 
 def test_packed_answers_are_the_stored_ones() -> None:

@@ -42,11 +42,10 @@ PALETTE = [
 ]
 
 Study = Mapping[str, Any]  # the content of metrics/study.json
-Columns = dict[str, list[float | None]]
 
 
-def parts(answers: PredictionsByKey, found: MetricsByKey, images: Tensor, study: Study | None) -> dict[str, Any]:
-    """What explorer.html wants.
+def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, study: Study | None) -> dict[str, Any]:
+    """Return what explorer.html takes.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
@@ -56,141 +55,140 @@ def parts(answers: PredictionsByKey, found: MetricsByKey, images: Tensor, study:
         The choices of its controls, lists of names; what it embeds: "script", "library" and "style", "charts" and
         "content", which are JSON, and "answers", which is base64.
     """
-    shown = chosen(answers, found, images)
-    held = content(answers, found, images, shown, study)
-    some = next(iter(next(iter(held["metrics"].values())).values()))
+    places = select_images(predictions, metrics, images)
+    looked_up = content(predictions, metrics, images, places, study)
+    models = next(iter(looked_up["metrics"].values()))
+    first = next(iter(models.values()))
     return {
-        "boundaries": list(held["metrics"]),
-        "models": list(next(iter(held["metrics"].values()))),
-        "maps": list(some["maps"]),
-        "directions": list(some["curves"]),
-        "radii": list(some["radii"]),
-        "sets": list(some["confusions"]),
-        "seed": held["seed"],
+        "boundaries": list(looked_up["metrics"]),
+        "models": list(models),
+        "maps": list(first["maps"]),
+        "directions": list(first["curves"]),
+        "radii": list(first["radii"]),
+        "sets": list(first["confusions"]),
+        "seed": looked_up["seed"],
         "script": Path(__file__).with_name("explorer.js").read_text(encoding="utf-8"),
         "style": Path(__file__).with_name("explorer.css").read_text(encoding="utf-8"),
         "library": charts.library(),
         "charts": _json(charts.specifications(CONTRAST_COLOURS)),
-        "content": _json(held),
-        "answers": b64encode(pack(answers, shown)).decode(),
+        "content": _json(looked_up),
+        "answers": b64encode(pack(predictions, places)).decode(),
     }
 
 
-def chosen(answers: PredictionsByKey, found: MetricsByKey, images: Tensor) -> NDArray[np.intp]:
-    """Which of the grid's images the page holds, as places in the grid, sorted.
+def select_images(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor) -> NDArray[np.intp]:
+    """Return which of the grid's images the page holds, as places in the grid, sorted.
 
     As many as the page has room for: for one half the most fragile of every model and boundary in turn, for the other
     the first of the grid, which was drawn from the test set at random.
     """
-    of_first = first_seed(answers)
-    some = next(iter(of_first.values()))
-    on_grid = some.grid.images
-    room = min(MOST_ANSWERS // (len(of_first) * len(some.grid.shifts)), MOST_BYTES // images[0].numel())
-    count = max(1, min(len(on_grid), room))
-    place = {image: place for place, image in enumerate(on_grid.tolist())}
-    fragile = [[one.image for one in metrics.nearest_failing_shifts] for metrics in first_seed(found).values()]
+    of_first_seed = first_seed(predictions)
+    grid = next(iter(of_first_seed.values())).grid
+    room = min(MOST_ANSWERS // (len(of_first_seed) * len(grid.shifts)), MOST_BYTES // images[0].numel())
+    count = max(1, min(len(grid.images), room))
+    place = {image: place for place, image in enumerate(grid.images.tolist())}
+    fragile = [[image.image for image in each.nearest_failing_shifts] for each in first_seed(metrics).values()]
     in_turn = dict.fromkeys(image for image in chain(*zip_longest(*fragile)) if image is not None)
-    taken = [place[image] for image in list(in_turn)[: count // 2]]
-    both = list(dict.fromkeys([*taken, *range(len(on_grid))]))[:count]
-    return np.sort(np.array(both, dtype=np.intp))
+    half = [place[image] for image in list(in_turn)[: count // 2]]
+    return np.sort(np.array(list(dict.fromkeys([*half, *range(len(grid.images))]))[:count], dtype=np.intp))
 
 
-def pack(answers: PredictionsByKey, shown: NDArray[np.intp]) -> bytes:
-    """The answers on the images `shown`, compressed (zlib).
+def pack(predictions: PredictionsByKey, places: NDArray[np.intp]) -> bytes:
+    """Return the predictions of the images at `places` in the grid, compressed (zlib).
 
     Uncompressed: for each boundary, for each model, the classes `(images, shifts)`, uint8 or little-endian uint16;
     then, in the same order, the probabilities of those classes in whole %, uint8.
     """
-    grids = [one.grid for one in first_seed(answers).values()]
-    classes = [np.ascontiguousarray(grid.predicted[:, shown].T) for grid in grids]
-    percent = [np.rint(100 * grid.confidence[:, shown].T.astype(np.float32)).astype(np.uint8) for grid in grids]
-    little_endian = [part.astype(part.dtype.newbyteorder("<")).tobytes() for part in classes]
-    return zlib.compress(b"".join([*little_endian, *(np.ascontiguousarray(part).tobytes() for part in percent)]), 9)
+    grids = [of_model.grid for of_model in first_seed(predictions).values()]
+    classes = [grid.predicted[:, places].T for grid in grids]
+    percent = [np.rint(100 * grid.confidence[:, places].T.astype(np.float32)).astype(np.uint8) for grid in grids]
+    little_endian = [part.astype(part.dtype.newbyteorder("<")) for part in classes]
+    return zlib.compress(b"".join(part.tobytes() for part in (*little_endian, *percent)), 9)
 
 
 def content(
-    answers: PredictionsByKey, found: MetricsByKey, images: Tensor, shown: NDArray[np.intp], study: Study | None
+    predictions: PredictionsByKey,
+    metrics: MetricsByKey,
+    images: Tensor,
+    places: NDArray[np.intp],
+    study: Study | None,
 ) -> dict[str, Any]:
-    """All else that the page's script looks up, in JSON's types.
+    """Return all else that the page's script looks up, in JSON's types.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
-        shown: as `chosen` gives them.
+        places: in the grid, of the images that the page holds.
     """
-    metrics = first_seed(found)
-    (_, seed, _), some = next(iter(first_seed(answers).items()))
-    names = boundaries(found)
-    radius = next(iter(metrics.values())).radius
-    with_matrices = len(some.about.classes) <= MOST_CLASSES
+    of_first_seed = first_seed(metrics)
+    (_, seed, _), first = next(iter(first_seed(predictions).items()))
+    names = boundaries(metrics)
+    radius = next(iter(of_first_seed.values())).radius
+    with_matrices = len(first.about.classes) <= MOST_CLASSES
     return {
-        "data": some.about.data,
+        "data": first.about.data,
         "seed": seed,
-        "classes": some.about.classes,
+        "classes": first.about.classes,
         "palette": PALETTE,
-        "frame": some.about.shape[1:],
+        "frame": first.about.shape[1:],
         "radius": radius,
-        "shifts": some.grid.shifts.tolist(),
+        "shifts": first.grid.shifts.tolist(),
         "boundaries": {
             name: {"wraps": boundary == "circular", "wide": boundary == "crop"} for boundary, name in names.items()
         },
-        "images": _images(some, images[some.grid.images[shown]], shown, radius, "crop" in names),
+        "images": _images(first, images, places, radius if "crop" in names else 0),
         "metrics": {
-            name: {model: _metrics(one, with_matrices) for model, one in of_boundary(metrics, boundary).items()}
+            name: {model: _metrics(each, with_matrices) for model, each in of_boundary(of_first_seed, boundary).items()}
             for boundary, name in names.items()
         },
         "claims": _claims(study) if study else [],
     }
 
 
-def _images(
-    some: Predictions, images: Tensor, shown: NDArray[np.intp], radius: int, wide: bool
-) -> list[dict[str, Any]]:
-    """Each image's number, class, and picture: of the frame, and of all that a shift can bring into it in `crop`."""
-    frame = some.about.shape[1:]
-    kinds = {"picture": surround(images, 0, "zero", frame)}
-    if wide:
-        kinds["wide"] = surround(images, radius, "crop", frame)
-    found = []
-    for place, number in enumerate(some.grid.images[shown].tolist()):
-        pictures = {kind: address(primitives.png(pixels(of[place]))) for kind, of in kinds.items()}
-        found.append({"image": number, "class": int(some.labels[number]), **pictures})
-    return found
+def _images(predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int) -> list[dict[str, Any]]:
+    """Return each image's number, class and picture: of the frame, and of `radius` pixels more that a crop shows."""
+    numbers, frame = predictions.grid.images[places], predictions.about.shape[1:]
+    pictures = {"picture": surround(images[numbers], 0, "zero", frame)}
+    if radius:
+        pictures["wide"] = surround(images[numbers], radius, "crop", frame)
+    return [
+        {
+            "image": number,
+            "class": int(predictions.labels[number]),
+            **{kind: address(primitives.png(pixels(of_kind[place]))) for kind, of_kind in pictures.items()},
+        }
+        for place, number in enumerate(numbers.tolist())
+    ]
 
 
 def _metrics(metrics: Metrics, with_matrices: bool) -> dict[str, Any]:
-    """One model's, in one boundary."""
+    """Return one model's metrics in one boundary."""
     radii = [at.radius for at in metrics.radii]
+    matrices = metrics.confusion_matrices if with_matrices else {}
     return {
-        "maps": {name: _columns(metrics.maps[name]) for name in MAPS},
-        "curves": {
-            direction: {"step": [step for step, _ in curve], **_rows([one for _, one in curve])}
-            for direction, curve in metrics.curves.items()
-        },
-        "radii": {
-            words: {"step": radii, **_rows([getattr(at, name) for at in metrics.radii])}
-            for words, name in RADII.items()
-        },
-        "confusions": {name: one.tolist() for name, one in metrics.confusion_matrices.items()} if with_matrices else {},
+        "maps": {name: _cells(metrics.maps[name]) for name in MAPS},
+        "curves": {direction: _line(*zip(*curve, strict=True)) for direction, curve in metrics.curves.items()},
+        "radii": {words: _line(radii, [getattr(at, name) for at in metrics.radii]) for words, name in RADII.items()},
+        "confusions": {name: matrix.tolist() for name, matrix in matrices.items()},
     }
 
 
-def _rows(estimates: Sequence[Estimate]) -> Columns:
+def _line(steps: Sequence[int], estimates: Sequence[Estimate]) -> dict[str, Sequence[float | None]]:
     ends = ("value", "low", "high")
-    return {end: [_rounded(getattr(one, end)) for one in estimates] for end in ends}
+    return {"step": steps, **{end: [_rounded(getattr(estimate, end)) for estimate in estimates] for end in ends}}
 
 
-def _columns(estimates: Estimates) -> Columns:
-    """Of a map, row by row."""
-    return {end: [_rounded(one) for one in table.ravel().tolist()] for end, table in vars(estimates).items()}
+def _cells(estimates: Estimates) -> dict[str, list[float | None]]:
+    """Return the cells of a map, row by row."""
+    return {end: [_rounded(value) for value in values.ravel().tolist()] for end, values in vars(estimates).items()}
 
 
 def _rounded(value: float) -> float | None:
-    """JSON has no nan."""
+    """Round to four decimals; JSON has no nan."""
     return None if value != value else round(value, 4)
 
 
 def _claims(study: Study) -> list[dict[str, Any]]:
-    """Every claim with its contrasts, in points."""
+    """Return every claim with its contrasts, in points."""
     return [
         {
             "claim": claim["claim"],
@@ -199,13 +197,13 @@ def _claims(study: Study) -> list[dict[str, Any]]:
             "which_way": which_way(claim),
             "contrasts": [
                 {
-                    "contrast": f"{contrast_in_words(one)} ({metric_in_words(one)})",
-                    **{end: round(100 * one[end], 3) for end in ("difference", "low", "high")},
-                    "p": test_in_words(one),
-                    "verdict": one["verdict"] or "secondary",
+                    "contrast": f"{contrast_in_words(contrast)} ({metric_in_words(contrast)})",
+                    **{end: round(100 * contrast[end], 3) for end in ("difference", "low", "high")},
+                    "p": test_in_words(contrast),
+                    "verdict": contrast["verdict"] or "secondary",
                 }
-                for one in claim["contrasts"]
-                if one["difference"] is not None
+                for contrast in claim["contrasts"]
+                if contrast["difference"] is not None
             ],
         }
         for claim in study["claims"]
@@ -213,5 +211,5 @@ def _claims(study: Study) -> list[dict[str, Any]]:
 
 
 def _json(value: Any) -> str:
-    """JSON that may stand in a page: nothing in it ends a script."""
+    """Return JSON that may stand in a page: nothing in it ends a script."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
