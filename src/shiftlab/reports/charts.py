@@ -27,13 +27,13 @@ EDGES = {"left": "{}dx - 0.5", "right": "{}dx + 0.5", "top": "{}dy - 0.5", "bott
 
 
 def library() -> str:
-    """The JavaScript that draws charts, to be put into a page: vega, vega-lite and vega-embed."""
+    """Return the JavaScript that draws charts, to be put into a page: vega, vega-lite and vega-embed."""
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has no default
     return bundle
 
 
 def specifications(verdicts: Mapping[str, str]) -> dict[str, Specification]:
-    """Every chart by name.
+    """Return every chart by name.
 
     Args:
         verdicts: the colour of each.
@@ -53,7 +53,7 @@ def specifications(verdicts: Mapping[str, str]) -> dict[str, Specification]:
 
 
 def _answers() -> Chart:
-    """What a model calls one image at every shift, and where one is.
+    """Chart what a model calls one image at every shift, and the present shift.
 
     Rows: dx, dy, answer, probability, colour. Parameters: dx, dy.
     """
@@ -74,7 +74,7 @@ def _answers() -> Chart:
 
 
 def _map() -> Chart:
-    """A metric at every shift; beyond a radius it is pale. Rows: dx, dy, value, low, high. Parameter: radius."""
+    """Chart a metric at every shift; beyond a radius it is pale. Rows: dx, dy, value, low, high. Parameter: radius."""
     within = "max(abs(datum.dx), abs(datum.dy)) <= radius"
     chart = _cells(alt.NamedData("map"), "datum.").mark_rect()
     chart = chart.encode(
@@ -86,7 +86,7 @@ def _map() -> Chart:
 
 
 def _cells(data: Any, prefix: str) -> Chart:
-    """A cell for each shift; dy grows downwards, as it does in images."""
+    """Return a chart with a cell for each shift; dy grows downwards, as it does in images."""
     scales = [alt.Scale(nice=False, zero=False, reverse=reverse) for reverse in (False, True)]
     return (
         alt.Chart(data)
@@ -101,12 +101,12 @@ def _cells(data: Any, prefix: str) -> Chart:
 
 
 def _curves() -> Chart:
-    """Two models' accuracy along a line of shifts. Rows: model, place (first or second), step, value, low, high."""
+    """Chart two models' accuracy along a line of shifts. Rows: model, place (first or second), step, value, low, high."""
     return _sized(_lines("curves", "shift (pixels)", "accuracy"), 260)
 
 
 def _radii() -> Chart:
-    """Two models' metrics against the radius. Rows: as of the curves, the radius as step. Parameter: radius."""
+    """Chart two models' metrics against the radius. Rows: as of the curves, the radius as step. Parameter: radius."""
     lines = _lines("radii", "radius (pixels)", "share")
     rule = alt.Chart(alt.Data(values=[{}])).transform_calculate(step="radius").mark_rule(strokeDash=[4, 3])
     return _sized((lines + rule.encode(x="step:Q")).add_params(alt.param(name="radius", value=0)), 260)
@@ -130,7 +130,7 @@ def _lines(data: str, across: str, up: str) -> Chart:
 
 
 def _confusion() -> Chart:
-    """How often each class is called each. Rows: actual, predicted, count, share (of the actual class)."""
+    """Chart how often each class is called each. Rows: actual, predicted, count, share (of the actual class)."""
     chart = alt.Chart(alt.NamedData("confusion")).mark_rect()
     chart = chart.encode(
         x=alt.X("predicted:N", title="is called", sort=None),
@@ -142,7 +142,7 @@ def _confusion() -> Chart:
 
 
 def _effects(verdicts: Mapping[str, str]) -> Chart:
-    """Contrasts of the study on one axis, in points. Rows: contrast, by, low, high, p, verdict."""
+    """Chart contrasts of the study on one axis, in points. Rows: contrast, by, low, high, p, verdict."""
     colour = alt.Color(
         "verdict:N",
         scale=alt.Scale(domain=list(verdicts), range=list(verdicts.values())),

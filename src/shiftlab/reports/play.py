@@ -157,7 +157,7 @@ def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
 
 
 def page(demo: Demo) -> gr.Blocks:
-    """The page; what a visitor draws is known to that visitor's session alone."""
+    """Return the page; what a visitor draws is known to that visitor's session alone."""
     height, width = demo.shape[1:]
     unit = CANVAS / max(height, width)
     reach = demo.radius

@@ -47,13 +47,13 @@ class Line:
 
     @classmethod
     def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
-        """Estimates with their intervals."""
+        """Return a line of estimates with their intervals."""
         low, high = [one.low for one in estimates], [one.high for one in estimates]
         return cls(x, [one.value for one in estimates], (low, high))
 
     @classmethod
     def along(cls, x: Sequence[float], table: Estimates, places: tuple[Sequence[int], Sequence[int]]) -> "Line":
-        """The estimates of a table at some places, rows and columns of it."""
+        """Return a line of the estimates of a table at places in it, rows and columns."""
         value, low, high = (cells[places].tolist() for cells in vars(table).values())
         return cls(x, value, (low, high))
 
@@ -70,7 +70,7 @@ class Panel:
 
 
 def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", legends: bool = False) -> bytes:
-    """Panels in rows; those of a row share the vertical axis, those of a column the horizontal one.
+    """Plot panels in rows; those of a row share the vertical axis, those of a column the horizontal one.
 
     Args:
         rows: of equal length, but for the last, which may be shorter.
@@ -94,7 +94,7 @@ def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", le
 
 
 def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str) -> bytes:
-    """Accuracy against the shift to the right, a line for each model; readable when 390 pixels wide.
+    """Plot accuracy against the shift to the right, a line for each model; readable when 390 pixels wide.
 
     Args:
         curves: model's name -> accuracy at 0, 1, 2... pixels.
@@ -130,10 +130,10 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[float, float] | None = (0, 1)) -> bytes:
-    """Maps over the grid side by side, a row for each figure and a column for each model.
+    """Plot maps over the grid side by side, a row for each metric and a column for each model.
 
     Args:
-        rows: figure's name -> model's label -> `(D, D)`, as figures.py has them; nan stays white.
+        rows: metric's name -> model's label -> `(D, D)`; nan stays white.
         limits: of the colour scale that all share; none gives each row its own, from 0 to its maximum.
     """
     columns = max(map(len, rows.values()))
@@ -154,7 +154,7 @@ def maps(rows: Mapping[str, Mapping[str, Floats]], title: str, limits: tuple[flo
 
 
 def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
-    """Accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
+    """Plot accuracy by stride phase, a table for each model, each on a colour scale of its own, which its bar tells.
 
     Args:
         tables: model's label -> `(period, period)`: row dy, column dx.
@@ -177,7 +177,7 @@ def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
 
 
 def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes: Sequence[str], title: str) -> bytes:
-    """Confusion matrices `(K, K)` of counts, rows actual, columns predicted classes, shaded by the row's share.
+    """Plot confusion matrices `(K, K)` of counts, rows actual, columns predicted classes, shaded by the row's share.
 
     Where classes are many, cells have no numbers and axes no names.
 
@@ -209,7 +209,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes:
 
 
 def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: str) -> bytes:
-    """Images, `(H, W)` or `(H, W, 3)`, with captions, in named rows."""
+    """Plot images, `(H, W)` or `(H, W, 3)`, with captions, in named rows."""
     columns = max(1, *map(len, rows.values()))  # there may be nothing to show
     figure = Figure(figsize=(1.4 * columns, 2.25 * len(rows) + 0.4), layout="constrained")
     strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
@@ -230,7 +230,7 @@ def one_image(
     answers: Mapping[str, Mapping[str, tuple[str, float]]],
     title: str,
 ) -> bytes:
-    """Versions of one test image, each above what every model calls it and with what probability.
+    """Plot versions of one test image, each above what every model calls it and with what probability.
 
     Args:
         pictures: caption -> raw image, `(H, W)` or `(H, W, 3)`.
@@ -262,7 +262,7 @@ class Effect:
 
 
 def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], within: float, title: str) -> bytes:
-    """Effects below one another on one axis, in named groups.
+    """Plot effects below one another on one axis, in named groups.
 
     Args:
         colours: of every kind of effect; the legend has them in this order.
@@ -312,7 +312,7 @@ class Point:
 
 
 def scatter(points: Sequence[Point], x_label: str, y_label: str, size_label: str, title: str) -> bytes:
-    """Named points in a plane, coloured by a size on a logarithmic scale, with their names at the right."""
+    """Plot named points in a plane, coloured by a size on a logarithmic scale, with their names at the right."""
     figure = Figure(figsize=(11, max(6.0, 0.26 * len(points) + 1.5)), layout="constrained")
     axes = figure.subplots()
     for one in points:
@@ -346,14 +346,14 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """An image, `(H, W)` or in colour `(H, W, 3)`, as PNG, pixel for pixel."""
+    """Return an image, `(H, W)` or in colour `(H, W, 3)`, as PNG, pixel for pixel."""
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def _png(figure: Figure, title: str, dots: int = DOTS_PER_INCH) -> bytes:
-    """The figure in 256 colours, which the eye does not tell from all of them: a third of the bytes."""
+    """Return the figure as PNG in 256 colours, which the eye does not tell from all of them: a third of the bytes."""
     if title:
         figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
     figure.set_dpi(dots)
