@@ -101,7 +101,7 @@ def _cells(data: Any, prefix: str) -> Chart:
 
 
 def _curves() -> Chart:
-    """Chart two models' accuracy along a line of shifts. Rows: model, place (first or second), step, value, low, high."""
+    """Chart two models' accuracy along a line. Rows: model, place (first or second), step, value, low, high."""
     return _sized(_lines("curves", "shift (pixels)", "accuracy"), 260)
 
 
