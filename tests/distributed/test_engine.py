@@ -144,6 +144,7 @@ import psutil
 from shiftlab.distributed import engine
 from tests.distributed.test_engine import double
 
+engine.LOST_AFTER_S = 25  # two or three times of it until Ray takes the node for dead
 with engine.connected(sys.argv[1]):
     shared = engine.Shared(4)
     tasks = [("one", (shared,))]

@@ -1,11 +1,14 @@
 """Ray, which finds room for tasks on one machine or many: the one module that knows it.
 
 Ray runs a task again where its process or its node is lost, as often as that happens; an exception of its own ends it.
+Ray 2.60 itself loses a task whose request for room went to a node that froze: it waits for ever, although Ray takes the
+node for dead within a minute and others are free (ray-project/ray, issue 63405, closed). So that is watched here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import sys
@@ -28,12 +31,15 @@ if "ray" not in sys.modules:  # which reads these on import
 
 with extra("cluster"):
     import ray
+    from ray._private.state import available_resources_per_node
     from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 PATIENCE_S = 5  # with an address that does not answer
 POLL_S = 2  # between looks for tasks that are to be cancelled and nodes that are gone
+LOST_AFTER_S = 180  # of waiting though there is room; a worker that has to start first takes seconds
+LOST_AT_MOST = 3  # times, before anything comes of it
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
 
 
@@ -54,7 +60,15 @@ class Shared:
     """Stands among a task's arguments for a value that is handed to all nodes once."""
 
     def __init__(self, value: object) -> None:
-        self.reference = ray.put(value)
+        self._value = value
+        self._connection: object = None
+        self._reference: Any = None
+
+    def reference(self) -> Any:
+        """Return Ray's reference, of the connection that there is."""
+        if self._connection is not _settings:
+            self._connection, self._reference = _settings, ray.put(self._value)
+        return self._reference
 
 
 @contextlib.contextmanager
@@ -76,14 +90,28 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
         _refuse_silence(address)
     elif "RAY_ADDRESS" not in os.environ and last.exists():
         _refuse_silence(last.read_text(encoding="utf-8").strip())
-    try:
-        ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise UserError(f"Ray at {address} can't be used: {_reason(error)}") from None
+    _connect(settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+_settings: dict[str, Any] = {}  # of the connection
+
+
+def _connect(settings: dict[str, Any]) -> None:
+    """Have Ray, and know how to have it anew.
+
+    Raises:
+        UserError: it can't be used.
+    """
+    global _settings
+    try:
+        ray.init(**settings)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise UserError(f"Ray at {settings['address']} can't be used: {_reason(error)}") from None
+    _settings = dict(settings)  # another object for each connection
 
 
 def _refuse_silence(address: str) -> None:
@@ -188,28 +216,52 @@ def results(
         Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Cancelled`.
 
     Raises:
+        UserError: tasks wait for ever though there is room.
         RayError: a task raised something else, which is a bug.
     """
-    # Ray can be trusted to find them all again: ray-project/ray's issue 63405, a task that waits for ever for a node
-    # that died, is closed, and Ray 2.60 lost none of 240 while a node was killed 20 times, nor any where one froze.
     remote = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)(function)
     left = iter(tasks)
-    waiting: dict[Any, str] = {}
+    waiting: dict[Any, tuple[str, tuple[object, ...]]] = {}
+    well, lost = time.monotonic(), 0
     while True:
         while len(waiting) < (at_once or max(1, AHEAD * cores())) and (task := next(left, None)):
             name, arguments = task
-            values = (value.reference if isinstance(value, Shared) else value for value in arguments)
-            waiting[remote.options(name=name).remote(*values)] = name
+            values = (value.reference() if isinstance(value, Shared) else value for value in arguments)
+            waiting[remote.options(name=name).remote(*values)] = task
         if not waiting:
             return
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
         if to_cancel and not ready:
             names = set(to_cancel())
-            for call in [call for call, name in waiting.items() if name in names]:
+            for call in [call for call, (name, _) in waiting.items() if name in names]:
                 ray.cancel(call)
+        if ready:
+            lost = 0
+        if ready or not _overlooked(len(waiting), room):
+            well = time.monotonic()
+        elif time.monotonic() - well > LOST_AFTER_S:
+            lost += 1
+            if lost > LOST_AT_MOST:
+                raise UserError(
+                    f"{len(waiting)} tasks wait though there is room, and Ray does not start them: its logs, in "
+                    "/tmp/ray/session_latest/logs on the nodes, say why"
+                )
+            # With the connection go all of its tasks; a new one begins with clean books.
+            ray.shutdown()
+            _connect(_settings)
+            left, waiting, well = itertools.chain(list(waiting.values()), left), {}, time.monotonic()
         for call in ready:
-            name = waiting.pop(call)
+            name, _ = waiting.pop(call)
             yield name, _answer(call, name)
+
+
+def _overlooked(handed: int, room: Resources) -> bool:
+    """Return whether there is room for a task, and so few run, of anybody, that one which Ray was handed waits."""
+    total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
+    if handed <= (total - free) / room.cpus:
+        return False
+    nodes = available_resources_per_node().values()
+    return any(node.get("CPU", 0) >= room.cpus and node.get("GPU", 0) >= room.gpus for node in nodes)
 
 
 def _answer(call: Any, name: str) -> Any:
