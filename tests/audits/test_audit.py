@@ -125,7 +125,7 @@ def test_unlabelled_images_have_consistency_alone(tmp_path: Path) -> None:
     assert found.consistency.value == labelled.consistency.value
     found.save(tmp_path)
     assert "accuracy" not in (tmp_path / "report.html").read_text().split("<h2")[1]
-    with pytest.raises(UserError, match="on an unknown metric: choose of consistency, agreement"):
+    with pytest.raises(UserError, match="on an unknown metric: choose of agreement, consistency"):
         shiftlab.audit(Plain(), IMAGES, fail_under=["clean=0.5"], **ASKED)
 
 
