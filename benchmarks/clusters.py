@@ -2,26 +2,26 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 
-from shiftlab import determinism, files
+from shiftlab import determinism
 from shiftlab.config.params import Evaluation
-from shiftlab.data.dataset import Examples, numbered
-from shiftlab.distributed import engine, shards
+from shiftlab.data.dataset import numbered
+from shiftlab.distributed import engine, executor
 from shiftlab.distributed.engine import Resources
-from shiftlab.models import architectures, weights
+from shiftlab.models import architectures
+from shiftlab.models.classifier import Classifier
 from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
+from shiftlab.shifts.inference import Executor
 from shiftlab.shifts.predictions import PredictionMetadata
+from shiftlab.shifts.protocol import predict_evaluation
 
 GREY, CLASSES = (1, 28, 28), 10
 NAME = "resnet"
-IMAGES, SMALL = 1_000, 60
+IMAGES, SMALL = 5_000, 500
 TASKS, FEW = 2_000, 200
 
 
@@ -29,48 +29,38 @@ def nothing() -> None:
     """What an empty task does."""
 
 
-def question(count: int) -> shards.Question:
-    """Of a ResNet-18 with its first weights, on noise."""
-    torch.manual_seed(0)
-    model = architectures.build(NAME, GREY, CLASSES).eval()
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "weights.safetensors")
-        weights.save(model.state_dict(), NAME, path)
-        digest, content = files.md5(path), np.fromfile(path, np.uint8)
-    images = torch.randint(0, 256, (count, *GREY), dtype=torch.uint8).numpy()
-    about = PredictionMetadata("benchmark", str(count), numbered(CLASSES), digest, GREY, False, "zero", 0, 0)
+class FirstWeights:
+    """A ResNet-18 with its first weights: what a node makes its model from."""
+
+    def load(self) -> Classifier:
+        """Return the model."""
+        torch.manual_seed(0)
+        return fuse(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
+
+
+def predict(count: int, execute: Executor) -> float:
+    """Return the seconds that predictions of so many images of noise take."""
+    images = torch.randint(0, 256, (count, *GREY), dtype=torch.uint8)
+    about = PredictionMetadata("benchmark", str(count), numbered(CLASSES), "", GREY, False, "zero", 0, 0)
     values = {"radius": 5, "boundaries": ["zero"], "images": "all", "shifts": 16, "phase": 1, "seed": 0}
     labels = torch.arange(count).remainder(CLASSES).numpy()
-    return shards.Question(
-        NAME, content, images, labels, about, Evaluation.model_validate(values), "cpu", 1, "portable"
-    )
-
-
-def here(asked: shards.Question) -> float:
-    """Seconds that the answers take in this process, with one thread."""
-    determinism.use(asked.threads)
-    torch.manual_seed(0)
-    model = fuse(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
-    test = Examples(torch.from_numpy(asked.images), torch.from_numpy(asked.labels))
     begun = time.perf_counter()
-    inference.predict(model, test, asked.wanted, asked.about, inference.Nowhere())
+    predict_evaluation(inference.InMemory(images, GREY[1:]), labels, about, Evaluation.model_validate(values), execute)
     return time.perf_counter() - begun
 
 
-def there(asked: shards.Question, workers: int) -> float:
-    """Seconds that they take on so many workers with a core each, from the first task to the last."""
-    plan = shards.plan(asked)
+def here(count: int) -> float:
+    """Return the seconds that predictions take in this process, with one thread."""
+    determinism.use(1)
+    return predict(count, inference.local(FirstWeights().load()))
+
+
+def there(count: int, workers: int) -> float:
+    """Return the seconds that they take on so many workers with a core each, which have started."""
     with engine.connected(engine.HERE, workers):
-        shared = engine.Shared(asked)
-        # Workers that have started, and made ready: once in a prediction, however long it is.
-        few = engine.Shared(question(1))
-        names = list(shards.plan(question(1)).parts)[: 4 * workers]
-        list(engine.results(shards.compute, [(name, (few, name)) for name in names], Resources()))
-        begun = time.perf_counter()
-        tasks = [(name, (shared, name)) for name in plan.parts]
-        found = dict(engine.results(shards.compute, tasks, Resources()))
-        plan.assembled(found)
-        return time.perf_counter() - begun
+        execute = executor.on_nodes(FirstWeights(), "cpu", 1, "portable")
+        predict(4 * workers * inference.MOST_IN_TASK, execute)
+        return predict(count, execute)
 
 
 def empty(count: int) -> float:
@@ -85,19 +75,19 @@ def empty(count: int) -> float:
 def lines(quick: bool) -> Iterator[tuple[str, str, list[float], str]]:
     """What, in words; the absolute metrics; values by round; the goal."""
     rounds = 2 if quick else 3
-    asked = question(SMALL if quick else IMAGES)
+    count = SMALL if quick else IMAGES
     one, two, alone = [], [], []
     for _ in range(rounds):
-        alone.append(here(asked))
-        one.append(there(asked, 1))
-        two.append(there(asked, 2))
+        alone.append(here(count))
+        one.append(there(count, 1))
+        two.append(there(count, 2))
     words = f"{median(one):.1f} s on one worker, {median(alone):.1f} s without Ray"
     slower = [100 * (worker / process - 1) for worker, process in zip(one, alone, strict=True)]
     yield "a prediction on one worker of Ray, slower than without it, in %", words, slower, "at most 5"
     faster = [single / double for single, double in zip(one, two, strict=True)]
     yield "two workers with a core each, in one worker's speed", f"{median(two):.1f} s", faster, "at least 1.9"
-    count = FEW if quick else TASKS
-    yield f"a task of Ray's that does nothing, of {count:,}, in ms", "", [empty(count) for _ in range(rounds)], ""
+    tasks = FEW if quick else TASKS
+    yield f"a task of Ray's that does nothing, of {tasks:,}, in ms", "", [empty(tasks) for _ in range(rounds)], ""
 
 
 if __name__ == "__main__":

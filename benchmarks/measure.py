@@ -27,6 +27,7 @@ import psutil
 import torch
 from PIL import Image
 from ruamel.yaml import YAML
+from torch import nn
 from torchvision.transforms import ToTensor
 
 from shiftlab import determinism, files
@@ -37,8 +38,9 @@ from shiftlab.data.dataset import Dataset, Examples, numbered
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, cost
 from shiftlab.models.fast import fuse
-from shiftlab.shifts import boundaries, grids, inference
+from shiftlab.shifts import boundaries, grids, inference, transform
 from shiftlab.shifts.predictions import PredictionMetadata
+from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation
 from shiftlab.training import loop
 from shiftlab.training.augmentation import NONE, Augmented
 
@@ -251,9 +253,9 @@ def shifted_batch(test: Examples, size: Size) -> Line:
     steps = range(-14, 15)
 
     def ours() -> None:
-        surrounded = boundaries.surround(few.images, 14, "zero")
+        padded = boundaries.get("zero").pad(few.images, 14)
         for dx in steps:
-            boundaries.window(surrounded, 14, dx, 0).contiguous()
+            transform.crop_at(padded, 14, dx, 0).contiguous()
 
     theirs, spent = in_turn(
         size,
@@ -277,11 +279,25 @@ def evaluation(name: str, test: Examples, size: Size, goal: str) -> tuple[Line, 
     theirs, spent, peak = in_turn(
         size,
         lambda: peer.probabilities(name, plain, few, some.tolist()),
-        lambda: inference.predict(model, more, wanted, ABOUT, inference.Nowhere()),
+        lambda: predicted(model, more, wanted),
         large_product(),
-        counts=[len(few) * len(some), inference.count(wanted, more.labels.numpy()), SIDE**3],
+        counts=[len(few) * len(some), passes(wanted, more), SIDE**3],
     )
     return compared(f"evaluation, each image at each shift: {name}", "images", theirs, spent, goal), spent, peak
+
+
+def predicted(
+    model: nn.Module, test: Examples, evaluation: params.Evaluation, on_progress: inference.Progress = lambda _: None
+) -> None:
+    """Predict as the predict stage does."""
+    images = inference.InMemory(test.images, GREY[1:])
+    execute = inference.local(model)
+    predict_evaluation(images, test.labels.numpy(), ABOUT, evaluation, execute, on_progress=on_progress)
+
+
+def passes(evaluation: params.Evaluation, test: Examples) -> int:
+    """Return how many images that predicts."""
+    return plan_evaluation(len(test), test.labels.numpy(), "zero", GREY, evaluation).passes(len(test))
 
 
 def recorded(spent: Spent, images: int, size: Size) -> Line:
@@ -437,7 +453,7 @@ def _training(name: str, dataset: Dataset, stop: Callable[[int, float], object])
 def _prediction(name: str, dataset: Dataset, stop: Callable[[int], object]) -> None:
     wanted = params.load().evaluation
     model = fuse(architectures.build(name, GREY, 10).eval(), GREY)
-    inference.predict(model, dataset.test, wanted, ABOUT, inference.Nowhere(), stop)
+    predicted(model, dataset.test, wanted, stop)
 
 
 def of_audits(quick: bool) -> Iterator[Line]:

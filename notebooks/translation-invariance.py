@@ -44,7 +44,7 @@ from shiftlab.models import architectures, cost
 from shiftlab.models.fast import fuse
 from shiftlab.reports import plots
 from shiftlab.shifts import inference, predictions
-from shiftlab.shifts.boundaries import shift
+from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
 
 determinism.use(1)  # one thread: the same bytes on every machine of a kind

@@ -167,7 +167,7 @@ def seconds_of_everything(ratio: float) -> float:
         everything = params.load(path)
     trainings = [f"{model}-{seed}" for model in everything.models for seed in everything.seeds]
     stages = ["download", "compare", *(f"{kind}@{one}" for kind in ("train", "evaluate") for one in trainings)]
-    stages += [f"predict@{one}-{boundary}" for one in trainings for boundary in everything.evaluation.boundaries]
+    stages += [f"predict@{one}" for one in trainings]
     seconds = sum(durations.expected(everything, stages).values()) * ratio / durations.TWO_THREADS
     held = everything.determinism == "portable" and determinism.has("avx512f")
     return seconds * (durations.PORTABLE if held else 1)

@@ -1,99 +1,10 @@
 """Stage `train`: fit one model with one seed, and keep the weights of its best validation epoch."""
 
-import json
-import time
-from dataclasses import asdict, astuple, fields
-from itertools import chain
-from pathlib import Path
-
-from shiftlab import determinism
 from shiftlab.config import params
-from shiftlab.errors import UserError, one_sentence
-from shiftlab.pipeline import arguments
-
-
-def main() -> None:
-    """Read params.yaml and the data; write the weights, and the history after every epoch; log a run."""
-    options = arguments.model_and_seed(__doc__)
-    name, seed = options.model, options.seed
-    wanted = params.load()
-    settings = params.training(wanted, name)
-    determinism.prepare(wanted.determinism)
-
-    # Seconds to import, so after a look at what can be refused without it. The second would be imported as an optimizer
-    # is made, at the expense of the training's time.
-    import torch
-    import torch._dynamo
-
-    from shiftlab import device, files
-    from shiftlab.data import dataset
-    from shiftlab.models import architectures, cost, weights
-    from shiftlab.tracking import recording, runs
-    from shiftlab.tracking.store import connect
-    from shiftlab.training import loop
-    from shiftlab.training.checkpoints import Checkpoint
-
-    determinism.use(wanted.threads)
-    chosen = device.pick(wanted.device)
-    store = connect(wanted.data.name, wanted.tracking)
-    data_path = dataset.path(wanted.data.name)
-    data = dataset.load(data_path)
-    recipe, augmentation = settings.recipe or wanted.recipe, settings.augmentation or wanted.augmentation
-    height, width = data.train.images.shape[-2:]
-    try:
-        params.refuse_augmentation(augmentation, data.frame, (height, width))
-    except ValueError as error:  # of a folder's images, whose size params.yaml does not tell
-        raise UserError(str(error)) from None
-    identity = runs.Identity(wanted.data.name, files.md5(data_path), name, seed)
-    choices = params.recorded(
-        wanted.recipe, wanted.augmentation, chosen.type, wanted.threads, wanted.determinism, settings
-    )
-    made_on = device.description(chosen)
-
-    checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
-    runs.end_interrupted(store, checkpoint.key)
-    state = checkpoint.load()
-
-    torch.manual_seed(seed)
-    model = architectures.build(name, data.shape, len(data.classes), settings.components)
-    images = len(data.train)
-    finished = len(state.history) if state else 0
-    with (
-        runs.training(store, identity, choices, {"training.key": checkpoint.key, **made_on}) as run,
-        arguments.progress(settings.epochs * images, f"{name} seed {seed}", finished * images) as bar,
-    ):
-
-        def show(seen: int, loss: float) -> None:
-            bar.set_postfix(epoch=bar.n // images + 1, loss=f"{loss:.4f}", refresh=False)
-            bar.update(seen)
-
-        seconds, logged = 0.0, 0  # of training alone, without what is kept and recorded between epochs
-        begun = time.perf_counter()
-        epochs = loop.fit(model, data, recipe, settings, chosen, state, show, augmentation)
-        for reached in chain([state] if state else [], epochs):
-            seconds += time.perf_counter() - begun
-            checkpoint.save(reached)
-            header = [field.name for field in fields(loop.Epoch)]
-            files.write(
-                Path("plots", f"{name}-{seed}", "history.csv"),
-                files.table(header, map(astuple, reached.history)),
-            )
-            recording.log_epochs(run, map(asdict, reached.history[logged:]))
-            logged = len(reached.history)
-            begun = time.perf_counter()
-        weights_path = weights.path(name, seed)
-        weights.save(reached.best, name, weights_path, settings.components)
-        files.write(weights_path.with_suffix(".json"), json.dumps(made_on, indent=2) + "\n")
-        run.log_metrics({"train/seconds": seconds})
-        model.eval()
-        for count in (1, loop.INFERENCE_BATCH):
-            batch = data.validation.center_crop(data.frame).images[:count].to(chosen)
-            run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
-        history = map(asdict, reached.history)
-        recording.log_weights(run, identity, weights_path, data.shape, data.classes, history)
-    checkpoint.remove()
-
+from shiftlab.errors import one_sentence
+from shiftlab.pipeline import arguments, train
 
 if __name__ == "__main__":
     with one_sentence():
-        main()
+        options = arguments.model_and_seed(__doc__)
+        train.run(params.load(), options.model, options.seed)

@@ -12,10 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.models.classifier import Classifier
+from shiftlab.shifts import inference
 from shiftlab.shifts.grids import grid
+from shiftlab.shifts.inference import InMemory, Progress
 from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions
+from shiftlab.shifts.protocol import predict_evaluation
+from shiftlab.shifts.store import Store
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -146,14 +151,30 @@ ABOUT = PredictionMetadata(
 )
 
 
-def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
-    """Answers to four images: all right on `clean`, three on `right5`; on the lines a shift's row plus the image.
+def predict(
+    model: nn.Module,
+    test: Examples,
+    evaluation: Evaluation,
+    about: PredictionMetadata = ABOUT,
+    store: Store | None = None,
+    on_progress: Progress = lambda _: None,
+) -> Predictions:
+    """Predict in this process, on the CPU."""
+    images = InMemory(test.images, about.shape[1:])
+    return predict_evaluation(
+        images, test.labels.numpy(), about, evaluation, inference.local(model), store, on_progress
+    )
 
-    On the grid, of radius 1 and with the images 0, 1 and 3: the first right everywhere, the second above the middle
+
+def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
+    """Predictions of four images: all right on `clean`, three on `right5`.
+
+    On the lines, of the grid's images, a shift's row plus the image. On the grid, of radius 1 and with the images 0, 1
+    and 3: the first right everywhere, the second above the middle
     row alone, the third in the middle and to the right of it.
     """
     shifts = np.array([[-1, -1], [-1, 0], [0, -1], [0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int8)
-    rows, images = np.indices((len(shifts), 4))
+    rows, images = np.indices((len(shifts), 3))
     sets = {
         name: SetPredictions(
             np.full((4, 2), (step, 0), dtype=np.int8),
@@ -172,7 +193,7 @@ def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
         line_shifts=shifts,
         on_lines=(rows + images).astype(np.uint8),
         fractions=np.array([0, 0.5], dtype=np.float32),
-        on_fractions=np.array([[1, 2, 3, 0], [1, 2, 9, 9]], dtype=np.uint8),
+        on_fractions=np.array([[1, 2, 0], [1, 2, 9]], dtype=np.uint8),
         grid=GridPredictions(
             np.array([0, 1, 3], dtype=np.int32),
             grid(1),

@@ -19,6 +19,7 @@ from shiftlab.models.classifier import Classifier
 from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import Predictions
+from shiftlab.shifts.protocol import predict_evaluation
 from shiftlab.study import trial
 from shiftlab.training import loop
 from shiftlab.training.augmentation import Augmented
@@ -103,8 +104,9 @@ def predictions(name: str, boundary: BoundaryName, on: torch.device) -> Predicti
     settings = {"radius": 2, "boundaries": [boundary], "images": 20, "shifts": "all", "phase": 1, "seed": 0}
     about = replace(ABOUT, boundary=boundary)
     model = fuse(a_model(name).to(on), GREY)
-    test = examples(60).to(on)
-    return inference.predict(model, test, Evaluation.model_validate(settings), about, inference.Nowhere())
+    test = examples(60)
+    images, evaluation = inference.InMemory(test.images, GREY[1:]), Evaluation.model_validate(settings)
+    return predict_evaluation(images, test.labels.numpy(), about, evaluation, inference.local(model, on))
 
 
 @pytest.mark.parametrize("boundary", ["zero", "circular"])
@@ -125,11 +127,11 @@ def test_predictions_are_the_cpus(name: str, boundary: BoundaryName, gpu: torch.
 def test_a_trial_of_the_study_runs_there(gpu: torch.device) -> None:
     data = dataset(200, test=60)
     given = study(images=40)
-    first, second = (trial.run(given.every["polyphase"], data, given, 0, gpu) for _ in range(2))
+    (_, first), (_, second) = (trial.run(given.every["polyphase"], data, given, ABOUT, 0, gpu) for _ in range(2))
     assert first.keys() == {"zero", "circular"}
-    for boundary, one in first.items():
-        np.testing.assert_array_equal(one.on_grid, second[boundary].on_grid)
-        assert one.on_grid.max() < len(DIGITS)
+    for boundary, predicted in first.items():
+        np.testing.assert_array_equal(predicted.grid.predicted, second[boundary].grid.predicted)
+        assert predicted.grid.predicted.max() < len(DIGITS)
 
 
 def test_audit_asks_a_module_where_it_is(gpu: torch.device) -> None:

@@ -44,7 +44,7 @@ def ours(name: str) -> set[str]:
 
 def test_files_are_found() -> None:
     assert {"train", "shiftlab", "shiftlab.tracking.runs", "shiftlab.models.architectures.mlp"} <= set(FILES)
-    assert "shiftlab.data.dataset" in ours("train")
+    assert "shiftlab.pipeline.train" in ours("train")
 
 
 # Entry points may import every package, and no package imports them.
@@ -58,7 +58,12 @@ def package_of(name: str) -> str:
 
 
 # What people add to: names and what is known of them, without importing PyTorch.
-REGISTRIES = {"shiftlab.models.architectures", "shiftlab.models.components", "shiftlab.data.sources"}
+REGISTRIES = {
+    "shiftlab.models.architectures",
+    "shiftlab.models.components",
+    "shiftlab.data.sources",
+    "shiftlab.shifts.boundaries",
+}
 
 
 def test_every_package_is_known() -> None:
@@ -143,31 +148,6 @@ def test_nothing_that_measures_or_shows_names_ten_digits_of_28_pixels(name: str)
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int)
     ]
     assert [value for value in strings if NAMED.search(str(value))] == []
-
-
-def test_stages_depend_on_files_that_are_there() -> None:
-    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    paths = {path for stage in stages.values() for path in stage["deps"] if path.startswith("src/")}
-    assert [path for path in paths if "$" not in path and not (ROOT / path).exists()] == []
-    folders = [ROOT / path for path in paths if (ROOT / path).is_dir()]
-    names = {path.rpartition("/")[2] for path in paths} | {one.name for path in folders for one in path.rglob("*.py")}
-    without_effect = {
-        "__init__.py",
-        "params.py",
-        "errors.py",
-        "files.py",
-        "imports.py",
-        "stage.py",
-        "device.py",
-        "checkpoints.py",
-        "repository.py",
-    }
-    of_audits = {"audit.py", "audit.html", "cli.py", "play.py", "drawing.py"}
-    chosen = (YAML(typ="safe").load(path) for path in ROOT.glob("conf/data/*.yaml"))
-    of_sources = {Path(one.get("data", one).get("path", "")).name for one in chosen}
-    apart = ("tracking", "audits", "distributed", "tuning", "pipeline")
-    here = {path.name for name, path in FILES.items() if package_of(name) not in apart and "architectures" not in name}
-    assert here - names - without_effect - of_audits - of_sources == set()
 
 
 def test_dvc_remembers_the_runs_of_stages_that_take_long() -> None:

@@ -14,10 +14,10 @@ from shiftlab.data.dataset import Examples
 from shiftlab.models import architectures
 from shiftlab.models.fast import fuse
 from shiftlab.shifts import inference
-from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
+from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
-from tests.helpers import ABOUT, GREY, PARAMETERS, dataset, examples
+from tests.helpers import GREY, PARAMETERS, dataset, examples, predict
 
 STEPS = 20
 CPU = torch.device("cpu")
@@ -55,9 +55,7 @@ def test_answers_are_those_of_brute_force(name: str, radius: int) -> None:
     plain = peer.network(name).eval()
     plain.load_state_dict(model.network.state_dict())
     wanted = Evaluation(radius=radius, boundaries=["zero"], images="all", shifts="all", phase=1, seed=0)
-    found = torch.from_numpy(
-        inference.predict(fuse(model, GREY), test, wanted, ABOUT, inference.Nowhere()).grid.predicted
-    )
+    found = torch.from_numpy(predict(fuse(model, GREY), test, wanted).grid.predicted)
 
     expected = []
     for dx, dy in grid(radius).tolist():

@@ -113,9 +113,9 @@ def test_outputs_are_named_by_a_file() -> None:
 
 
 def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shiftlab.audits import asking
+    from shiftlab.shifts import inference
 
-    monkeypatch.setattr(asking, "chunk_size", lambda *_: 10)
+    monkeypatch.setattr(inference, "MOST_IN_TASK", 10)
     whole = audit("--json", "--out", "whole")
     asked = []
     forward = Plain.forward

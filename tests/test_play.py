@@ -143,7 +143,7 @@ def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Preproce
 @needs_browser
 def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, PreprocessedModel]) -> None:
     from shiftlab.reports.explorer import PALETTE
-    from shiftlab.shifts.boundaries import shift
+    from shiftlab.shifts.transform import shift
 
     draw(page)
     page.locator(".maps[aria-busy=false]").wait_for()

@@ -113,7 +113,7 @@ def test_every_boundary_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_p
     for boundary, edge in (("zero", "no-repeat"), ("circular", "repeat")):
         page.select_option("#boundary", boundary)
         assert page.evaluate(repeats) == edge
-        some = stored["lenet", 0, boundary]  # type: ignore[index]
+        some = stored["lenet", 0, boundary]
         page.fill("#number", str(some.grid.images[1]))
         page.press("#number", "Enter")
         page.locator("#dx").fill("-1")

@@ -29,13 +29,12 @@ from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import weights
 from shiftlab.models.fast import fuse
-from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.tracking import runs
 from shiftlab.tracking.serving import Served, server
 from shiftlab.tracking.store import connect
 from tests.audits.models import Plain, trained
-from tests.helpers import GREY
+from tests.helpers import GREY, predict
 
 # TorchScript is deprecated, and what people have.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -69,7 +68,7 @@ def expected(images: Images) -> dict[str, Predictions]:
     for boundary in EVALUATION.boundaries:
         about = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
         examples = Examples(raw, torch.from_numpy(labels))
-        found[boundary] = inference.predict(fuse(trained(), GREY), examples, EVALUATION, about, inference.Nowhere())
+        found[boundary] = predict(fuse(trained(), GREY), examples, EVALUATION, about)
     return found
 
 
@@ -80,7 +79,7 @@ def audited(name: str, images: Images, hints: PreprocessingHints = OPTIONS, **op
 
 def assert_same(found: Audit, expected: dict[str, Predictions]) -> None:
     for boundary, answers in expected.items():
-        here = found.predictions[boundary]  # type: ignore[index]
+        here = found.predictions[boundary]
         assert np.array_equal(here.grid.predicted, answers.grid.predicted)
         assert np.array_equal(here.on_lines, answers.on_lines)
         assert np.array_equal(here.labels, answers.labels)

@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import shiftlab
-from shiftlab.audits import asking
 from shiftlab.audits.audit import Audit, measure
 from shiftlab.audits.images import from_arrays
 from shiftlab.audits.model import Model, unpack
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
+from shiftlab.shifts import inference
 from tests.audits.models import Plain, data, trained
 
 TEST = data().test
@@ -258,7 +258,7 @@ def test_options_that_can_not_be_are_refused(otherwise: dict[str, Any], words: s
 
 
 def test_streaming_in_chunks_changes_nothing(found: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "chunk_size", lambda *_: 7)
+    monkeypatch.setattr(inference, "MOST_IN_TASK", 7)
     again = shiftlab.audit(Plain(), IMAGES, LABELS, name="plain", **ASKED)
     for boundary, answers in found.predictions.items():
         assert np.array_equal(again.predictions[boundary].grid.predicted, answers.grid.predicted)

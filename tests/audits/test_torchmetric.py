@@ -10,8 +10,8 @@ from shiftlab import ShiftConsistency
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
 from shiftlab.metrics.definitions.consistency import consistency_by_image
-from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
+from shiftlab.shifts.transform import shift
 from tests.audits.models import Plain, data
 
 IMAGES = data().test.images[:40]

@@ -4,17 +4,15 @@ import pytest
 from shiftlab.metrics import curves
 from tests.helpers import some_predictions
 
-LABELS = some_predictions().labels
-
 
 def test_curve_runs_from_left_to_right() -> None:
-    curve = curves.along(some_predictions(), LABELS, "x", 1)
-    assert [(step, accuracy.value) for step, accuracy in curve] == [(-1, 0.75), (0, 0.0), (1, 0.0)]
+    curve = curves.along(some_predictions(), "x", 1)
+    assert [(step, accuracy.value) for step, accuracy in curve] == [(-1, 2 / 3), (0, 0.0), (1, 0.0)]
 
 
 def test_curve_over_more_than_was_computed_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        curves.along(some_predictions(), LABELS, "y", 2)
+        curves.along(some_predictions(), "y", 2)
 
 
 @pytest.mark.parametrize(

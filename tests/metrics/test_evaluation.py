@@ -16,7 +16,7 @@ def test_metrics_are_those_of_the_predictions() -> None:
     found = some_metrics()
     assert (found.images, found.grid_images, found.radius) == (4, 3, 1)
     assert {name: one.value for name, one in list(found.estimates.items())[:2]} == {"clean": 1.0, "right5": 0.75}
-    assert [(pixels, one.value) for pixels, one in found.fractions] == [(0.0, 1.0), (0.5, 0.5)]
+    assert [(pixels, one.value) for pixels, one in found.fractions] == [(0.0, 1.0), (0.5, 2 / 3)]
     third = 1 / 3
     expected = [[2 * third] * 3, [third, 2 * third, 2 * third], [third] * 3]
     np.testing.assert_allclose(found.maps["accuracy"].value, expected)

@@ -11,8 +11,8 @@ from shiftlab.models import architectures, components, cost
 from shiftlab.models.classifier import Classifier
 from shiftlab.models.components import Downsampling, Head, NarrowResNet, Padding, Small
 from shiftlab.models.fast import fuse
-from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import grid
+from shiftlab.shifts.transform import shift
 from tests.helpers import GREY, coloured, examples
 
 IMAGES = examples(6).images

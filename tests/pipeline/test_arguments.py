@@ -13,23 +13,6 @@ def test_arguments_are_a_model_and_a_seed(monkeypatch: pytest.MonkeyPatch) -> No
     assert (options.model, options.seed) == ("mlp", 3)
 
 
-def test_arguments_may_have_a_boundary_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "circular"])
-    options = arguments.model_seed_and_boundary("what it does")
-    assert (options.model, options.seed, options.boundary) == ("mlp", 3, "circular")
-
-
-def test_unknown_boundary_is_told_which_there_are(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["predict.py", "mlp", "3", "torus"])
-    with pytest.raises(SystemExit) as caught:
-        arguments.model_seed_and_boundary("what it does")
-    assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert all(name in said for name in ("torus", "zero", "circular"))
-
-
 @pytest.mark.parametrize("typed", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])
 def test_other_arguments_end_with_the_usage(
     typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -60,7 +43,7 @@ def test_progress_in_a_log_is_not_a_line_for_every_step(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("script", ["download", "train", "predict", "evaluate", "compare"])
 def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Path) -> None:
-    arguments = {"download": [], "compare": [], "predict": ["mlp", "0", "zero"]}.get(script, ["mlp", "0"])
+    arguments = {"download": [], "compare": [], "evaluate": ["mlp"]}.get(script, ["mlp", "0"])
     done = run_python(SRC / f"{script}.py", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: no params.yaml here: run this from the repository's root\n"
@@ -75,8 +58,7 @@ def test_stage_without_parameters_ends_with_a_sentence(script: str, tmp_path: Pa
 )
 def test_stage_without_its_inputs_ends_with_a_sentence(script: str, model: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
-    boundary = ["zero"] if script == "predict" else []
-    done = run_python(SRC / f"{script}.py", model, "0", *boundary, cwd=tmp_path)
+    done = run_python(SRC / f"{script}.py", model, "0", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(sentence)
     assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ from dvc.utils.hydra import compose_and_dump
 
 from shiftlab.config import params
 from shiftlab.pipeline import durations
-from shiftlab.shifts import inference
+from shiftlab.shifts.protocol import plan_evaluation
 from tests.helpers import ROOT
 
 
@@ -21,12 +21,12 @@ def chosen(tmp_path: Path, *choices: str) -> params.Params:
 def test_forward_passes_are_those_of_predict(choices: list[str], tmp_path: Path) -> None:
     of = chosen(tmp_path, *choices)
     _, test = durations.images(of)
-    exact = inference.count(of.evaluation, np.arange(test) % 10)
-    assert durations.forward_passes(of.evaluation, test) == pytest.approx(exact, rel=0.1)
+    exact = plan_evaluation(test, np.arange(test) % 10, "zero", (1, 28, 28), of.evaluation).passes(test)
+    assert durations.forward_passes(of.evaluation, test) == pytest.approx(exact, rel=0.05)
 
 
 def test_more_work_takes_longer_and_the_quick_preset_a_small_part(tmp_path: Path) -> None:
-    names = ["train@lenet-0", "train@resnet-0", "predict@lenet-0-zero", "predict@resnet-0-zero", "compare", "mine"]
+    names = ["train@lenet-0", "train@resnet-0", "predict@lenet-0", "predict@resnet-0", "compare", "mine"]
     everything = durations.expected(chosen(tmp_path), names)
     quick = durations.expected(chosen(tmp_path, "preset=quick"), names)
     assert everything["train@resnet-0"] > everything["train@lenet-0"] > quick["train@lenet-0"] > 0

@@ -15,9 +15,9 @@ def some_metrics() -> Metrics:
 
 
 def test_dvc_gets_a_line_for_each_image(tmp_path: Path) -> None:
-    tables.write_confusions_for_dvc(some_predictions(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["zero-clean.csv", "zero-right5.csv"]
-    assert (tmp_path / "zero-right5.csv").read_text() == "actual,predicted\n1,1\n2,2\n3,3\n0,5\n"
+    tables.write_confusions_for_dvc(some_predictions(), tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3-zero-clean.csv", "3-zero-right5.csv"]
+    assert (tmp_path / "3-zero-right5.csv").read_text() == "actual,predicted\n1,1\n2,2\n3,3\n0,5\n"
 
 
 def test_report_has_every_metric_as_table_and_picture(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_report_has_every_metric_as_table_and_picture(tmp_path: Path) -> None:
 
     header, *steps = (tmp_path / "accuracy-x.csv").read_text().splitlines()
     assert header == "shift,accuracy,low,high,images"
-    assert [line.split(",")[:2] for line in steps] == [["-1", "0.75"], ["0", "0.0"], ["1", "0.0"]]
+    assert [line.split(",")[:2] for line in steps] == [["-1", str(2 / 3)], ["0", "0.0"], ["1", "0.0"]]
 
     confusion = [line.split(",") for line in (tmp_path / "confusion-right5.csv").read_text().splitlines()]
     assert confusion[0][:2] == ["actual", "predicted 0"]
@@ -72,4 +72,4 @@ def test_curves_hold_every_model_and_step(keys: list[Key], labels: list[str], tm
     header, *lines = (tmp_path / "zero-x.csv").read_text().splitlines()
     assert header == "model,shift,accuracy,low,high,images"
     points = [tuple(line.split(",")[:3]) for line in lines]
-    assert points == [(label, *point) for label in labels for point in (("-1", "0.75"), ("0", "0.0"), ("1", "0.0"))]
+    assert points == [(label, *point) for label in labels for point in (("-1", str(2 / 3)), ("0", "0.0"), ("1", "0.0"))]

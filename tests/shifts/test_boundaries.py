@@ -5,8 +5,11 @@ import torchvision.transforms.functional as tf
 from torchvision.transforms import InterpolationMode
 
 from shiftlab.config.params import BoundaryName
-from shiftlab.shifts.boundaries import PADDING, shift, shift_by_fraction, shift_each, surround, window
+from shiftlab.shifts import boundaries
 from shiftlab.shifts.grids import FRACTIONS
+from shiftlab.shifts.transform import crop_at, shift, shift_each
+
+IN_THE_FRAME = ("zero", "circular")
 
 EVERY = range(-28, 29)
 SOME = np.array([[5, -3], [0, 0], [5, -3], [-27, 28]], dtype=np.int8)
@@ -37,32 +40,32 @@ def test_circular_shift_is_torchs_roll(dx: int) -> None:
         assert torch.equal(shift(images, dx, dy, "circular"), images.roll((dy, dx), (-2, -1))), (dx, dy)
 
 
-@pytest.mark.parametrize("boundary", PADDING)
-def test_window_into_what_surrounds_is_the_shift(boundary: BoundaryName) -> None:
+@pytest.mark.parametrize("boundary", IN_THE_FRAME)
+def test_crop_of_what_was_padded_is_the_shift(boundary: BoundaryName) -> None:
     images = noise(3, 2, 28, 28)
-    surrounded = surround(images, 5, boundary)
-    assert surrounded.shape == (3, 2, 38, 38)
+    padded = boundaries.get(boundary).pad(images, 5)
+    assert padded.shape == (3, 2, 38, 38)
     for dx, dy in ((0, 0), (5, -5), (-5, 5), (2, 3)):
-        view = window(surrounded, 5, dx, dy)
+        view = crop_at(padded, 5, dx, dy)
         assert torch.equal(view, shift(images, dx, dy, boundary))
-        assert view.data_ptr() - surrounded.data_ptr() < surrounded.nbytes  # no pixel is copied
+        assert view.data_ptr() - padded.data_ptr() < padded.nbytes  # no pixel is copied
 
 
 def test_shift_by_nothing_is_the_image() -> None:
     assert torch.equal(shift(noise(2, 2, 28, 28), 0, 0), noise(2, 2, 28, 28))
 
 
-@pytest.mark.parametrize("boundary", PADDING)
+@pytest.mark.parametrize("boundary", IN_THE_FRAME)
 def test_whole_fractions_are_ordinary_shifts(boundary: BoundaryName) -> None:
     images = noise(3, 2, 28, 28)
-    surrounded = surround(images, 3, boundary)
+    padded = boundaries.get(boundary).pad(images, 3)
     for dx in (0, 1, 2):
-        assert torch.equal(shift_by_fraction(surrounded, 3, dx), shift(images, dx, 0, boundary).float())
+        assert torch.equal(crop_at(padded, 3, dx, 0), shift(images, dx, 0, boundary))
 
 
 def test_fractions_are_torchvisions_bilinear_affine() -> None:
     images = noise(3, 2, 28, 28, dtype=torch.float32)
-    surrounded = surround(images, 3, "zero")
+    padded = boundaries.get("zero").pad(images, 3)
     for dx in FRACTIONS.tolist():
         moved = tf.affine(
             torch.nn.functional.pad(images, (3,) * 4),
@@ -73,7 +76,7 @@ def test_fractions_are_torchvisions_bilinear_affine() -> None:
             interpolation=InterpolationMode.BILINEAR,
             fill=[0.0],
         )[..., 3:-3, 3:-3]
-        assert torch.allclose(shift_by_fraction(surrounded, 3, dx), moved, atol=1e-2), dx
+        assert torch.allclose(crop_at(padded, 3, dx, 0), moved, atol=1e-2), dx
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(28, 0), (0, -28), (30, 3), (-100, 100)])
@@ -105,7 +108,7 @@ def test_shift_on_a_canvas_loses_no_ink() -> None:
     assert torch.equal(moved[..., :28, 20:], noise(1, 2, 28, 28))
 
 
-@pytest.mark.parametrize("boundary", PADDING)
+@pytest.mark.parametrize("boundary", IN_THE_FRAME)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_shift_each_moves_every_image_by_its_own(dtype: torch.dtype, boundary: BoundaryName) -> None:
     images = noise(4, 2, 28, 28, dtype=dtype)
@@ -133,7 +136,7 @@ def test_real_content_enters_and_leaves() -> None:
     assert (moved[..., :5] > 0).all()  # no black: the noise has none
 
 
-@pytest.mark.parametrize("boundary", PADDING)
+@pytest.mark.parametrize("boundary", IN_THE_FRAME)
 def test_other_boundaries_see_nothing_beyond_the_frame(boundary: BoundaryName) -> None:
     inside = shift(PHOTOGRAPHS, 0, 0, "crop", FRAME)
     assert torch.equal(shift(PHOTOGRAPHS, 4, -3, boundary, FRAME), shift(inside, 4, -3, boundary))
@@ -146,3 +149,12 @@ def test_each_photograph_moves_by_its_own() -> None:
     moved = shift_each(PHOTOGRAPHS, each, "crop", FRAME)
     for index, (dx, dy) in enumerate(each.tolist()):
         assert torch.equal(moved[index], shift(PHOTOGRAPHS, dx, dy, "crop", FRAME)[index])
+
+
+def test_every_boundary_mode_says_what_it_is() -> None:
+    for name in boundaries.names():
+        mode = boundaries.get(name)
+        assert mode.label
+        assert mode.describe(31, 28)
+        assert mode.pad(PHOTOGRAPHS, 4, FRAME).shape == (3, 3, 36, 39)
+    assert [boundaries.get(name).margin(4) for name in ("zero", "circular", "crop")] == [0, 0, 4]

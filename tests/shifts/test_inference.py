@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,25 +13,14 @@ from shiftlab.data.dataset import Examples
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from shiftlab.models.classifier import Classifier
-from shiftlab.shifts import inference
-from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, grid, line, named_set, sample
-from shiftlab.shifts.inference import Arrays
+from shiftlab.shifts import inference, predictions
+from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, grid, line, line_shifts, named_set, sample
+from shiftlab.shifts.inference import InMemory, Plan
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
+from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation
+from shiftlab.shifts.store import Store
+from tests import helpers
 from tests.helpers import ABOUT, GREY, coloured, examples
-
-
-class InMemory:
-    """Parts that are kept as long as the test lasts."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, Arrays] = {}
-
-    def load(self, name: str) -> Arrays | None:
-        return self.parts.get(name)
-
-    def save(self, name: str, arrays: Arrays) -> None:
-        assert name not in self.parts
-        self.parts[name] = arrays
 
 
 def settings(radius: int = 2, images: int | str = "all", seed: int = 0, shifts: int | str = "all") -> Evaluation:
@@ -51,10 +41,10 @@ def predict(
     params: Evaluation,
     count: int = 3,
     boundary: BoundaryName = "zero",
-    parts: InMemory | None = None,
+    store: Store | None = None,
     model: nn.Module | None = None,
 ) -> Predictions:
-    return inference.predict(model or a_model(), examples(count), params, of(boundary), parts or InMemory())
+    return helpers.predict(model or a_model(), examples(count), params, of(boundary), store)
 
 
 def moved(image: Tensor, dx: int, dy: int, boundary: BoundaryName) -> Tensor:
@@ -74,22 +64,16 @@ def one_by_one(model: nn.Module, image: Tensor, dx: int, dy: int, boundary: Boun
 @pytest.mark.parametrize("boundary", ["zero", "circular"])
 @pytest.mark.parametrize("radius", [1, 27])
 def test_lines_agree_with_brute_force(radius: int, boundary: BoundaryName) -> None:
-    images = InMemory()
-    images.parts = {f"row {dy}": row_of_nothing(radius) for dy in range(-radius, radius + 1)}  # not looked at here
-    answers = predict(settings(radius), boundary=boundary, parts=images)
+    predicted = predict(settings(radius), boundary=boundary)
     model = a_model()
     expected = [
         [int(one_by_one(model, image, dx, dy, boundary).argmax()) for image in examples(3).images]
-        for dx, dy in answers.line_shifts.tolist()
+        for dx, dy in predicted.line_shifts.tolist()
     ]
-    assert answers.on_lines.dtype == np.uint8
-    assert answers.on_lines.tolist() == expected
+    assert predicted.on_lines.dtype == np.uint8
+    assert predicted.on_lines.tolist() == expected
     for direction in DIRECTIONS:
-        assert answers.along(line(direction, radius)).shape == (2 * radius + 1, 3)
-
-
-def row_of_nothing(radius: int) -> Arrays:
-    return {key: np.zeros((2 * radius + 1, 3)) for key in ("predicted", "confidence", "euclidean", "cosine")}
+        assert predicted.along(line(direction, radius)).shape == (2 * radius + 1, 3)
 
 
 @pytest.mark.parametrize("boundary", ["zero", "circular"])
@@ -123,16 +107,14 @@ def test_sets_agree_with_brute_force(boundary: BoundaryName) -> None:
 
 
 def test_centres_are_the_clean_set_and_the_grids_middle_row_is_the_x_curve() -> None:
-    answers = predict(settings(3, images=12), count=30)
-    clean = answers.sets["clean"].predicted
-    chosen = answers.grid.images
-    centre = answers.along(np.zeros((1, 2), dtype=np.int8))[0]
-    assert centre.tolist() == clean.tolist()
-    assert answers.grid.predicted[49 // 2].tolist() == clean[chosen].tolist()
-    assert answers.grid.predicted[21:28].tolist() == answers.along(line("x", 3))[:, chosen].tolist()
-    assert answers.on_fractions[0].tolist() == clean.tolist()
-    assert answers.on_fractions[[4, 8]].tolist() == answers.along(line("x", 2))[3:].tolist()
-    assert answers.fractions.tolist() == FRACTIONS.tolist()
+    predicted = predict(settings(3, images=12), count=30)
+    clean = predicted.sets["clean"].predicted[predicted.grid.images]
+    assert predicted.along(np.zeros((1, 2), dtype=np.int8))[0].tolist() == clean.tolist()
+    assert predicted.grid.predicted[49 // 2].tolist() == clean.tolist()
+    assert predicted.grid.predicted[21:28].tolist() == predicted.along(line("x", 3)).tolist()
+    assert predicted.on_fractions[0].tolist() == clean.tolist()
+    assert predicted.on_fractions[[4, 8]].tolist() == predicted.along(line("x", 2))[3:].tolist()
+    assert predicted.fractions.tolist() == FRACTIONS.tolist()
 
 
 def test_nothing_moves_at_the_grids_centre() -> None:
@@ -211,9 +193,12 @@ def test_ink_is_what_is_left_in_the_frame() -> None:
     images[0, 0, 10, 26] = 200
     images[1, 0, 10, 10] = 100
     shifts = np.array([[0, 0], [1, 0], [2, 0], [18, 0], [0, 18], [-27, 0]], dtype=np.int8)
-    left = inference.ink_in_frame(images, shifts, "zero")
-    assert left.tolist() == [[200, 100], [200, 100], [0, 100], [0, 0], [0, 0], [0, 0]]
-    assert inference.ink_in_frame(images, shifts, "circular").tolist() == [[200, 100]] * 6
+    left = {}
+    for boundary in ("zero", "circular"):
+        plan = Plan(boundary, GREY, {}, np.arange(2, dtype=np.int32), shifts)
+        left[boundary] = inference.predict(InMemory(images, (28, 28)), plan, inference.local(a_model()))["ink"]
+    assert left["zero"].tolist() == [[200, 100], [200, 100], [0, 100], [0, 0], [0, 0], [0, 0]]
+    assert left["circular"].tolist() == [[200, 100]] * 6
 
 
 def test_predictions_know_what_they_are_of() -> None:
@@ -224,79 +209,95 @@ def test_predictions_know_what_they_are_of() -> None:
 
 
 def test_every_shift_of_the_three_directions_is_there_once() -> None:
-    shifts = [tuple(shift) for shift in inference.line_shifts(2).tolist()]
+    shifts = [tuple(shift) for shift in line_shifts(2).tolist()]
     assert len(shifts) == len(set(shifts)) == 3 * 4 + 1
     for direction in DIRECTIONS:
         assert {tuple(shift) for shift in line(direction, 2).tolist()} <= set(shifts)
 
 
+def passes(params: Evaluation, test: Examples) -> int:
+    plan = plan_evaluation(len(test), test.labels.numpy(), "zero", GREY, params)
+    return plan.passes(len(test))
+
+
 def test_progress_adds_up_to_all_images() -> None:
     params, test = settings(2, images=12), examples(30)
     seen: list[int] = []
-    inference.predict(a_model(), test, params, ABOUT, InMemory(), seen.append)
-    assert sum(seen) == inference.count(params, test.labels.numpy()) == (13 + 6 + 4) * 30 + (25 - 13) * 12
+    helpers.predict(a_model(), test, params, on_progress=seen.append)
+    # Three sets move all images alike, and two each image by itself; 24 shifts of the grid are left, and 6 fractions.
+    assert sum(seen) == passes(params, test) == 5 * 30 + (24 + 6) * 12
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
     """Somebody pulled the plug."""
 
 
-@pytest.mark.parametrize("after", [1, 7, 20, 24, 27])
-def test_interrupted_prediction_goes_on_and_ends_the_same(after: int) -> None:
-    class Counting(nn.Module):
-        def __init__(self, limit: int) -> None:
-            super().__init__()
-            self.model, self.passes, self.limit = a_model(), 0, limit
+class Counting(nn.Module):
+    """A model that counts its images, and stops after so many."""
 
-        def forward(self, images: Tensor) -> Tensor:
-            self.passes += 1
-            if self.passes > self.limit:
-                raise Stopped
-            logits: Tensor = self.model(images)
-            return logits
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.model, self.seen, self.limit = a_model(), 0, limit
 
-    parts = InMemory()
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        if self.seen > self.limit:
+            raise Stopped
+        logits: Tensor = self.model(images)
+        return logits
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2, 3])
+def test_interrupted_prediction_goes_on_and_ends_the_same(
+    tasks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "MOST_IN_TASK", 5)
+    params, test = settings(2), examples(18)
+    whole, store, every = helpers.predict(a_model(), test, params), Store(tmp_path), passes(params, test)
     with pytest.raises(Stopped):
-        predict(settings(2), parts=parts, model=Counting(after))
-    kept = len(parts.parts)
-    second = Counting(1000)
-    resumed, whole = predict(settings(2), parts=parts, model=second), predict(settings(2))
-    # What was kept is not computed again: 1 pass for what distances are measured from, 13 along lines, 6 for fractions,
-    # 4 for sets and 4 for the rest of the grid, whose images are few enough for a row to be one pass.
-    assert second.passes == 28 - kept
-    for key, array in vars(whole.grid).items():
-        np.testing.assert_array_equal(getattr(resumed.grid, key), array)
-    np.testing.assert_array_equal(resumed.on_lines, whole.on_lines)
-    np.testing.assert_array_equal(resumed.on_fractions, whole.on_fractions)
-    for name, on_set in whole.sets.items():
-        np.testing.assert_array_equal(resumed.sets[name].predicted, on_set.predicted)
+        helpers.predict(Counting(every * (2 * tasks + 1) // 8), test, params, store=store)
+    kept = len(list(tmp_path.iterdir()))
+    seen: list[int] = []
+    second = Counting(10**9)
+    resumed = helpers.predict(second, test, params, store=store, on_progress=seen.append)
+    assert kept < 4
+    assert (second.seen == every) == (kept == 0)
+    assert sum(seen) == every
+    for key, array in predictions.to_arrays(whole).items():
+        np.testing.assert_array_equal(predictions.to_arrays(resumed)[key], array)
+    third = Counting(0)
+    helpers.predict(third, test, params, store=store)
+    assert third.seen == 0
 
 
-def test_same_shift_is_computed_once() -> None:
-    parts = InMemory()
-    predict(settings(5), parts=parts)
-    # All shifts of the lines, to which clean, right4, right5 and the whole pixels among the fractions belong, and the
-    # grid's middle row.
-    assert len(parts.parts) == 31 + 2 + 6 + 10
+@pytest.mark.parametrize("images", [12, "all"])
+def test_tasks_of_any_size_give_the_same(images: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, test = settings(3, images=images), examples(30)
+    whole = predictions.to_arrays(helpers.predict(a_model(), test, params))
+    for size in (1, 7, 29):
+        monkeypatch.setattr(inference, "MOST_IN_TASK", size)
+        for key, array in predictions.to_arrays(helpers.predict(a_model(), test, params)).items():
+            np.testing.assert_allclose(array, whole[key], atol=1e-3, err_msg=key)
 
 
-def test_finished_parts_are_not_computed_again() -> None:
-    parts = InMemory()
-    predict(settings(2), parts=parts)
+def test_unlabelled_images_are_taken_for_what_they_are_predicted_as() -> None:
+    test = examples(9)
+    predicted = predict_evaluation(
+        InMemory(test.images, (28, 28)), None, ABOUT, settings(2), inference.local(a_model())
+    )
+    assert predicted.labels.tolist() == predicted.sets["clean"].predicted.tolist()
 
-    class Once(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model, self.seen = a_model(), 0
 
-        def forward(self, images: Tensor) -> Tensor:
-            self.seen += len(images)
-            logits: Tensor = self.model(images)
-            return logits
-
-    model = Once()
-    predict(settings(2), parts=parts, model=model)
-    assert model.seen == 0
+def test_distances_of_logits_are_theirs() -> None:
+    test, shifts = examples(6), grid(2)
+    plan = Plan("zero", GREY, {}, np.arange(6, dtype=np.int32), shifts, of_logits=True)
+    arrays = inference.predict(InMemory(test.images, (28, 28)), plan, inference.local(a_model()))
+    with torch.no_grad():
+        unshifted = a_model()(test.images)
+        for row, (dx, dy) in zip(arrays["euclidean"], shifts.tolist(), strict=True):
+            logits = a_model()(torch.stack([moved(image, dx, dy, "zero") for image in test.images]))
+            np.testing.assert_allclose(row, (logits - unshifted).norm(dim=1), atol=1e-4)
+    np.testing.assert_allclose(arrays["scores"], unshifted, atol=1e-5)
 
 
 def test_too_few_images_are_a_user_error_before_any_forward_pass() -> None:
@@ -332,7 +333,7 @@ def test_accelerators_take_larger_batches(device: str, largest: int) -> None:
 def test_model_and_images_stay_as_they_are() -> None:
     test = examples(4)
     model = a_model()
-    inference.predict(model, test, settings(1), ABOUT, InMemory())
+    helpers.predict(model, test, settings(1))
     assert torch.equal(test.images, examples(4).images)
     assert all(torch.equal(now, before) for now, before in zip(model.parameters(), a_model().parameters(), strict=True))
 
@@ -341,7 +342,7 @@ def test_test_set_of_other_images_is_no_matter() -> None:
     large = Examples(torch.nn.functional.pad(examples(3).images, (10,) * 4), examples(3).labels)
     torch.manual_seed(0)
     model = architectures.build("lenet", (1, 48, 48), 10).eval()
-    answers = inference.predict(model, large, settings(1), replace(ABOUT, shape=(1, 48, 48)), InMemory())
+    answers = helpers.predict(model, large, settings(1), replace(ABOUT, shape=(1, 48, 48)))
     assert (answers.grid.ink == answers.grid.ink[4]).all()
     assert (answers.grid.ink[4] > 0).all()
 
@@ -357,7 +358,7 @@ def a_coloured_model() -> Classifier:
 
 
 def test_crops_of_coloured_images_agree_with_brute_force() -> None:
-    answers = inference.predict(a_coloured_model(), PHOTOGRAPHS, settings(5), COLOURED, InMemory())
+    answers = helpers.predict(a_coloured_model(), PHOTOGRAPHS, settings(5), COLOURED)
     assert answers.grid.shifts.tolist() == grid(5).tolist()
     for row, (dx, dy) in enumerate(answers.grid.shifts.tolist()):
         window = PHOTOGRAPHS.images[..., 5 - dy : 25 - dy, 5 - dx : 31 - dx]
@@ -380,15 +381,15 @@ def test_sampled_grid_is_part_of_the_whole() -> None:
     np.testing.assert_allclose(drawn.euclidean, whole.euclidean[rows], atol=1e-3)
     params, test = settings(5, shifts=40), examples(9)
     seen: list[int] = []
-    inference.predict(a_model(), test, params, ABOUT, InMemory(), seen.append)
-    assert sum(seen) == inference.count(params, test.labels.numpy())
+    helpers.predict(a_model(), test, params, on_progress=seen.append)
+    assert sum(seen) == passes(params, test)
 
 
 def test_thousand_classes_take_two_bytes_an_answer() -> None:
     torch.manual_seed(0)
     model = architectures.build("mlp", GREY, 1000).eval()
     about = replace(ABOUT, classes=tuple(f"class {number}" for number in range(1000)))
-    answers = inference.predict(model, examples(5), settings(1), about, InMemory())
+    answers = helpers.predict(model, examples(5), settings(1), about)
     with torch.no_grad():
         expected = model(examples(5).images).argmax(1)
     assert answers.sets["clean"].predicted.tolist() == expected.tolist()
@@ -405,5 +406,5 @@ def test_few_images_share_a_forward_pass_with_other_shifts() -> None:
             return logits
 
     predict(settings(3, images=40), count=60, model=Recording())
-    assert max(sizes) == 5 * 40  # of the 7 shifts in a row of the grid, those that are on no line
+    assert max(sizes) == 6 * 40
     assert all(size <= inference.CPU_BATCH for size in sizes)

@@ -32,7 +32,7 @@ def test_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_each_model_seed_and_boundary_has_a_file_of_its_own() -> None:
-    assert predictions.path("mlp", 3, "zero") == Path("predictions/mlp-3/zero.safetensors")
+    assert predictions.path("mlp", 3, "zero") == Path("predictions/mlp/3/zero.safetensors")
 
 
 @pytest.mark.parametrize(("direction", "rows"), [("x", [1, 3, 5]), ("y", [2, 3, 4]), ("diagonal", [0, 3, 6])])
@@ -83,10 +83,10 @@ def test_only_leftovers_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def left() -> list[str]:
         return sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
 
-    predictions.prune_files([paths[1]], Path("predictions/mlp-1"))
+    predictions.prune_files([paths[1]], Path("predictions/mlp/1"))
     assert len(left()) == 5
     predictions.prune_files([paths[0], paths[2], predictions.path("resnet", 0, "zero")], Path("predictions"))
-    assert left() == ["README.md", "lenet-0/zero.safetensors", "mlp-0/zero.safetensors"]
+    assert left() == ["README.md", "lenet/0/zero.safetensors", "mlp/0/zero.safetensors"]
 
 
 def test_nothing_to_delete_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,15 @@
-"""Made-up answers of trainings, from which all that follows a study's training can be tested at once."""
+"""Made-up predictions of trainings, from which all that follows a study's training can be tested at once."""
 
 from typing import Any
 
 import numpy as np
 
 from shiftlab.config.params import Params, Study, Variant
-from shiftlab.shifts.grids import sample
+from shiftlab.shifts.grids import NAMED_SETS, line_shifts, sample
+from shiftlab.shifts.predictions import GridPredictions, Predictions, SetPredictions
 from shiftlab.study import summary, trial
-from shiftlab.study.answers import Answers, Trials
-from tests.helpers import PARAMETERS
+from shiftlab.study.trials import Trials
+from tests.helpers import ABOUT, PARAMETERS
 
 VARIANTS: dict[str, Any] = {
     "max": {},
@@ -81,26 +82,36 @@ def study(**otherwise: object) -> Study:
     return Params.model_validate({**PARAMETERS, "study": {**values, "radius": 5, **otherwise}}).study
 
 
-def answers(right: float, seed: int, radius: int, images: int = 80) -> Answers:
-    """Of a network that is right so often when images are moved, and nearly always when not."""
+def predictions(right: float, seed: int, radius: int, images: int = 80) -> Predictions:
+    """Return those of a network that is right so often when images are moved, and nearly always when not."""
     rng = np.random.default_rng([seed, int(1000 * right)])
     labels = rng.integers(0, 10, images).astype(np.uint8)
 
-    def called(share: float, *shape: int) -> np.ndarray:
+    def predicted(share: float, *shape: int) -> np.ndarray:
         wrong = rng.random((*shape, images)) > share
         return np.where(wrong, (labels + rng.integers(1, 10, wrong.shape)) % 10, labels).astype(np.uint8)
 
-    shifts, axes = sample(radius, 16, 0), trial.along_axes(radius)
-    return Answers(
-        validation=np.array(0.9 + 0.01 * right),
-        labels=labels,
-        sets={name: called(0.99 if name == "clean" else right) for name in trial.SETS},
-        images=np.arange(images, dtype=np.int32),
-        grid_shifts=shifts,
-        on_grid=called(right, len(shifts)),
-        axis_shifts=axes,
-        on_axes=called(right, len(axes)),
+    shifts, lines = sample(radius, 16, 0), line_shifts(radius)
+    nothing = np.zeros((len(shifts), images), dtype=np.float16)
+    sets = {
+        name: SetPredictions(
+            np.zeros((images, 2), dtype=np.int8),
+            predicted(0.99 if name == "clean" else right),
+            np.ones(images, dtype=np.float32),
+        )
+        for name in NAMED_SETS
+    }
+    grid = GridPredictions(
+        np.arange(images, dtype=np.int32),
+        shifts,
+        predicted(right, len(shifts)),
+        confidence=nothing,
+        euclidean=nothing,
+        cosine=nothing,
+        ink=np.ones((len(shifts), images), dtype=np.int32),
     )
+    fractions = np.zeros(1, dtype=np.float32)
+    return Predictions(ABOUT, labels, sets, lines, predicted(right, len(lines)), fractions, predicted(right, 1), grid)
 
 
 def trials(name: str, variant: Variant, given: Study) -> Trials:
@@ -116,9 +127,8 @@ def trials(name: str, variant: Variant, given: Study) -> Trials:
         "made_on": {"processor": "none"},
     }
     boundaries = trial.boundaries(variant)
-    return Trials(
-        about, {(seed, boundary): answers(RIGHT[name], seed, 5) for seed in given.seeds for boundary in boundaries}
-    )
+    of_seeds = {(seed, boundary): predictions(RIGHT[name], seed, 5) for seed in given.seeds for boundary in boundaries}
+    return Trials(about, dict.fromkeys(given.seeds, 0.9 + 0.01 * RIGHT[name]), of_seeds)
 
 
 def summarised(**otherwise: object) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from mlflow import MlflowClient
 from shiftlab.metrics import evaluation
 from shiftlab.reports import tables
 from shiftlab.tracking import history, syncing
-from tests.helpers import some_predictions
+from tests.helpers import ABOUT, some_predictions
 
 pytestmark = pytest.mark.usefixtures("as_a_stage")
 HISTORY = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy\n1,2.0,0.4,1.5,0.5\n"
 SETTINGS = {
     "recipe": "notebook",
+    "augmentation": {"kind": "none", "pixels": 0},
+    "determinism": "portable",
     "device": "cpu",
     "threads": 1,
     "models.mlp": {"lr": 0.001, "batch_size": 64, "epochs": 1},
@@ -50,22 +53,21 @@ def folder_in_cache(files: Mapping[str, bytes]) -> str:
 
 def lock(weights: str, report: str, content: bytes = b"predictions") -> dict[str, Any]:
     """A dvc.lock of a model that was trained, has predicted, and was evaluated."""
-    model, predictions = "models/mlp-0.safetensors", in_cache(content)
-    of_predictions = folder_in_cache({"zero.safetensors": content})
+    model = "models/mlp-0.safetensors"
     return {
         "train@mlp-0": {
             "deps": [{"path": "data/digits/dataset.safetensors", "md5": "d" * 32}],
             "params": {"params.yaml": SETTINGS},
             "outs": [{"path": model, "md5": weights}],
         },
-        "predict@mlp-0-zero": {
+        "predict@mlp-0": {
             "deps": [{"path": model, "md5": weights}],
-            "outs": [{"path": "predictions/mlp-0/zero.safetensors", "md5": predictions}],
+            "outs": [{"path": "predictions/mlp/0", "md5": folder_in_cache({"zero.safetensors": content})}],
         },
-        "evaluate@mlp-0": {
-            "deps": [{"path": "predictions/mlp-0", "md5": of_predictions}],
-            "params": {"params.yaml": {"evaluation.boundaries": ["zero"]}},
-            "outs": [{"path": "reports/mlp-0", "md5": report}],
+        "evaluate@mlp": {
+            "deps": [{"path": "predictions/mlp", "md5": folder_in_cache({"0/zero.safetensors": content})}],
+            "params": {"params.yaml": {"evaluation": {"boundaries": ["zero"]}, "seeds": [0]}},
+            "outs": [{"path": "reports/mlp", "md5": report}],
         },
     }
 
@@ -88,7 +90,9 @@ def report(monkeypatch: pytest.MonkeyPatch) -> str:
     Path("dvc.yaml").write_text("stages: {}\n")
     Path("plots/mlp-0").mkdir(parents=True)
     Path("plots/mlp-0/history.csv").write_text(HISTORY)
-    tables.write_report(evaluation.evaluate(some_predictions(), radius=1, phase=1), "mlp", 0, Path("report/zero"))
+    about = replace(ABOUT, weights_md5=hashlib.md5(b"weights", usedforsecurity=False).hexdigest())
+    metrics = evaluation.evaluate(some_predictions(about), radius=1, phase=1)
+    tables.write_report(metrics, "mlp", 0, Path("report/0/zero"))
     files = {str(path.relative_to("report")): path.read_bytes() for path in Path("report").rglob("*") if path.is_file()}
     return folder_in_cache(files)
 
@@ -132,8 +136,8 @@ def test_what_the_cache_lacks_is_left_out_until_it_is_there(report: str, capsys:
 
 def test_checkout_is_what_was_put_in(report: str, tmp_path: Path) -> None:
     folder = history.checkout(report, tmp_path / "new" / "folder")
-    assert {path.name for path in folder.iterdir()} == {"zero"}
-    assert (folder / "zero/sets.csv").read_bytes() == Path("report/zero/sets.csv").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {"0"}
+    assert (folder / "0/zero/metrics.csv").read_bytes() == Path("report/0/zero/metrics.csv").read_bytes()
     file = history.checkout(in_cache(b"first"), tmp_path / "new" / "file")
     assert history.checkout(in_cache(b"second"), file).read_bytes() == b"second"
     shutil.rmtree(".dvc/cache")

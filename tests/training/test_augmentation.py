@@ -5,7 +5,7 @@ import torch
 
 from shiftlab.config.params import Augmentation, BoundaryName
 from shiftlab.data.dataset import Examples, center_crop
-from shiftlab.shifts.boundaries import shift
+from shiftlab.shifts.transform import shift
 from shiftlab.training.augmentation import NONE, Augmented
 from tests.helpers import coloured, examples
 

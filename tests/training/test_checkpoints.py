@@ -1,15 +1,12 @@
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from shiftlab.config.params import Training
 from shiftlab.training import loop
-from shiftlab.training.checkpoints import Checkpoint, PredictionParts
+from shiftlab.training.checkpoints import Checkpoint
 from shiftlab.training.loop import State
 from tests.helpers import SRC, dataset, run_python, tiny_model
 
@@ -177,36 +174,3 @@ def test_code_that_makes_the_weights_changes_the_key(tmp_path: Path) -> None:
     )
     done = run_python("-c", code, cwd=tmp_path, package=tmp_path / "src")
     assert done.stdout.split() == MATTERING, done.stderr
-
-
-def test_parts_of_a_prediction_come_back(root: Path) -> None:
-    parts = PredictionParts("mlp", {"radius": 2})
-    assert parts.load("row -1") is None
-    arrays: dict[str, NDArray[Any]] = {
-        "predicted": np.arange(6, dtype=np.uint8).reshape(2, 3),
-        "confidence": np.ones(2, dtype=np.float16),
-    }
-    parts.save("row -1", arrays)
-    loaded = PredictionParts("mlp", {"radius": 2}).load("row -1")
-    assert loaded is not None
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(loaded[name], array, strict=True)
-    assert root / "checkpoints" in only_file(root).parents
-    parts.remove()
-    assert parts.load("row -1") is None
-    assert not list((root / "checkpoints").iterdir())
-
-
-def test_parts_of_another_prediction_are_not_found() -> None:
-    PredictionParts("mlp", {"radius": 2}).save("row 0", {"predicted": np.zeros(3)})
-    assert PredictionParts("lenet", {"radius": 2}).load("row 0") is None
-    assert PredictionParts("mlp", {"radius": 3}).load("row 0") is None
-
-
-def test_damaged_part_is_none(root: Path) -> None:
-    parts = PredictionParts("mlp", {})
-    parts.save("row 0", {"predicted": np.zeros(3)})
-    content = bytearray(only_file(root).read_bytes())
-    content[-1] ^= 1
-    only_file(root).write_bytes(content)
-    assert parts.load("row 0") is None

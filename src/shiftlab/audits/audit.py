@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shiftlab import files
-from shiftlab.audits import asking, checks, presets, thresholds
-from shiftlab.audits.asking import Ask
+from shiftlab.audits import checks, presets, thresholds
 from shiftlab.audits.checks import Check
 from shiftlab.audits.images import Images
+from shiftlab.audits.inference import PreparedImages, store
 from shiftlab.audits.model import Model, PreprocessedModel, is_random
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome
 from shiftlab.config.audit import AuditOptions
-from shiftlab.config.params import BoundaryName, Evaluation, refuse_radius
+from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_radius
 from shiftlab.data.dataset import numbered
 from shiftlab.device import description
 from shiftlab.errors import UserError, extra
@@ -32,8 +32,10 @@ from shiftlab.metrics.intervals import Estimate
 from shiftlab.models import cost
 from shiftlab.reports import audit as show
 from shiftlab.reports import plots, tables
-from shiftlab.shifts import predictions
+from shiftlab.shifts import boundaries, predictions
+from shiftlab.shifts.inference import Executor, local, predict
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
+from shiftlab.shifts.protocol import predict_evaluation
 
 if TYPE_CHECKING:
     import pandas
@@ -186,7 +188,7 @@ class Audit:
     def _gallery(self, boundary: BoundaryName, found: Metrics) -> bytes:
         """Of the few images that it shows, which are read anew."""
         places = [one.image for one in plots.in_gallery(found)]
-        margin = asking.margin_of(boundary, self.evaluation)
+        margin = boundaries.get(boundary).margin(max(self.evaluation.radius, NAMED_REACH))
         read = self.images.at(places, self.preprocessing, margin) if places else torch.zeros(0, 1, 1, 1)
         return plots.gallery(found, self.model, dict(zip(places, read, strict=True)))
 
@@ -220,7 +222,7 @@ def measure(
     device: torch.device,
     *,
     unfinished: Path | None = None,
-    executor: Ask | None = None,
+    executor: Executor | None = None,
     on_checked: Callable[[Check | None, Sequence[str]], object] = lambda *_: None,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Audit:
@@ -256,20 +258,23 @@ def measure(
         checks.refuse_chance(check, model.name)
     notes = [*model.notes, *([RANDOM] if is_random(prepared, pixels) else [])]
     on_checked(check, notes)
+    if preset and preset.needs_labels and labels is None:
+        raise UserError(f"--protocol {options.published} is of accuracies, which need labels")
+    source, digest = PreparedImages(images, preprocessing), images.sha256()
+    executor = executor or local(prepared, device)
     published = {}
     if preset:
-        published = preset.measure(presets.Asked(prepared, images, labels, device, evaluation.seed, on_progress))
-    executor = executor or asking.here(prepared, evaluation, device, on_progress)
-    digest = images.sha256()
+        plan = preset.plan(len(images), preprocessing.shape, evaluation.seed)
+        kept = store(unfinished, options.published, evaluation.seed, preprocessing, digest)
+        published = preset.estimate(predict(source, plan, executor, kept, on_progress), labels, evaluation.seed)
     parameters, products = _cost(prepared, pixels[0])
     predicted, metrics = {}, {}
     for boundary in evaluation.boundaries:
         about = PredictionMetadata(
             images.name, digest, names, model.digest, preprocessing.shape, False, boundary, parameters, products
         )
-        predicted[boundary] = asking.answers(
-            preprocessing, images, labels, evaluation, about, unfinished, executor, on_progress
-        )
+        kept = store(unfinished, about, evaluation, preprocessing)
+        predicted[boundary] = predict_evaluation(source, labels, about, evaluation, executor, kept, on_progress)
         metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
     metadata = {
         "model": {

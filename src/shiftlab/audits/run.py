@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shiftlab import determinism, device, files
-from shiftlab.audits import adapters, asking, presets
+from shiftlab.audits import adapters, presets
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
 from shiftlab.audits.checks import Check
 from shiftlab.audits.images import from_arrays, load_images
+from shiftlab.audits.inference import RemoteModelSpec
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import device_of, from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
+from shiftlab.config.params import DeviceName
 from shiftlab.errors import extra
 from shiftlab.pipeline import arguments
+from shiftlab.shifts.protocol import plan_evaluation
 
 
 def run(options: CommandOptions, tell: Callable[[str], object] | None = None) -> Audit:
@@ -60,19 +63,21 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
 
     record = _recorder(sample.name, options)
     unfinished = options.folder / UNFINISHED
-    total = len(evaluation.boundaries) * asking.passes(evaluation, len(sample))
+    plan = plan_evaluation(len(sample), None, "zero", preprocessing.shape, evaluation)
+    total = len(evaluation.boundaries) * plan.passes(len(sample))
     if options.published:
-        total += presets.of(options.published).passes * len(sample)
+        plan = presets.of(options.published).plan(len(sample), preprocessing.shape, options.seed)
+        total += plan.passes(len(sample))
     with ExitStack() as stack:
         bar = stack.enter_context(arguments.progress(total, model.name, hidden=tell is None))
         executor = None
         if options.ray:
-            from shiftlab.audits import spreading  # with Ray, which not everybody has
-            from shiftlab.distributed import engine
+            from shiftlab.distributed import engine  # with Ray, which not everybody has
+            from shiftlab.distributed.executor import on_nodes
 
             stack.enter_context(engine.connected(options.ray))
-            recipe = spreading.recipe(options.model, model_options, preprocessing, evaluation, threads or 1)
-            executor = spreading.on_nodes(recipe, bar.update)
+            spec = RemoteModelSpec.of(options.model, model_options, preprocessing)
+            executor = on_nodes(spec, cast("DeviceName", where.type), threads or 1, "portable")
 
         def on_checked(check: Check | None, notes: Sequence[str]) -> None:
             bar.clear()

@@ -11,8 +11,9 @@ from torch import Tensor
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError, extra
 from shiftlab.metrics.definitions.consistency import consistency_by_image
-from shiftlab.shifts.boundaries import surround, window
+from shiftlab.shifts import boundaries
 from shiftlab.shifts.grids import sample
+from shiftlab.shifts.transform import crop_at
 
 with extra("torchmetrics"):
     from torchmetrics import Metric
@@ -65,11 +66,9 @@ class ShiftConsistency(Metric):
 
     def update(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
         """Ask the network about a batch `(N, C, H, W)` under every shift; it is not put into evaluation mode here."""
-        surrounded = surround(images - self.black, self.radius, self.boundary) + self.black
+        padded = boundaries.get(self.boundary).pad(images - self.black, self.radius) + self.black
         with torch.no_grad():
-            called = [
-                network(window(surrounded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()
-            ]
+            called = [network(crop_at(padded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()]
         predicted = torch.stack(called).numpy().astype("uint16")
         self.agreeing += float(consistency_by_image(predicted, self.shifts).sum())
         self.images += len(images)

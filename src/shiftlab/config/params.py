@@ -24,8 +24,8 @@ from pydantic import (
 from shiftlab.data import sources
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, components
+from shiftlab.shifts import boundaries
 
-BoundaryName = Literal["zero", "circular", "crop"]
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Determinism = Literal["portable", "native"]
@@ -47,6 +47,14 @@ def _known_source(name: str) -> str:
     return name
 
 
+def _known_boundary(name: str) -> str:
+    if name not in boundaries.names():
+        raise ValueError(
+            f"no boundary mode {name!r} in src/shiftlab/shifts/boundaries, only {', '.join(boundaries.names())}"
+        )
+    return name
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"they must differ from one another, not be {values}")
@@ -64,6 +72,7 @@ _Side = Annotated[int, Field(gt=0)]
 Size = Annotated[tuple[_Side, _Side], Field(strict=False)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
 SourceName = Annotated[str, AfterValidator(_known_source)]
+BoundaryName = Annotated[str, AfterValidator(_known_boundary)]
 
 
 class _Strict(BaseModel):
@@ -359,13 +368,14 @@ class Params(_Strict):
                 )
             if augmentation and input_size:
                 refuse_augmentation(augmentation, input_size, image_size)
-        if "crop" in self.evaluation.boundaries:
-            if self.data.frame is None:
+        for boundary in self.evaluation.boundaries:
+            if boundaries.get(boundary).margin(1) and self.data.frame is None:
                 raise ValueError(
-                    "evaluation.boundaries has crop, for which models must see a part of the image: set data.frame"
+                    f"evaluation.boundaries has {boundary}, for which models must see less than the whole image: set "
+                    "data.frame"
                 )
-            if image_size:
-                refuse_margin(radius, self.data.frame, image_size)
+            if self.data.frame and image_size:
+                refuse_margin(boundary, radius, self.data.frame, image_size)
         if self.evaluation.phase > radius:
             raise ValueError(f"evaluation.phase is {self.evaluation.phase}, above evaluation.radius, which is {radius}")
         return self
@@ -431,14 +441,14 @@ def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], imag
         )
 
 
-def refuse_margin(radius: int, frame: tuple[int, int], image_size: tuple[int, int]) -> None:
-    """Refuse to move a window of `frame` past the edge of larger images; both are (height, width).
+def refuse_margin(boundary: str, radius: int, frame: tuple[int, int], image_size: tuple[int, int]) -> None:
+    """Refuse to move a frame past the edge of larger images in a boundary mode; both sizes are (height, width).
 
     Raises:
         ValueError: some shift of `radius` pixels would.
     """
     margin = min((whole - part) // 2 for part, whole in zip(frame, image_size, strict=True))
-    if max(radius, NAMED_REACH) > margin:
+    if boundaries.get(boundary).margin(max(radius, NAMED_REACH)) > margin:
         raise ValueError(
             f"evaluation.radius is {radius}, and the named sets reach {NAMED_REACH} pixels, but images of "
             f"{image_size[1]}x{image_size[0]} have {margin} around a frame of {frame[1]}x{frame[0]}: take a smaller "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shiftlab.metrics.intervals import Estimate, Floats, Labels, proportion
+from shiftlab.metrics.intervals import Estimate, Floats, proportion
 from shiftlab.shifts.grids import line
 from shiftlab.shifts.predictions import Predictions
 
@@ -11,23 +11,21 @@ SURVIVING = 0.9  # of the unmoved accuracy
 Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 
 
-def along(predictions: Predictions, labels: Labels, direction: str, radius: int) -> Curve:
-    """Return the accuracy at each step -radius..radius along a direction, steps in pixels.
-
-    Args:
-        labels: of the images on the lines.
+def along(predictions: Predictions, direction: str, radius: int) -> Curve:
+    """Return the accuracy at each step -radius..radius along a direction, steps in pixels, of the grid's images.
 
     Raises:
         KeyError: a shift that was not predicted.
     """
     rows = predictions.along(line(direction, radius))
-    return [(step, proportion(row == labels)) for step, row in zip(range(-radius, radius + 1), rows, strict=True)]
+    steps = zip(range(-radius, radius + 1), rows, strict=True)
+    return [(step, proportion(row == predictions.grid_labels)) for step, row in steps]
 
 
-def of_fractions(predictions: Predictions, labels: Labels) -> list[tuple[float, Estimate]]:
-    """Return the accuracy at each shift by parts of a pixel to the right; labels are those of its images."""
+def of_fractions(predictions: Predictions) -> list[tuple[float, Estimate]]:
+    """Return the accuracy at each shift by parts of a pixel to the right, of the grid's images."""
     rows = zip(predictions.fractions.tolist(), predictions.on_fractions, strict=True)
-    return [(pixels, proportion(row == labels)) for pixels, row in rows]
+    return [(pixels, proportion(row == predictions.grid_labels)) for pixels, row in rows]
 
 
 def moves_survived(accuracies: Floats) -> int:

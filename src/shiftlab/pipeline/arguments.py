@@ -2,29 +2,38 @@
 
 import argparse
 import sys
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
-from shiftlab.config.params import BoundaryName
+
+def none(description: str) -> None:
+    """Take no arguments, but for `--help`."""
+    argparse.ArgumentParser(description=description).parse_args()
 
 
-def model_and_seed(description: str) -> argparse.Namespace:
-    """The arguments of a stage that works on one model: `model` and `seed`."""
+def model(description: str) -> argparse.Namespace:
+    """Return the argument of a stage that works on one model, over its seeds: `model`."""
     return _parser(description).parse_args()
 
 
-def model_seed_and_boundary(description: str) -> argparse.Namespace:
-    """The arguments of a stage that works on one model in one boundary: `model`, `seed` and `boundary`."""
+def model_and_seed(description: str) -> argparse.Namespace:
+    """Return the arguments of a stage that works on one trained model: `model` and `seed`."""
     parser = _parser(description)
-    parser.add_argument("boundary", choices=get_args(BoundaryName), help="what happens at the edge of a shifted image")
+    parser.add_argument("seed", type=int, help="of the weights' first values and the order of the images")
+    return parser.parse_args()
+
+
+def variant(description: str) -> argparse.Namespace:
+    """Return the argument of a stage that works on one variant of the study: `variant`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("variant", help="one of study.variants in params.yaml")
     return parser.parse_args()
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", help="name of an architecture that params.yaml selects")
-    parser.add_argument("seed", type=int, help="of the weights' first values and the order of the images")
     return parser
 
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from shiftlab.config.params import Evaluation, Params
 from shiftlab.data import sources
+from shiftlab.shifts import grids
 
 # Seconds an image, in training (forward and backward) and in prediction, and of a stage without any: measured with one
 # thread on an AMD EPYC of 2021, two stages at a time. Only ratios count: what stages take here corrects them all.
@@ -27,19 +30,19 @@ def expected(params: Params, stages: Iterable[str]) -> dict[str, float]:
         if kind == "train" and model in params.models:
             seconds[stage] += params.models[model].epochs * train * TRAIN.get(model, TRAIN["resnet"])
         elif kind == "predict":
-            seconds[stage] += forward_passes(params.evaluation, test) * PREDICT.get(model, PREDICT["resnet"])
+            passes = len(params.evaluation.boundaries) * forward_passes(params.evaluation, test)
+            seconds[stage] += passes * PREDICT.get(model, PREDICT["resnet"])
         elif kind == "evaluate":
-            seconds[stage] *= len(params.evaluation.boundaries)
+            seconds[stage] *= len(params.evaluation.boundaries) * len(params.seeds)
     return seconds
 
 
 def forward_passes(evaluation: Evaluation, test: int) -> int:
     """Return how many images a model classifies in one boundary, but for a few."""
-    side = 2 * evaluation.radius + 1
-    lines, grid = 3 * side, side**2
-    drawn = grid if evaluation.shifts == "all" else min(grid, 49 + evaluation.shifts)
+    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
+    shifts = np.unique(np.concatenate([grid, grids.line_shifts(evaluation.radius)]), axis=0)
     images = test if evaluation.images == "all" else min(test, evaluation.images)
-    return (lines + 8) * test + max(0, drawn - 20) * images
+    return len(grids.NAMED_SETS) * test + (len(shifts) + len(grids.FRACTIONS) - 3) * images
 
 
 def images(params: Params) -> tuple[int, int]:

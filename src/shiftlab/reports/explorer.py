@@ -22,7 +22,7 @@ from shiftlab.reports import charts, primitives
 from shiftlab.reports.blocks import CONTRAST_COLOURS, address
 from shiftlab.reports.plots import pixels
 from shiftlab.reports.study import contrast_in_words, metric_in_words, test_in_words, which_way
-from shiftlab.shifts.boundaries import surround
+from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.predictions import Predictions
 
 MOST_ANSWERS = 1_300_000  # in the page, which they make larger by a byte each
@@ -147,9 +147,9 @@ def content(
 def _images(predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int) -> list[dict[str, Any]]:
     """Return each image's number, class and picture: of the frame, and of `radius` pixels more that a crop shows."""
     numbers, frame = predictions.grid.images[places], predictions.about.shape[1:]
-    pictures = {"picture": surround(images[numbers], 0, "zero", frame)}
+    pictures = {"picture": boundary_modes.get("zero").pad(images[numbers], 0, frame)}
     if radius:
-        pictures["wide"] = surround(images[numbers], radius, "crop", frame)
+        pictures["wide"] = boundary_modes.get("crop").pad(images[numbers], radius, frame)
     return [
         {
             "image": number,

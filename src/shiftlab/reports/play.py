@@ -21,8 +21,9 @@ from shiftlab.errors import UserError
 from shiftlab.reports import primitives
 from shiftlab.reports.blocks import address
 from shiftlab.reports.explorer import PALETTE
-from shiftlab.shifts.boundaries import surround, window
+from shiftlab.shifts import boundaries
 from shiftlab.shifts.inference import probabilities
+from shiftlab.shifts.transform import crop_at
 
 Keywords = dict[str, Any]
 Pixels = NDArray[np.uint8]
@@ -73,8 +74,8 @@ class Demo:
     def shifted(self, pixels: Pixels, shifts: Sequence[tuple[int, int]]) -> Tensor:
         """Return what models see, `(H, W)` or `(H, W, 3)`, at each shift, `(S, C, H, W)`; vacated pixels black."""
         image = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1).copy())
-        around = surround(image.unsqueeze(0), self.radius, "zero")
-        return torch.cat([window(around, self.radius, dx, dy) for dx, dy in shifts])
+        padded = boundaries.get("zero").pad(image.unsqueeze(0), self.radius)
+        return torch.cat([crop_at(padded, self.radius, dx, dy) for dx, dy in shifts])
 
     def predict(self, model: str, pixels: Pixels, shifts: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
         """Return a model's class probabilities at each shift, `(S, K)`."""

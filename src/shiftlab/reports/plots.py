@@ -14,9 +14,9 @@ from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
-from shiftlab.shifts.boundaries import shift
 from shiftlab.shifts.grids import DIRECTIONS
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
+from shiftlab.shifts.transform import shift
 
 if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without paying for PyTorch's import
     from torch import Tensor
@@ -40,7 +40,7 @@ def of_models(models: Models, subject: str = "") -> dict[str, bytes]:
         subject: whom titles name first.
     """
     first = next(iter(models.values()))
-    of_all = f"{subject and subject + ', '}{_data(first)}, {first.images:,} images"
+    of_all = f"{subject and subject + ', '}{_data(first)}, {first.grid_images:,} images"
     of_grid = f"{subject and subject + ', '}{_extent(first)}"
     return {
         "accuracy": _curves(models, f"{of_all}: accuracy against shift (band: 95% Wilson interval)"),

@@ -23,12 +23,12 @@ RADII = ("accuracy", "robust_accuracy", "confidence", "calibration_error", "ink"
 Rows = Sequence[Sequence[object]]
 
 
-def write_confusions_for_dvc(predictions: Predictions, folder: Path) -> None:
-    """Write a line for each image and a file for each boundary and set: DVC's template `confusion` counts by itself."""
+def write_confusions_for_dvc(predictions: Predictions, folder: Path, seed: int) -> None:
+    """Write a file for each seed, boundary and set with a line for each image: DVC's template `confusion` counts."""
     classes = np.array(predictions.about.classes)
     for name, on_set in predictions.sets.items():
         rows = zip(classes[predictions.labels], classes[on_set.predicted], strict=True)
-        path = folder / f"{predictions.about.boundary}-{name}.csv"
+        path = folder / f"{seed}-{predictions.about.boundary}-{name}.csv"
         files.write(path, files.table(["actual", "predicted"], rows))
 
 

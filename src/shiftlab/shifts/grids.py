@@ -32,6 +32,11 @@ def named_set(name: str, count: int, seed: int) -> Shifts:
     return NAMED_SETS[name](count, np.random.default_rng([seed, *name.encode()])).astype(np.int8)
 
 
+def named_sets(count: int, seed: int) -> dict[str, Shifts]:
+    """Return the shift of each of `count` images in every named set, `(count, 2)` each."""
+    return {name: named_set(name, count, seed) for name in NAMED_SETS}
+
+
 # A direction's unit step. The diagonal goes to the lower right.
 DIRECTIONS: dict[str, tuple[int, int]] = {"x": (1, 0), "y": (0, 1), "diagonal": (1, 1)}
 
@@ -42,6 +47,11 @@ FRACTIONS = np.arange(0, 2.25, 0.25)  # pixels to the right, of the sub-pixel cu
 def line(direction: str, radius: int) -> Shifts:
     """The shifts of -radius..radius steps along a direction, `(2 * radius + 1, 2)`."""
     return np.outer(np.arange(-radius, radius + 1), DIRECTIONS[direction]).astype(np.int8)
+
+
+def line_shifts(radius: int) -> Shifts:
+    """Return every shift along the three directions once, `(L, 2)`."""
+    return np.unique(np.concatenate([line(direction, radius) for direction in DIRECTIONS]), axis=0)
 
 
 def grid(radius: int) -> Shifts:

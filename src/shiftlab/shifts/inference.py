@@ -1,9 +1,14 @@
-"""Forward passes over shifted test sets."""
+"""Forward passes: the one way to have images predicted under shifts, in this process or wherever an executor runs.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from operator import itemgetter
+Images are cut into tasks of neighbouring ones. A task is predicted under all of its shifts at once, anywhere, in any
+order; the same task gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,286 +17,249 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from shiftlab.config.params import BoundaryName, Evaluation
-from shiftlab.data.dataset import Examples, center_crop
-from shiftlab.shifts.boundaries import Frame, shift_by_fraction, shift_each, surround, window
-from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, Shifts, line, named_set, sample, subset
-from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, answer_type
+from shiftlab.data.dataset import center_crop
+from shiftlab.shifts import boundaries
+from shiftlab.shifts.grids import Shifts
+from shiftlab.shifts.predictions import label_type
+from shiftlab.shifts.store import Arrays, Store
+from shiftlab.shifts.transform import crop_at, crop_each
 
 # Images in a forward pass: on a CPU what its caches hold, elsewhere enough to keep it busy. No metric depends on it.
 CPU_BATCH, ACCELERATOR_BATCH = 250, 10_000
+TASK_VALUES = 10_000_000  # pixels' values in memory at a time, times a small number
+MOST_IN_TASK = 250  # images
 
-Arrays = dict[str, NDArray[Any]]
-
-
-class Parts(Protocol):
-    """Where the parts of an unfinished prediction are kept, for a later attempt to go on from."""
-
-    def load(self, name: str) -> Arrays | None:
-        """The part `name`; None where it has not been done."""
-
-    def save(self, name: str, arrays: Arrays) -> None:
-        """Keep a part."""
+CPU = torch.device("cpu")
+Shift = tuple[float, int]  # dx pixels to the right, dy down
+Progress = Callable[[int], object]  # is told the number of images predicted since the last call
 
 
-class Nowhere:
-    """Parts that are not kept: what is computed is whole, or not there."""
+class Images(Protocol):
+    """A source of images that streams."""
 
-    def load(self, name: str) -> Arrays | None:  # noqa: ARG002
-        """Nothing has been done before."""
-        return None
-
-    def save(self, name: str, arrays: Arrays) -> None:
-        """Nothing is kept."""
+    def __len__(self) -> int: ...
+    def chunks(self, margin: int, size: int, first: int) -> Iterator[Tensor]:
+        """Yield the images from `first` on, raw, uint8 `(n, C, h + 2 margin, w + 2 margin)`, at most `size` at once."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of a plan's answers."""
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Images that are there already, `(N, C, H, W)`, of which models see the middle, `frame`."""
 
-    images: int  # that it classifies
-    compute: Callable[[], Arrays]
+    images: Tensor
+    frame: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def chunks(self, margin: int, size: int, first: int) -> Iterator[Tensor]:
+        """Yield as `Images`."""
+        height, width = self.frame
+        yield from center_crop(self.images[first:], (height + 2 * margin, width + 2 * margin)).split(size)
 
 
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """The answers of `model`, in evaluation mode, in one boundary: on the named sets, along lines, on the grid.
+    """Under which shifts N images are predicted, in one boundary mode."""
 
-    They come in parts, which can be computed in any order and anywhere: the same part is the same bytes.
-
-    Args:
-        test: images at least as large as the frame that `about` tells; the boundary `crop` needs them larger.
-        about: what the answers are of; its boundary is the one evaluated.
-        of_sets: each image's shift in each named set, where the images are part of a larger test set; none are drawn.
-
-    Raises:
-        UserError: the test set has fewer images than `params` asks for.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        test: Examples,
-        params: Evaluation,
-        about: PredictionMetadata,
-        of_sets: Mapping[str, Shifts] | None = None,
-    ) -> None:
-        self._model, self._test, self._about, self._radius = model, test, about, params.radius
-        self._frame = about.shape[1:]
-        self._labels = test.labels.cpu().numpy().astype(answer_type(len(about.classes)))
-        self._chosen = subset(self._labels, params.images, params.seed)
-        self._sets = of_sets or named_sets(len(test), params.seed)
-        self._lines = line_shifts(params.radius)
-        self._everywhere = sample(params.radius, params.shifts, params.seed)
-        self._rows = _rows(self._everywhere, self._lines)
-        self.parts = {**self._parts_on_all(), **self._parts_on_the_grid()}
-
-    def assembled(self, found: Mapping[str, Arrays]) -> Predictions:
-        """The whole, from what all parts have given, by their names."""
-        sets = {}
-        for name, shifts in self._sets.items():
-            answers = found[_name_of_set(name, shifts)]
-            sets[name] = SetPredictions(shifts, answers["predicted"], answers["confidence"])
-        on_lines = [found[_by(dx, dy)] for dx, dy in self._lines.tolist()]
-        on_fractions = [found[_by(dx, 0)] for dx in FRACTIONS.tolist()]
-        # The grid holds the lines.
-        cells = {
-            (dx, dy): {key: values[self._chosen] for key, values in answers.items()}
-            for (dx, dy), answers in zip(self._lines.tolist(), on_lines, strict=True)
-        }
-        for row, places in self._rows.items():
-            for at, place in enumerate(places):
-                cells[place] = {key: values[at] for key, values in found[_name_of_row(row)].items()}
-        grid = {key: np.stack([cells[dx, dy][key] for dx, dy in self._everywhere.tolist()]) for key in cells[0, 0]}
-        images = self._test.images[self._chosen]
-        return Predictions(
-            self._about,
-            self._labels,
-            sets,
-            self._lines,
-            np.stack([answers["predicted"] for answers in on_lines]),
-            FRACTIONS.astype(np.float32),
-            np.stack([answers["predicted"] for answers in on_fractions]),
-            GridPredictions(
-                self._chosen,
-                self._everywhere,
-                grid["predicted"],
-                grid["confidence"].astype(np.float16),
-                grid["euclidean"],
-                grid["cosine"],
-                ink_in_frame(images, self._everywhere, self._about.boundary, self._frame),
-            ),
-        )
+    boundary: str
+    shape: tuple[int, int, int]  # of what a model sees of an image: channels, height, width
+    sets: Mapping[str, Shifts]  # by name, a shift for each image, (N, 2)
+    subset: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # (M,): images of the next, sorted
+    shifts: NDArray[np.floating | np.integer] = field(default_factory=lambda: np.zeros((0, 2)))  # (S, 2), distinct
+    padding: int = (
+        0  # pixels on each side at least: what is drawn by chance is not to decide which images are too small
+    )
+    of_logits: bool = False  # are distances those of logits, whose unshifted ones are kept too, or of probabilities?
 
     @cached_property
-    def _unshifted(self) -> Tensor:
-        return probabilities(self._model, center_crop(self._test.images, self._frame))
-
-    @cached_property
-    def _surrounded(self) -> Tensor:
-        return surround(self._test.images, self._reach, self._about.boundary, self._frame)
-
-    @cached_property
-    def _surrounded_few(self) -> Tensor:
-        return surround(self._test.images[self._chosen], self._radius, self._about.boundary, self._frame)
+    def common(self) -> dict[str, Shift]:
+        """Return the shift of each set that moves all images alike."""
+        alike = {name: shifts for name, shifts in self.sets.items() if len(shifts) and (shifts == shifts[0]).all()}
+        return {name: _place(shifts[0]) for name, shifts in alike.items()}
 
     @property
-    def _reach(self) -> int:
-        return max(self._radius, int(FRACTIONS[-1]) + 1)
+    def whole(self) -> list[Shift]:
+        """Return the distinct shifts under which all images are predicted; none of 0 pixels where nobody needs it."""
+        unshifted = [(0.0, 0)] if len(self.shifts) else []
+        return list(dict.fromkeys([*unshifted, *self.common.values()]))
 
-    def _parts_on_all(self) -> dict[str, Part]:
-        """Of all images. What shifts them alike has a name that tells by how much, and is there once."""
+    @cached_property
+    def partial(self) -> list[Shift]:
+        """Return the shifts under which the subset alone is predicted."""
+        return [place for place in map(_place, self.shifts) if place not in self.whole]
 
-        def moved_each(shifts: Shifts) -> Tensor:
-            return shift_each(self._test.images, shifts, self._about.boundary, self._frame)
+    @cached_property
+    def max_shift(self) -> int:
+        """Return the pixels that padding has to have on each side."""
+        largest = [np.abs(shifts.astype(float)).max() for shifts in (self.shifts, *self.sets.values()) if len(shifts)]
+        return int(np.ceil(max([self.padding, *largest])))
 
-        ways: dict[str, Callable[[], Tensor]] = {
-            _name_of_set(name, shifts): partial(moved_each, shifts) for name, shifts in self._sets.items()
-        }
-        ways |= {_by(dx, 0): partial(self._moved_by_fraction, dx) for dx in FRACTIONS.tolist()}
-        ways |= {_by(dx, dy): partial(self._moved, dx, dy) for dx, dy in self._lines.tolist()}
+    @property
+    def margin(self) -> int:
+        """Return the pixels of larger images around the frame that come into sight."""
+        return boundaries.get(self.boundary).margin(self.max_shift)
 
-        def on_all(images: Callable[[], Tensor]) -> Arrays:
-            return _answers(probabilities(self._model, images()), self._unshifted)
+    def passes(self, images: int, subset: int | None = None) -> int:
+        """Return how many images are predicted for so many, of which `subset` are in the plan's; None: its own."""
+        on_each = len(self.whole) + len(self.sets) - len(self.common)
+        return images * on_each + (len(self.subset) if subset is None else subset) * len(self.partial)
 
-        return {name: Part(len(self._test), partial(on_all, images)) for name, images in ways.items()}
 
-    def _parts_on_the_grid(self) -> dict[str, Part]:
-        """Of some images, for the rows of the grid without the lines."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Some neighbouring images of a plan."""
 
-        def on_row(places: Sequence[tuple[int, int]]) -> Arrays:
-            shifted = [partial(window, self._surrounded_few, self._radius, dx, dy) for dx, dy in places]
-            return _on_row(self._model, shifted, self._unshifted[self._chosen])
+    number: int
+    plan: Plan  # of these images alone
+    images: NDArray[np.uint8]  # (n, C, h + 2 margin, w + 2 margin), raw
 
-        return {
-            _name_of_row(row): Part(len(places) * len(self._chosen), partial(on_row, places))
-            for row, places in self._rows.items()
-        }
 
-    def _moved(self, dx: int, dy: int) -> Tensor:
-        return window(self._surrounded, self._reach, dx, dy)
+# Predicts tasks, in whatever order: each one's number, and its arrays.
+Executor = Callable[[Iterator[Task], Progress], Iterable[tuple[int, Arrays]]]
 
-    def _moved_by_fraction(self, dx: float) -> Tensor:
-        return shift_by_fraction(self._surrounded, self._reach, dx)
+
+def local(model: nn.Module, device: torch.device = CPU) -> Executor:
+    """Return the executor that predicts in this process, one task after the other, with a model on `device`."""
+
+    def execute(tasks: Iterator[Task], on_progress: Progress) -> Iterator[tuple[int, Arrays]]:
+        for task in tasks:
+            yield task.number, predict_task(model, task, device, on_progress)
+
+    return execute
 
 
 def predict(
-    model: nn.Module,
-    test: Examples,
-    params: Evaluation,
-    about: PredictionMetadata,
-    parts: Parts,
-    on_progress: Callable[[int], object] = lambda _: None,
-    of_sets: Mapping[str, Shifts] | None = None,
-) -> Predictions:
-    """All parts of a plan, one after the other, and the whole.
+    images: Images, plan: Plan, execute: Executor, store: Store | None = None, on_progress: Progress = lambda _: None
+) -> Arrays:
+    """Predict images under all shifts of a plan.
 
     Args:
-        model, test, params, about, of_sets: as of `Plan`.
-        parts: what is found here is not computed again.
-        on_progress: called with the number of images done since the last call.
+        store: tasks that are in it are not computed again.
+
+    Returns:
+        For each set NAME, "NAME.predicted" and "NAME.confidence", `(N,)`. If there are shifts: "predicted",
+        "confidence", "euclidean", "cosine" and "ink", `(S, M)`; if of logits, "scores", `(N, classes)`, unshifted.
 
     Raises:
-        UserError: as `Plan`.
+        UserError: an image can't be read; the model fails.
     """
-    plan = Plan(model, test, params, about, of_sets)
-    found = {}
-    for name, part in plan.parts.items():
-        arrays = parts.load(name)
-        if arrays is None:
-            arrays = part.compute()
-            parts.save(name, arrays)
-        found[name] = arrays
-        on_progress(part.images)
-    return plan.assembled(found)
+    margin, size = plan.margin, task_size(plan)
+    done: dict[int, Arrays] = {}
+    for number, first in enumerate(range(0, len(images), size)):
+        if store and (arrays := store.load(f"{number}")) is not None:
+            done[number] = arrays
+            part = _part(plan, first, min(first + size, len(images)))
+            on_progress(part.passes(min(size, len(images) - first)))
+
+    def missing() -> Iterator[Task]:
+        begin = next((number for number in range(len(images)) if number not in done), 0)
+        for number, raw in enumerate(images.chunks(margin, size, begin * size), start=begin):
+            if number not in done:
+                yield Task(number, _part(plan, number * size, number * size + len(raw)), raw.cpu().numpy())
+
+    for number, arrays in execute(missing(), on_progress):
+        if store:
+            store.save(f"{number}", arrays)
+        done[number] = arrays
+    of_all = ("predicted", "confidence", "euclidean", "cosine", "ink")  # whose second axis is that of images
+    return {
+        key: np.concatenate([done[number][key] for number in sorted(done)], axis=int(key in of_all)) for key in done[0]
+    }
+
+
+def predict_task(
+    model: nn.Module, task: Task, device: torch.device = CPU, on_progress: Progress = lambda _: None
+) -> Arrays:
+    """Predict the images of a task, as `predict`."""
+    plan, max_shift = task.plan, task.plan.max_shift
+    images = torch.from_numpy(task.images).to(device)
+    padded = boundaries.get(plan.boundary).pad(images, max_shift, plan.shape[1:])
+    function = logits if plan.of_logits else probabilities
+
+    def outputs(moved: Tensor) -> Tensor:
+        result = function(model, moved)
+        on_progress(len(moved))
+        return result
+
+    whole = {(dx, dy): outputs(crop_at(padded, max_shift, dx, dy)) for dx, dy in plan.whole}
+    arrays: Arrays = {}
+    for name, shifts in plan.sets.items():
+        of_set = whole[plan.common[name]] if name in plan.common else outputs(crop_each(padded, max_shift, shifts))
+        arrays |= {f"{name}.{key}": value for key, value in _labels(of_set).items()}
+    if len(plan.shifts) == 0:
+        return arrays
+    unshifted = whole[0.0, 0]
+    if plan.of_logits:
+        arrays["scores"] = unshifted.cpu().numpy()
+    few = padded[torch.from_numpy(plan.subset.astype(np.int64)).to(device)]
+    rows = {place: whole[place][plan.subset.tolist()] for place in map(_place, plan.shifts) if place in whole}
+    together = max(1, batch_size(device) // max(1, len(few)))
+    for begin in range(0, len(plan.partial) if len(few) else 0, together):
+        places = plan.partial[begin : begin + together]
+        moved = torch.cat([crop_at(few, max_shift, dx, dy) for dx, dy in places])
+        rows |= dict(zip(places, outputs(moved).unflatten(0, (len(places), len(few))), strict=True))
+    return arrays | _under_shifts(rows, unshifted[plan.subset.tolist()], few, plan)
+
+
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Return a model's outputs, float32 `(N, classes)`, for raw images `(N, C, h, w)`."""
+    with torch.inference_mode():
+        return torch.cat([model(batch) for batch in images.split(batch_size(images.device))])
 
 
 def probabilities(model: nn.Module, images: Tensor) -> Tensor:
-    """The class probabilities, float32 `(N, classes)`, of raw images `(N, C, H, W)`."""
+    """Return the class probabilities, float32 `(N, classes)`, of raw images `(N, C, h, w)`."""
     with torch.inference_mode():
         return torch.cat([model(batch).softmax(1) for batch in images.split(batch_size(images.device))])
 
 
 def batch_size(device: torch.device) -> int:
-    """How many images a forward pass there takes."""
+    """Return how many images a forward pass there takes."""
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 
-def named_sets(count: int, seed: int) -> dict[str, Shifts]:
-    """The shift of each of `count` images in every named set, `(count, 2)` each."""
-    return {name: named_set(name, count, seed) for name in NAMED_SETS}
+def task_size(plan: Plan) -> int:
+    """Return how many images are in memory at a time."""
+    channels, height, width = plan.shape
+    values = channels * (height + 2 * plan.margin) * (width + 2 * plan.margin)
+    return max(1, min(MOST_IN_TASK, TASK_VALUES // values))
 
 
-def line_shifts(radius: int) -> Shifts:
-    """Every shift along the three directions once, `(L, 2)`."""
-    return np.unique(np.concatenate([line(direction, radius) for direction in DIRECTIONS]), axis=0)
+def _part(plan: Plan, first: int, last: int) -> Plan:
+    """Return the plan of the images from `first` to before `last`."""
+    inside = plan.subset[(plan.subset >= first) & (plan.subset < last)] - first
+    sets = {name: shifts[first:last] for name, shifts in plan.sets.items()}
+    part = replace(plan, sets=sets, subset=inside)
+    # What few images happen to have in common is not what all have, and padding is that of all.
+    part.__dict__.update(common=plan.common, partial=plan.partial, max_shift=plan.max_shift)
+    return part
 
 
-def count(params: Evaluation, labels: NDArray[np.integer]) -> int:
-    """How many images `predict` classifies in one boundary.
-
-    Raises:
-        UserError: as `predict`.
-    """
-    lines = line_shifts(params.radius)
-    sets = named_sets(len(labels), params.seed)
-    on_all = {_name_of_set(name, shifts) for name, shifts in sets.items()}
-    on_all |= {_by(dx, dy) for dx, dy in lines.tolist()} | {_by(dx, 0) for dx in FRACTIONS.tolist()}
-    rows = _rows(sample(params.radius, params.shifts, params.seed), lines)
-    elsewhere = sum(map(len, rows.values()))
-    return len(on_all) * len(labels) + elsewhere * len(subset(labels, params.images, params.seed))
+def _place(shift: NDArray[Any]) -> Shift:
+    dx, dy = shift.tolist()
+    return float(dx), int(dy)
 
 
-def ink_in_frame(
-    images: Tensor, shifts: Shifts, boundary: BoundaryName, frame: Frame | None = None
-) -> NDArray[np.int32]:
-    """The raw intensity of each of M images that each of `shifts`, `(S, 2)`, leaves in the frame; `(S, M)`."""
-    radius = int(np.abs(shifts.astype(int)).max())
-    surrounded = surround(images, radius, boundary, frame)
-    left = [window(surrounded, radius, dx, dy).sum((1, 2, 3), dtype=torch.int32) for dx, dy in shifts.tolist()]
-    return torch.stack(left).cpu().numpy()
+def _labels(outputs: Tensor) -> Arrays:
+    confidence, predicted = outputs.max(-1)
+    labels = predicted.cpu().numpy().astype(label_type(outputs.shape[-1]))
+    return {"predicted": labels, "confidence": confidence.cpu().numpy()}
 
 
-def _by(dx: float, dy: float) -> str:
-    return f"shift {dx:g} {dy:g}"
-
-
-def _name_of_set(name: str, shifts: Shifts) -> str:
-    """Its own, or where all images are shifted alike that of the shift."""
-    return _by(*shifts[0].tolist()) if (shifts == shifts[0]).all() else name
-
-
-def _name_of_row(dy: int) -> str:
-    return f"row {dy}"
-
-
-def _rows(everywhere: Shifts, lines: Shifts) -> dict[int, list[tuple[int, int]]]:
-    """The shifts of a grid that are on no line, row by row."""
-    known = set(map(tuple, lines.tolist()))
-    rows: dict[int, list[tuple[int, int]]] = {}
-    for dx, dy in sorted(dict.fromkeys(map(tuple, everywhere.tolist())), key=itemgetter(1)):
-        if (dx, dy) not in known:
-            rows.setdefault(dy, []).append((dx, dy))
-    return rows
-
-
-def _answers(found: Tensor, unshifted: Tensor) -> Arrays:
-    """What each image is called, with what probability, and how far its probabilities are from `unshifted`."""
-    confidence, predicted = found.max(-1)
-    answers = predicted.cpu().numpy().astype(answer_type(found.shape[-1]))
-    arrays = {
-        "confidence": confidence,
-        "euclidean": (found - unshifted).norm(dim=-1).half(),
-        "cosine": (1 - cosine_similarity(found.double(), unshifted.double(), dim=-1)).half(),
+def _under_shifts(rows: Mapping[Shift, Tensor], unshifted: Tensor, few: Tensor, plan: Plan) -> Arrays:
+    """Return the arrays `(S, m)` of the outputs under each shift, `(m, classes)` each; none of an empty subset."""
+    places = list(map(_place, plan.shifts))
+    if len(few) == 0:
+        nothing = np.zeros((len(places), 0), np.float32)
+        labels = {"predicted": nothing.astype(label_type(unshifted.shape[-1])), "confidence": nothing}
+        return labels | {"euclidean": nothing, "cosine": nothing, "ink": nothing.astype(np.int32)}
+    outputs = [rows[place] for place in places]
+    of_rows = [_labels(one) for one in outputs]
+    euclidean = torch.stack([(one - unshifted).norm(dim=-1) for one in outputs])
+    cosine = torch.stack([1 - cosine_similarity(one.double(), unshifted.double(), dim=-1) for one in outputs]).float()
+    ink = torch.stack([crop_at(few, plan.max_shift, *place).sum((1, 2, 3)).to(torch.int32) for place in places])
+    return {
+        **{key: np.stack([row[key] for row in of_rows]) for key in ("predicted", "confidence")},
+        **{"euclidean": euclidean.cpu().numpy(), "cosine": cosine.cpu().numpy(), "ink": ink.cpu().numpy()},
     }
-    return {"predicted": answers, **{key: values.cpu().numpy() for key, values in arrays.items()}}
-
-
-def _on_row(model: nn.Module, shifted: Sequence[Callable[[], Tensor]], unshifted: Tensor) -> Arrays:
-    """The answers under each of some shifts, `(K, M)`; several shifts share a forward pass where images are few."""
-    together = max(1, batch_size(unshifted.device) // len(unshifted))
-    found = []
-    for first in range(0, len(shifted), together):
-        some = shifted[first : first + together]
-        moved = torch.cat([images() for images in some])
-        found.append(_answers(probabilities(model, moved).unflatten(0, (len(some), -1)), unshifted))
-    return {key: np.concatenate([answers[key] for answers in found]) for key in found[0]}

@@ -1,9 +1,9 @@
-"""What a model calls every test image under every shift: the one file all metrics are computed from."""
+"""Predictions of test images under shifts: the one format, of which all metrics are made."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,21 @@ from safetensors import SafetensorError, safe_open
 from shiftlab import files
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
+from shiftlab.shifts.store import Arrays
 
 FOLDER = Path("predictions")
 
-Answers = NDArray[np.unsignedinteger]  # numbers of classes, in `answer_type`
+Labels = NDArray[np.unsignedinteger]  # numbers of classes, in `label_type`
+
+
+def label_type(classes: int) -> type[np.unsignedinteger]:
+    """Return the smallest type that holds the number of any of so many classes."""
+    return np.uint8 if classes <= 256 else np.uint16
 
 
 @dataclass(frozen=True)
 class PredictionMetadata:
-    """What the predictions are of."""
+    """What predictions are of."""
 
     data: str  # name of the data set
     data_md5: str  # of its file
@@ -37,27 +43,22 @@ class PredictionMetadata:
     multiply_adds: int  # of one image's forward pass
 
 
-def answer_type(classes: int) -> type[np.unsignedinteger]:
-    """The smallest type that holds the number of any of so many classes."""
-    return np.uint8 if classes <= 256 else np.uint16
-
-
 @dataclass(frozen=True)
 class SetPredictions:
-    """The answers on a named evaluation set, for each of the N test images."""
+    """Predictions on a named evaluation set, for each of the N test images."""
 
     shifts: NDArray[np.int8]  # (N, 2): dx, dy in pixels
-    predicted: Answers  # (N,)
+    predicted: Labels  # (N,)
     confidence: NDArray[np.float32]  # (N,): the probability given to the predicted class
 
 
 @dataclass(frozen=True)
 class GridPredictions:
-    """The answers for every shift within a radius, or for a sample of them, on M of the test images."""
+    """Predictions under every shift within a radius, or a sample of them, for M of the test images."""
 
     images: NDArray[np.int32]  # (M,): which
     shifts: NDArray[np.int8]  # (S, 2): as `shifts.sample` gives them
-    predicted: Answers  # (S, M)
+    predicted: Labels  # (S, M)
     confidence: NDArray[np.float16]  # (S, M): the probability given to the predicted class
     euclidean: NDArray[np.float16]  # (S, M): distance of the class probabilities from the unshifted image's
     cosine: NDArray[np.float16]  # (S, M): the same, one minus the cosine of the angle between them
@@ -76,19 +77,19 @@ class GridPredictions:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One model's answers in one boundary, on N test images."""
+    """One model's predictions in one boundary mode: N test images on named sets, M of them under many shifts."""
 
     about: PredictionMetadata
-    labels: Answers  # (N,)
+    labels: Labels  # (N,)
     sets: dict[str, SetPredictions]
     line_shifts: NDArray[np.int8]  # (L, 2): every shift along the three directions, once, centre included
-    on_lines: Answers  # (L, N): the predicted class
+    on_lines: Labels  # (L, M): the predicted class, of the grid's images
     fractions: NDArray[np.float32]  # (F,): shifts to the right by parts of a pixel
-    on_fractions: Answers  # (F, N): the predicted class
+    on_fractions: Labels  # (F, M): likewise
     grid: GridPredictions
 
     @property
-    def grid_labels(self) -> Answers:
+    def grid_labels(self) -> Labels:
         """The labels of the grid's images, `(M,)`."""
         return self.labels[self.grid.images]
 
@@ -96,8 +97,8 @@ class Predictions:
         """Return the predictions with a grid of the shifts of at most `radius` pixels along each axis."""
         return replace(self, grid=self.grid.within(radius))
 
-    def along(self, line: NDArray[np.int8]) -> Answers:
-        """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, N)`.
+    def along(self, line: NDArray[np.int8]) -> Labels:
+        """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, M)`.
 
         Raises:
             KeyError: a shift that was not computed.
@@ -106,33 +107,14 @@ class Predictions:
         return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
 
 
-def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The answers on several parts of a test set, in their order, as those on all of it. Every image is on the grid."""
-    first = parts[0]
-    sets = {
-        name: SetPredictions(
-            **{key: np.concatenate([vars(part.sets[name])[key] for part in parts]) for key in vars(some)}
-        )
-        for name, some in first.sets.items()
-    }
-    images = np.arange(sum(len(part.labels) for part in parts), dtype=np.int32)
-    along_images = ("predicted", "confidence", "euclidean", "cosine", "ink")
-    on_grid = {key: np.concatenate([vars(part.grid)[key] for part in parts], axis=1) for key in along_images}
-    return Predictions(
-        first.about,
-        np.concatenate([part.labels for part in parts]),
-        sets,
-        first.line_shifts,
-        np.concatenate([part.on_lines for part in parts], axis=1),
-        first.fractions,
-        np.concatenate([part.on_fractions for part in parts], axis=1),
-        GridPredictions(images, first.grid.shifts, **on_grid),
-    )
+def folder(model: str, seed: int) -> Path:
+    """Return the folder that the predict stage puts a trained model's predictions into."""
+    return FOLDER / model / str(seed)
 
 
 def path(model: str, seed: int, boundary: BoundaryName) -> Path:
-    """Where the predict stage puts a model's predictions."""
-    return FOLDER / f"{model}-{seed}" / f"{boundary}.safetensors"
+    """Return the file of a trained model's predictions in a boundary mode."""
+    return folder(model, seed) / f"{boundary}.safetensors"
 
 
 def save(predictions: Predictions, path: Path) -> None:
@@ -141,13 +123,9 @@ def save(predictions: Predictions, path: Path) -> None:
     Raises:
         OSError: as `files.write`.
     """
-    own = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
-    tensors = {**own, **_prefixed("grid", predictions.grid)}
-    for name, answers in predictions.sets.items():
-        tensors |= _prefixed(f"sets.{name}", answers)
     # One entry of metadata, as in weights.py.
     metadata = {"about": json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})}
-    files.write(path, safetensors.numpy.save(tensors, metadata))
+    files.write(path, safetensors.numpy.save(to_arrays(predictions), metadata))
 
 
 def load(path: Path) -> Predictions:
@@ -160,14 +138,33 @@ def load(path: Path) -> Predictions:
         with safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        sets = {name: SetPredictions(**_taken(f"sets.{name}.", tensors)) for name in about.pop("sets")}
-        grid = GridPredictions(**_taken("grid.", tensors))
+        sets = about.pop("sets")
         about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}
-        return Predictions(about=PredictionMetadata(**about), sets=sets, grid=grid, **tensors)
+        return from_arrays(tensors, PredictionMetadata(**about), sets)
     except FileNotFoundError:
         raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold predictions ({error}): delete it, then `dvc repro`") from None
+
+
+def to_arrays(predictions: Predictions) -> Arrays:
+    """Return all arrays by name, those of the grid and of each set with a prefix."""
+    own = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
+    arrays = {**own, **_prefixed("grid", predictions.grid)}
+    for name, of_set in predictions.sets.items():
+        arrays |= _prefixed(f"sets.{name}", of_set)
+    return arrays
+
+
+def from_arrays(arrays: Arrays, about: PredictionMetadata, sets: Iterable[str]) -> Predictions:
+    """Return the predictions that `to_arrays` took apart.
+
+    Raises:
+        KeyError, TypeError: an array is missing, or one too many.
+    """
+    rest = dict(arrays)
+    of_sets = {name: SetPredictions(**_taken(f"sets.{name}.", rest)) for name in sets}
+    return Predictions(about=about, sets=of_sets, grid=GridPredictions(**_taken("grid.", rest)), **rest)
 
 
 def prune_files(wanted: Iterable[Path], folder: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from shiftlab.config.params import Study, Variant
 from shiftlab.metrics import registry
 from shiftlab.metrics.intervals import Estimate, OverSeeds, mean, over_seeds
-from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions
+from shiftlab.shifts.grids import line
+from shiftlab.shifts.predictions import Predictions
 from shiftlab.study import verdicts
-from shiftlab.study.answers import Answers, Trials
+from shiftlab.study.trials import Trials
 
 ON_GRID = ("grid", "consistency", "corrected_consistency")  # what needs no probabilities
 
@@ -28,7 +29,7 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
             "variant": name,
             **{key: one.about[key] for key in ("architecture", "components", "augmentation", "canvas", "radius")},
             **{key: one.about[key] for key in ("recipe", "lr", "batch_size", "epochs", "parameters", "multiply_adds")},
-            "validation": [float(one.answers[key].validation) for key in one.answers if key[1] == "zero"],
+            "validation": list(one.validation.values()),
             "metrics": {
                 boundary: {metric: _over_seeds(estimates) for metric, estimates in of_metrics.items()}
                 for boundary, of_metrics in measured[name].items()
@@ -61,48 +62,30 @@ def decide_again(study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**summary, "claims": _claims(study, summary["variants"])}
 
 
-def measure(answers: Answers) -> dict[str, Estimate]:
-    """Return all metrics of one training in one boundary, by key; PROTOCOL.md, "Study"."""
-    radius = int(np.abs(answers.grid_shifts.astype(int)).max())
-    statistics = registry.measure(_predictions(answers), radius)
-    labels = answers.labels[answers.images]
-    distance = np.abs(answers.axis_shifts.astype(int)).sum(axis=1)
-    right = answers.on_axes == labels
+def measure(predictions: Predictions) -> dict[str, Estimate]:
+    """Return all metrics of one training in one boundary mode, by key; PROTOCOL.md, "Study"."""
+    radius = int(np.abs(predictions.grid.shifts.astype(int)).max())
+    statistics = registry.measure(predictions, radius)
     return {
-        **{key: one.estimate for key, one in statistics.items() if key in answers.sets or key in ON_GRID},
-        **{f"distance {at}": mean(right[distance == at].mean(axis=0)) for at in np.unique(distance)},
+        **{key: one.estimate for key, one in statistics.items() if key in predictions.sets or key in ON_GRID},
+        **_by_distance(predictions),
     }
 
 
-def _predictions(answers: Answers) -> Predictions:
-    """Return the answers as predictions, in which probabilities are missing."""
-    missing = np.zeros(answers.on_grid.shape, dtype=np.float16)
-    grid = GridPredictions(
-        answers.images, answers.grid_shifts, answers.on_grid, missing, missing, missing, missing.astype(np.int32)
-    )
-    images = len(answers.labels)
-    sets = {
-        name: SetPredictions(np.zeros((images, 2), np.int8), predicted, np.zeros(images, np.float32))
-        for name, predicted in answers.sets.items()
-    }
-    return Predictions(
-        PredictionMetadata("", "", (), "", (0, 0, 0), False, "zero", 0, 0),
-        answers.labels,
-        sets,
-        np.zeros((0, 2), np.int8),
-        np.zeros((0, images), answers.labels.dtype),
-        np.zeros(0, np.float32),
-        np.zeros((0, images), answers.labels.dtype),
-        grid,
-    )
+def _by_distance(predictions: Predictions) -> dict[str, Estimate]:
+    """Compute accuracy by the distance along both axes, either way, mean over the four directions."""
+    radius, labels = int(predictions.line_shifts.max()), predictions.grid_labels
+    right = np.stack([predictions.along(line(direction, radius)) == labels for direction in ("x", "y")])
+    both = (right[:, radius:] + right[:, radius::-1].astype(float)).sum(axis=0) / 4  # (radius + 1, M)
+    return {f"distance {distance}": mean(values) for distance, values in enumerate(both)}
 
 
 def _metrics(trials: Trials, variant: Variant) -> Found:
     """On a canvas, `zero` is called `canvas`."""
     names = {"zero": "canvas"} if variant.canvas else {}
     of_boundaries: Found = {}
-    for (_, boundary), answers in trials.answers.items():
-        for metric, estimate in measure(answers).items():
+    for (_, boundary), predictions in trials.predictions.items():
+        for metric, estimate in measure(predictions).items():
             of_boundaries.setdefault(names.get(boundary, boundary), {}).setdefault(metric, []).append(estimate)
     return of_boundaries
 

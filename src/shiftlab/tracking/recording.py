@@ -9,11 +9,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from shiftlab import files
 from shiftlab.config.params import Augmentation, BoundaryName
 from shiftlab.metrics.registry import metrics as registered_metrics
+from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.grids import DIRECTIONS
 from shiftlab.tracking import registry, runs
 from shiftlab.tracking.runs import Identity, Run
@@ -238,7 +239,7 @@ def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[
         f"It takes raw images like those, 0 to 255, of {tags['shape']} (channels, height, width), and gives a logit "
         f"for each class: {tags['classes']}.",
     ]
-    boundaries = [boundary for boundary in get_args(BoundaryName) if f"{boundary}/clean" in metrics]
+    boundaries = [boundary for boundary in boundary_modes.names() if f"{boundary}/clean" in metrics]
     if boundaries:
         lines += ["", "| test images, % right | " + " | ".join(boundaries) + " |", "|---|" + "---|" * len(boundaries)]
         radius = json.loads(tags["evaluation"])["radius"]

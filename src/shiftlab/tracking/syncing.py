@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from shiftlab.config.params import Augmentation, Training, recorded
 from shiftlab.errors import UserError
@@ -19,7 +18,7 @@ from shiftlab.tracking import history, recording, runs
 from shiftlab.tracking.history import MissingError, Revision
 from shiftlab.tracking.store import STUDY, TRAININGS, Kind, Store, connect
 
-EARLIER = "made by earlier code, which kept less"
+EARLIER = "made by earlier code: check that commit out and run `make sync` there, or make them anew with `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -57,54 +56,54 @@ def results(revision: Revision) -> Iterator[Result]:
             yield Result(revision, STUDY, data, tag, f"study on {data}", partial(_log_study, revision, stage))
 
 
-def _evaluations(revision: Revision, key: str) -> Iterator[Result]:
-    """Yield a model's in every boundary; nothing where an experiment on one stage has left others behind."""
-    train, evaluate, weights = f"train@{key}", f"evaluate@{key}", f"models/{key}.safetensors"
-    predictions = {}  # digests
-    for boundary in revision.params(evaluate).get("evaluation.boundaries", []):
-        predict = f"predict@{key}-{boundary}"
-        if not {train, predict} <= set(revision.stages):
-            return
-        if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
-            return
-        path = f"predictions/{key}/{boundary}.safetensors"
-        predictions[boundary] = revision.outputs(predict).get(path, "none")
-    digests = tuple((f"{boundary}.safetensors", digest) for boundary, digest in predictions.items())
-    if revision.inputs(evaluate).get(f"predictions/{key}") != history.folder_digest(digests):
+def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
+    """Yield a model's of every seed and boundary; nothing where an experiment on one stage has left others behind."""
+    evaluate = f"evaluate@{model}"
+    if "evaluation" not in revision.params(evaluate):  # a stage for each seed, as before boundary modes had that name
+        data, tag = _data(revision, f"train@{model}"), (evaluate, revision.tree or "")
+        yield Result(revision, TRAININGS, data, tag, f"{model} on {data}", _refuse_earlier)
         return
-    data = _data(revision, train)
-    model, seed = key.rsplit("-", 1)
-    for boundary, digest in predictions.items():
-        log = partial(_log_evaluation, revision, data, key, boundary, digest)
-        tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data}"
-        yield Result(revision, TRAININGS, data, tag, title, log)
+    for seed in revision.params(evaluate)["seeds"]:
+        key = f"{model}-{seed}"
+        train, predict, weights = f"train@{key}", f"predict@{key}", f"models/{key}.safetensors"
+        if not {train, predict} <= set(revision.stages):
+            continue
+        if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
+            continue
+        data, digest = _data(revision, train), revision.outputs(predict)[f"predictions/{model}/{seed}"]
+        for boundary in revision.params(evaluate)["evaluation"]["boundaries"]:
+            log = partial(_log_evaluation, revision, data, model, seed, boundary, digest)
+            tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data}"
+            yield Result(revision, TRAININGS, data, tag, title, log)
+
+
+def _refuse_earlier(store: Store, folder: Path) -> None:  # noqa: ARG001  # as all of them
+    raise MissingError(EARLIER)
 
 
 def _log_evaluation(
-    revision: Revision, data: str, key: str, boundary: Any, digest: str, store: Store, folder: Path
+    revision: Revision, data: str, model: str, seed: int, boundary: str, digest: str, store: Store, folder: Path
 ) -> None:
     """Add a model's metrics in a boundary to the run of its training, which is made where there is none."""
+    key = f"{model}-{seed}"
     train, weights_path = f"train@{key}", f"models/{key}.safetensors"
     weights_md5 = revision.outputs(train)[weights_path]
-    evaluation = revision.outputs(f"evaluate@{key}")[f"reports/{key}"]
-    metrics = history.checkout(evaluation, folder / "metrics") / boundary
+    evaluation = revision.outputs(f"evaluate@{model}")[f"reports/{model}"]
+    metrics = history.checkout(evaluation, folder / "metrics") / str(seed) / boundary
     weights = history.checkout(weights_md5, folder / Path(weights_path).name)
+    about = recording.about(metrics)
+    if about["weights_md5"] != weights_md5:
+        raise MissingError("evaluated with other weights: `dvc repro` brings them together")
     epochs = revision.read(f"plots/{key}/history.csv").decode()
 
-    if not (metrics / "metrics.csv").is_file():
-        raise MissingError(EARLIER)
     run = runs.find(store, weights_md5, revision.experiment)
     if run is None:
-        about = recording.about(metrics)
-        if "shape" not in about:
-            raise MissingError(EARLIER)
-        model, seed = key.rsplit("-", 1)
         params = revision.params(train)
-        augmentation = Augmentation.model_validate(params.get("augmentation", {"kind": "none", "pixels": 0}))
+        augmentation = Augmentation.model_validate(params["augmentation"])
         training = Training.model_validate(params[f"models.{model}"])
-        determinism = params.get("determinism", "portable")  # which all was before it could be chosen
-        settings = recorded(params["recipe"], augmentation, params["device"], params["threads"], determinism, training)
-        identity = runs.Identity(data, about["data_md5"], model, int(seed))
+        machine = (params["device"], params["threads"], params["determinism"])
+        settings = recorded(params["recipe"], augmentation, *machine, training)
+        identity = runs.Identity(data, about["data_md5"], model, seed)
         shape, classes = tuple(about["shape"]), tuple(about["classes"])
         tags = _provenance(revision, train)
         run = recording.restore_training(store, identity, settings, weights, shape, classes, epochs, tags)

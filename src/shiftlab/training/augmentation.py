@@ -6,7 +6,8 @@ import torch
 
 from shiftlab.config.params import Augmentation, BoundaryName
 from shiftlab.data.dataset import Examples
-from shiftlab.shifts.boundaries import Frame, surround
+from shiftlab.shifts import boundaries
+from shiftlab.shifts.boundary import Frame
 
 NONE = Augmentation(kind="none", pixels=0)
 
@@ -19,10 +20,10 @@ class Augmented:
 
     def __init__(self, examples: Examples, frame: Frame, augmentation: Augmentation) -> None:
         self._pixels = augmentation.pixels
-        surrounded = surround(examples.images, self._pixels, BOUNDARIES.get(augmentation.kind, "zero"), frame)
+        padded = boundaries.get(BOUNDARIES.get(augmentation.kind, "zero")).pad(examples.images, self._pixels, frame)
         height, width = frame
         # All windows of all images, (N, C, D, D, h, w) with D = 2 pixels + 1: a view, of which an epoch takes one each.
-        self._windows = surrounded.unfold(2, height, 1).unfold(3, width, 1)
+        self._windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         self._labels = examples.labels
 
     def __len__(self) -> int:

@@ -434,8 +434,8 @@ def _shifted_accuracy(experiment: str, model: str, digests: Mapping[int, str], d
     from shiftlab.data import dataset
     from shiftlab.data.dataset import Examples
     from shiftlab.models import weights
-    from shiftlab.shifts.boundaries import shift_each
     from shiftlab.shifts.grids import named_set
+    from shiftlab.shifts.transform import shift_each
     from shiftlab.tracking import history
     from shiftlab.training import loop
 

@@ -1,0 +1,82 @@
+"""What an evaluation predicts: the named sets, and every shift of a grid, of lines and of fractions of a pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiftlab.config.params import Evaluation
+from shiftlab.shifts import grids, inference
+from shiftlab.shifts.inference import Executor, Images, Plan, Progress
+from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, label_type
+from shiftlab.shifts.store import Store
+
+
+def predict_evaluation(
+    images: Images,
+    labels: NDArray[np.integer] | None,
+    about: PredictionMetadata,
+    evaluation: Evaluation,
+    execute: Executor,
+    store: Store | None = None,
+    on_progress: Progress = lambda _: None,
+) -> Predictions:
+    """Predict images under every shift that an evaluation asks for, in the boundary mode of `about`.
+
+    Args:
+        labels: `(N,)`, numbers of classes; None: what an unshifted image is predicted as stands for its label.
+        execute, store, on_progress: as of `inference.predict`.
+
+    Raises:
+        UserError: fewer images than the evaluation asks for; an image can't be read; the model fails.
+    """
+    plan = plan_evaluation(len(images), labels, about.boundary, about.shape, evaluation)
+    arrays = inference.predict(images, plan, execute, store, on_progress)
+    sets = {
+        name: SetPredictions(shifts, arrays[f"{name}.predicted"], arrays[f"{name}.confidence"])
+        for name, shifts in plan.sets.items()
+    }
+    known = sets["clean"].predicted if labels is None else labels.astype(label_type(len(about.classes)))
+    rows = {tuple(shift): row for row, shift in enumerate(plan.shifts.tolist())}
+
+    def under(shifts: NDArray[np.floating | np.integer]) -> list[int]:
+        return [rows[float(dx), float(dy)] for dx, dy in shifts.tolist()]
+
+    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
+    lines = grids.line_shifts(evaluation.radius)
+    fractions = np.column_stack([grids.FRACTIONS, np.zeros_like(grids.FRACTIONS)])
+    of_grid = under(grid)
+    small = {name: arrays[name][of_grid].astype(np.float16) for name in ("confidence", "euclidean", "cosine")}
+    return Predictions(
+        about,
+        known,
+        sets,
+        lines,
+        arrays["predicted"][under(lines)],
+        grids.FRACTIONS.astype(np.float32),
+        arrays["predicted"][under(fractions)],
+        GridPredictions(plan.subset, grid, predicted=arrays["predicted"][of_grid], ink=arrays["ink"][of_grid], **small),
+    )
+
+
+def plan_evaluation(
+    images: int,
+    labels: NDArray[np.integer] | None,
+    boundary: str,
+    shape: tuple[int, int, int],
+    evaluation: Evaluation,
+) -> Plan:
+    """Plan what an evaluation asks for: named sets of all images, and of some every shift of grid, lines, fractions.
+
+    Raises:
+        UserError: fewer images than the evaluation asks for.
+    """
+    subset = (
+        np.arange(images, dtype=np.int32)
+        if labels is None
+        else grids.subset(labels, evaluation.images, evaluation.seed)
+    )
+    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
+    fractions = np.column_stack([grids.FRACTIONS, np.zeros_like(grids.FRACTIONS)])
+    shifts = np.unique(np.concatenate([grid, grids.line_shifts(evaluation.radius), fractions]), axis=0)
+    return Plan(boundary, shape, grids.named_sets(images, evaluation.seed), subset, shifts)
