@@ -12,8 +12,8 @@ from shiftlab.data.dataset import numbered
 from shiftlab.distributed import engine, executor
 from shiftlab.distributed.engine import Resources
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.fast import fuse
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.inference import Executor
 from shiftlab.shifts.predictions import PredictionMetadata

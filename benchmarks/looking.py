@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from shiftlab.models import architectures
-from shiftlab.models.fast import fuse
+from shiftlab.networks.fast import fuse
 from shiftlab.reports import play
 
 REPORT = Path("docs/report/index.html")  # the committed copy

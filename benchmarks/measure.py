@@ -36,8 +36,9 @@ from shiftlab.config.params import Augmentation, Params, RecipeName, Training
 from shiftlab.data import dataset as data
 from shiftlab.data.dataset import Dataset, Examples, numbered
 from shiftlab.errors import UserError
-from shiftlab.models import architectures, cost
-from shiftlab.models.fast import fuse
+from shiftlab.models import architectures
+from shiftlab.networks import cost
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts import boundaries, grids, inference, transform
 from shiftlab.shifts.predictions import PredictionMetadata
 from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation

@@ -40,8 +40,9 @@ from torch import nn
 from shiftlab.config import params
 from shiftlab.data import dataset, prepare
 from shiftlab.metrics import evaluation
-from shiftlab.models import architectures, cost
-from shiftlab.models.fast import fuse
+from shiftlab.models import architectures
+from shiftlab.networks import cost
+from shiftlab.networks.fast import fuse
 from shiftlab.reports import plots
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.transform import shift

@@ -7,7 +7,7 @@ from pathlib import Path
 # The packages of src/shiftlab by what their code may know: imports go down this list only.
 PACKAGES = (
     *("tuning", "audits", "pipeline", "distributed", "study", "tracking", "reports", "training", "metrics", "shifts"),
-    *("models", "data", "config"),
+    *("models", "networks", "data", "config"),
 )
 
 

@@ -87,7 +87,7 @@ def digest_training(
 
     from shiftlab.config.params import Augmentation, Training
     from shiftlab.models import architectures
-    from shiftlab.models.fast import fuse
+    from shiftlab.networks.fast import fuse
     from shiftlab.training import loop
 
     dataset = generate_dataset()

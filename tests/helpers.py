@@ -14,7 +14,7 @@ from torch import nn
 
 from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import Dataset, Examples
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from shiftlab.shifts import inference
 from shiftlab.shifts.grids import grid
 from shiftlab.shifts.inference import InMemory, Progress
@@ -99,7 +99,7 @@ PARAMETERS: dict[str, Any] = {
 
 @contextmanager
 def settings_put_back() -> Iterator[None]:
-    """What `device.pick` sets for the whole process ends with a test."""
+    """What `determinism.pick_device` sets for the whole process ends with a test."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     precision, short = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32

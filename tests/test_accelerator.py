@@ -11,12 +11,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import shiftlab
-from shiftlab import device
+from shiftlab import determinism
 from shiftlab.config.params import Augmentation, BoundaryName, Evaluation, RecipeName, Training
 from shiftlab.data.dataset import Dataset
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.fast import fuse
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.predictions import Predictions
 from shiftlab.shifts.protocol import predict_evaluation
@@ -42,7 +42,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """The accelerator as every stage sets it up; what that changes for the whole process is put back."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with settings_put_back():
-        yield device.pick("auto")
+        yield determinism.pick_device("auto")
 
 
 def epochs(

@@ -60,7 +60,7 @@ def package_of(name: str) -> str:
 # What people add to: names and what is known of them, without importing PyTorch.
 REGISTRIES = {
     "shiftlab.models.architectures",
-    "shiftlab.models.components",
+    "shiftlab.networks.components",
     "shiftlab.data.sources",
     "shiftlab.shifts.boundaries",
 }

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import affine
 from shiftlab.config.params import Evaluation, Params, Training
 from shiftlab.data.dataset import Examples
 from shiftlab.models import architectures
-from shiftlab.models.fast import fuse
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.grids import grid
 from shiftlab.shifts.transform import shift

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from shiftlab import determinism, device
+from shiftlab import determinism
 from shiftlab.config.params import DeviceName
 from shiftlab.errors import UserError
 from tests.helpers import settings_put_back
@@ -24,31 +24,31 @@ def found() -> str | None:
 
 
 def test_cpu_is_always_there() -> None:
-    assert device.pick("cpu") == torch.device("cpu")
+    assert determinism.pick_device("cpu") == torch.device("cpu")
 
 
 def test_auto_takes_an_accelerator_where_there_is_one() -> None:
-    assert device.pick("auto").type == (found() or "cpu")
+    assert determinism.pick_device("auto").type == (found() or "cpu")
 
 
 @pytest.mark.parametrize("name", sorted(set(get_args(DeviceName)) - {"auto", "cpu"}))
 def test_device_by_name_is_that_device_or_a_user_error(name: DeviceName) -> None:
     if name == found():
-        assert device.pick(name).type == name
+        assert determinism.pick_device(name).type == name
         return
     with pytest.raises(UserError, match=f"device is '{name}'.*choose auto or cpu") as caught:
-        device.pick(name)
+        determinism.pick_device(name)
     assert "\n" not in str(caught.value)
 
 
 def test_tensors_can_be_made_on_the_picked_device() -> None:
-    picked = device.pick("auto")
+    picked = determinism.pick_device("auto")
     assert torch.ones(3, device=picked).sum().item() == 3
 
 
 @pytest.mark.skipif(found() is None, reason="needs an accelerator")
 def test_accelerator_is_held_to_deterministic_algorithms_and_whole_float32() -> None:
-    device.pick("auto")
+    determinism.pick_device("auto")
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert not torch.backends.cudnn.allow_tf32
@@ -56,16 +56,16 @@ def test_accelerator_is_held_to_deterministic_algorithms_and_whole_float32() -> 
 
 
 def test_description_is_the_processors_on_a_cpu() -> None:
-    assert device.description(torch.device("cpu")) == determinism.description()
+    assert determinism.description(torch.device("cpu")) == determinism.description()
 
 
 @pytest.mark.skipif(found() is None, reason="needs an accelerator")
 def test_description_names_the_accelerator() -> None:
-    described = device.description(device.pick("auto"))
+    described = determinism.description(determinism.pick_device("auto"))
     assert described["accelerator"]
     assert {name: value for name, value in described.items() if name != "accelerator"} == determinism.description()
 
 
 def test_users_own_cublas_setting_stays() -> None:
-    device.pick("auto")
+    determinism.pick_device("auto")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"

@@ -20,17 +20,17 @@ def test_what_python_loads_is_in_the_closure(name: str, tmp_path: Path) -> None:
 
 
 def test_imports_for_types_alone_do_not_count() -> None:
-    assert imports.closure("shiftlab.models.components") == ["shiftlab.models", "shiftlab.models.components"]
+    assert imports.closure("shiftlab.networks.components") == ["shiftlab.models", "shiftlab.networks.components"]
     architecture = imports.closure("shiftlab.models.architectures.small")
     assert "shiftlab.models.architectures" in architecture  # which names the class Classifier
-    assert imports.closure("shiftlab.config.params").count("shiftlab.models.classifier") == 0
+    assert imports.closure("shiftlab.config.params").count("shiftlab.networks.classifier") == 0
 
 
 def test_package_stands_for_its_modules() -> None:
-    fast = {f"shiftlab.models.fast.{path.stem}" for path in (SRC / "shiftlab/models/fast").glob("*.py")}
+    fast = {f"shiftlab.networks.fast.{path.stem}" for path in (SRC / "shiftlab/networks/fast").glob("*.py")}
     fast = {name.removesuffix(".__init__") for name in fast}
     assert len(fast) > 3
-    assert fast <= set(imports.closure("shiftlab.models.fast"))
+    assert fast <= set(imports.closure("shiftlab.networks.fast"))
 
 
 def test_module_that_is_not_there_is_an_error() -> None:
@@ -45,7 +45,7 @@ def test_digest_changes_with_each_file_of_the_closure_and_no_other(
     monkeypatch.setattr(imports, "ROOT", tmp_path / "shiftlab")
     name = "shiftlab.models.architectures.small"
     before, needed = imports.digest(name), imports.closure(name)
-    assert "shiftlab.models.layers" in needed
+    assert "shiftlab.networks.layers" in needed
     for path in [*(tmp_path / "shiftlab/models").rglob("*.py"), *(tmp_path / "shiftlab").glob("*.py")]:
         module = ".".join(path.relative_to(tmp_path).with_suffix("").parts).removesuffix(".__init__")
         content = path.read_bytes()

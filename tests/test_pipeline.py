@@ -294,7 +294,7 @@ def test_tracking_server_out_of_reach_stops_the_stage_before_training(done: Proj
 @pytest.mark.slow
 def test_fourth_architecture_is_two_files_and_runs_on_a_canvas_too(done: Project) -> None:
     (done.root / "src/shiftlab/models/architectures/linear.py").write_text(
-        "from math import prod\n\nfrom torch import nn\n\nfrom shiftlab.models.classifier import Classifier\n\n\n"
+        "from math import prod\n\nfrom torch import nn\n\nfrom shiftlab.networks.classifier import Classifier\n\n\n"
         "def build(shape: tuple[int, int, int], classes: int) -> Classifier:\n"
         "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), classes)), mean=0.5, std=0.5)\n"
     )

@@ -9,7 +9,7 @@ from shiftlab.config.params import Training
 from shiftlab.data.dataset import Dataset
 from shiftlab.data.sources.digits import digits
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from shiftlab.training import loop
 from tests.helpers import GREY
 

@@ -28,7 +28,7 @@ from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
 from shiftlab.models import weights
-from shiftlab.models.fast import fuse
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.tracking import runs
 from shiftlab.tracking.serving import Served, server

@@ -10,9 +10,9 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from tests.helpers import GREY, PARAMETERS, SRC, coloured, examples, run_python
-from tests.models.plain import plain_resnet
+from tests.networks.plain import plain_resnet
 
 FOLDER = SRC / "shiftlab/models/architectures"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -102,7 +102,7 @@ def test_file_in_the_folder_is_a_model(tmp_path: Path) -> None:
     shutil.copytree(SRC / "shiftlab", package / "shiftlab", ignore=shutil.ignore_patterns("__pycache__"))
     (package / "shiftlab/models/architectures/linear.py").write_text(
         "from torch import nn\n"
-        "from shiftlab.models.classifier import Classifier\n"
+        "from shiftlab.networks.classifier import Classifier\n"
         "def build(shape, classes):\n"
         "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, classes)), mean=0.5, std=0.5)\n"
     )

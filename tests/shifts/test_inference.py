@@ -12,7 +12,7 @@ from shiftlab.config.params import BoundaryName, Evaluation
 from shiftlab.data.dataset import Examples
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.grids import DIRECTIONS, FRACTIONS, NAMED_SETS, grid, line, line_shifts, named_set, sample
 from shiftlab.shifts.inference import InMemory, Plan

@@ -12,7 +12,7 @@ from shiftlab.config.params import RecipeName, Training
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from shiftlab.training import loop
 from shiftlab.training.loop import Epoch, State
 from tests.helpers import GREY, dataset, examples, tiny_model

@@ -25,11 +25,11 @@ from shiftlab.audits.thresholds import Outcome
 from shiftlab.config.audit import AuditOptions
 from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_radius
 from shiftlab.data.dataset import numbered
-from shiftlab.device import description
+from shiftlab.determinism import description
 from shiftlab.errors import UserError, extra
 from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate, robust_accuracy_within
 from shiftlab.metrics.intervals import Estimate
-from shiftlab.models import cost
+from shiftlab.networks import cost
 from shiftlab.reports import audit as show
 from shiftlab.reports import plots, tables
 from shiftlab.shifts import boundaries, predictions

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from shiftlab.audits.model import Model
 from shiftlab.config.audit import PreprocessingHints
 from shiftlab.errors import UserError
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 
 if TYPE_CHECKING:
     from shiftlab.audits.adapters import ModelOptions

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shiftlab import determinism, device, files
+from shiftlab import determinism, files
 from shiftlab.audits import adapters, presets
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
@@ -47,7 +47,7 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
     threads = options.threads or (1 if options.ray else None)  # a node's core for each of many tasks
     if threads:
         determinism.use(threads)
-    where = device.pick(options.device)
+    where = determinism.pick_device(options.device)
     whole = load_images(options.data, options.root)
     sample = whole.sample(options.count, options.seed)
     size = sample.size()

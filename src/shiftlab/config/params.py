@@ -23,7 +23,8 @@ from pydantic import (
 
 from shiftlab.data import sources
 from shiftlab.errors import UserError
-from shiftlab.models import architectures, components
+from shiftlab.models import architectures
+from shiftlab.networks import components
 from shiftlab.shifts import boundaries
 
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]

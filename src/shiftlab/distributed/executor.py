@@ -76,9 +76,8 @@ def _predict(spec: bytes, device: DeviceName, threads: int, how: Determinism, ta
 @functools.lru_cache(maxsize=1)
 def _load(spec: bytes, device: DeviceName, threads: int) -> nn.Module:
     """Load a model once in each process of a node."""
-    from shiftlab import device as devices  # with PyTorch
 
     determinism.use(threads)
-    devices.pick(device)
+    determinism.pick_device(device)
     unpacked: RemoteModelSpec = pickle.loads(spec)
     return unpacked.load().to(device)

@@ -1,1 +1,1 @@
-"""Networks: their architectures, the layers they are made of, what they cost, and their weights on disk."""
+"""Architectures, one file each, and their weights on disk."""

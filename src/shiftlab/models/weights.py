@@ -11,7 +11,7 @@ from torch import Tensor
 from shiftlab import files
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 
 
 def path(model: str, seed: int) -> Path:

@@ -15,7 +15,7 @@ from shiftlab.errors import UserError
 from shiftlab.pipeline import arguments
 
 if TYPE_CHECKING:
-    from shiftlab.models.classifier import Classifier
+    from shiftlab.networks.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainedModel:
         import tempfile
 
         from shiftlab.models import weights
-        from shiftlab.models.fast import fuse
+        from shiftlab.networks.fast import fuse
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, self.weights.name)
@@ -49,17 +49,18 @@ def run(config: Params, name: str, seed: int) -> None:
     params.training(config, name)
     determinism.prepare(config.determinism)
 
-    from shiftlab import device, files, unfinished
+    from shiftlab import files, unfinished
     from shiftlab.data import dataset
-    from shiftlab.models import cost, weights
-    from shiftlab.models.fast import fuse
+    from shiftlab.models import weights
+    from shiftlab.networks import cost
+    from shiftlab.networks.fast import fuse
     from shiftlab.shifts import inference, predictions
     from shiftlab.shifts.predictions import PredictionMetadata
     from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation
     from shiftlab.shifts.store import Store
 
     determinism.use(config.threads)
-    processor = device.pick(config.device)
+    processor = determinism.pick_device(config.device)
     data_path, weights_path = dataset.path(config.data.name), weights.path(name, seed)
     data = dataset.load(data_path)
     _refuse_sizes(config, data.frame, tuple(data.test.images.shape[-2:]))

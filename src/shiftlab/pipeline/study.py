@@ -24,15 +24,16 @@ def run(config: Params, name: str) -> None:
     variant = study.every[name]
     determinism.prepare(config.determinism)
 
-    from shiftlab import device, files, unfinished
+    from shiftlab import files, unfinished
     from shiftlab.data import dataset
-    from shiftlab.models import architectures, cost
+    from shiftlab.models import architectures
+    from shiftlab.networks import cost
     from shiftlab.shifts.predictions import PredictionMetadata
     from shiftlab.shifts.store import Store
     from shiftlab.study import trial, trials
 
     determinism.use(study.threads)
-    processor = device.pick(config.device)
+    processor = determinism.pick_device(config.device)
     data_path = dataset.path(config.data.name)
     data = trial.on_canvas(dataset.load(data_path), variant).crop_to_frame()
     untrained = architectures.build(variant.architecture, data.shape, len(data.classes), variant.components)
@@ -75,6 +76,6 @@ def run(config: Params, name: str) -> None:
                 store.save(f"{seed}", trials.to_arrays(accuracy, predicted))
             validation[seed] = accuracy
             of_seeds |= {(seed, boundary): of_boundary for boundary, of_boundary in predicted.items()}
-    made_on = {**facts, "made_on": device.description(processor)}
+    made_on = {**facts, "made_on": determinism.description(processor)}
     trials.save(trials.Trials(made_on, validation, of_seeds), trials.path(name))
     store.remove()

@@ -24,16 +24,17 @@ def run(config: Params, name: str, seed: int) -> None:
     import torch
     import torch._dynamo
 
-    from shiftlab import device, files
+    from shiftlab import files
     from shiftlab.data import dataset
-    from shiftlab.models import architectures, cost, weights
+    from shiftlab.models import architectures, weights
+    from shiftlab.networks import cost
+    from shiftlab.pipeline.checkpoints import Checkpoint
     from shiftlab.tracking import recording, runs
     from shiftlab.tracking.store import connect
     from shiftlab.training import loop
-    from shiftlab.training.checkpoints import Checkpoint
 
     determinism.use(config.threads)
-    processor = device.pick(config.device)
+    processor = determinism.pick_device(config.device)
     store = connect(config.data.name, config.tracking)
     data_path = dataset.path(config.data.name)
     data = dataset.load(data_path)
@@ -47,7 +48,7 @@ def run(config: Params, name: str, seed: int) -> None:
     choices = params.recorded(
         config.recipe, config.augmentation, processor.type, config.threads, config.determinism, settings
     )
-    made_on = device.description(processor)
+    made_on = determinism.description(processor)
 
     checkpoint = Checkpoint(name, seed, {**choices, "data": identity.data_md5})
     runs.end_interrupted(store, checkpoint.key)

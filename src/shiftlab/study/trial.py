@@ -12,7 +12,7 @@ from shiftlab.config.params import BoundaryName, Evaluation, Study, Variant
 from shiftlab.data.canvas import place_on_canvas
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.models import architectures
-from shiftlab.models.fast import fuse
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.inference import InMemory
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shiftlab.data.folder import as_pixels, decode
 from shiftlab.errors import UserError
 from shiftlab.models import weights
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from shiftlab.tracking.runs import posted
 
 PICTURES = ("image/png", "image/jpeg")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import pad
 
-from shiftlab.config.params import Augmentation, BoundaryName
-from shiftlab.data.dataset import Examples
-from shiftlab.shifts import boundaries
-from shiftlab.shifts.boundary import Frame
+from shiftlab.config.params import Augmentation
+from shiftlab.data.dataset import Examples, center_crop
 
 NONE = Augmentation(kind="none", pixels=0)
-
-# What moves in at the edge: black, or what the larger image has there.
-BOUNDARIES: dict[str, BoundaryName] = {"shifts": "zero", "crops": "crop"}
 
 
 class Augmented:
     """Examples whose images are windows of `frame`, (height, width): the middle, or somewhere within `pixels` of it."""
 
-    def __init__(self, examples: Examples, frame: Frame, augmentation: Augmentation) -> None:
+    def __init__(self, examples: Examples, frame: tuple[int, int], augmentation: Augmentation) -> None:
         self._pixels = augmentation.pixels
-        padded = boundaries.get(BOUNDARIES.get(augmentation.kind, "zero")).pad(examples.images, self._pixels, frame)
         height, width = frame
+        if augmentation.kind == "crops":  # what the larger image has there moves in at the edge; else black
+            padded = center_crop(examples.images, (height + 2 * self._pixels, width + 2 * self._pixels))
+        else:
+            padded = pad(center_crop(examples.images, frame), (self._pixels,) * 4)
         # All windows of all images, (N, C, D, D, h, w) with D = 2 pixels + 1: a view, of which an epoch takes one each.
         self._windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         self._labels = examples.labels

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from shiftlab.config.params import Augmentation, RecipeName, Training
 from shiftlab.data.dataset import Dataset, Examples
 from shiftlab.errors import UserError
-from shiftlab.models import fast
+from shiftlab.networks import fast
 from shiftlab.training.augmentation import NONE, Augmented
 
 INFERENCE_BATCH = 250  # images; no metric depends on it, speed and memory do

@@ -71,7 +71,6 @@ def _training(model: str, size: int, params: Params, data: Dataset) -> Iterator[
     import torch
     import torch._dynamo  # which would else be imported at the expense of the first epoch
 
-    from shiftlab import device
     from shiftlab.models import architectures
     from shiftlab.training import loop
 
@@ -83,6 +82,6 @@ def _training(model: str, size: int, params: Params, data: Dataset) -> Iterator[
         data,
         settings.recipe or params.recipe,
         settings,
-        device.pick(params.device),
+        determinism.pick_device(params.device),
         augmentation=settings.augmentation or params.augmentation,
     )

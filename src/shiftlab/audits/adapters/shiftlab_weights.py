@@ -16,9 +16,10 @@ from shiftlab.audits.model import Model
 from shiftlab.audits.modules import CLASSIFIER_HINTS, count_classes, read_weights
 from shiftlab.config.audit import PreprocessingHints
 from shiftlab.errors import UserError
-from shiftlab.models import architectures, components, weights
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.fast import fuse
+from shiftlab.models import architectures, weights
+from shiftlab.networks import components
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.fast import fuse
 
 SIDES = (28, *range(4, 257))  # of square images, in pixels: MNIST's first, since a network may fit many
 

@@ -1,7 +1,7 @@
 """The architectures, one file each: `NAME.py` holds `build(shape, classes)`, which returns a `Classifier`.
 
 The folder is the registry. A further architecture is a further file here and a `conf/model/NAME.yaml`; one with
-components to choose (`shiftlab.models.components`) takes them as a third argument.
+components to choose (`shiftlab.networks.components`) takes them as a third argument.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from shiftlab.models import components
+from shiftlab.networks import components
 
 if TYPE_CHECKING:  # the names are wanted without paying for PyTorch's import
-    from shiftlab.models.classifier import Classifier
+    from shiftlab.networks.classifier import Classifier
 
 
 def names() -> list[str]:

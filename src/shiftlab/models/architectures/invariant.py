@@ -1,8 +1,8 @@
 """A network whose answer no circular shift changes, put together from what the study found to matter."""
 
-from shiftlab.models.assembly import assemble
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.components import DOWNSAMPLED, Small
+from shiftlab.networks.assembly import assemble
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.components import DOWNSAMPLED, Small
 
 CHANNELS = (32, 64)  # of the first convolution, and of the others
 LAYERS = 4

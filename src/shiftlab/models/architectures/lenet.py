@@ -3,7 +3,7 @@
 from torch import nn
 
 from shiftlab.errors import UserError
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 
 SMALLEST = 12  # pixels a side, of which the second pooling leaves one
 

@@ -4,7 +4,7 @@ from math import prod
 
 from torch import nn
 
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 
 
 def build(shape: tuple[int, int, int], classes: int) -> Classifier:

@@ -5,8 +5,8 @@ from itertools import pairwise
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.components import NarrowResNet
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.components import NarrowResNet
 
 CHANNELS = (8, 8, 16, 32, 64)  # of the stem and of the four stages; ResNet-18 has 64, 64, 128, 256, 512
 BLOCKS = 2  # a stage

@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models import resnet18
 
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 
 
 def build(shape: tuple[int, int, int], classes: int) -> Classifier:

@@ -1,8 +1,8 @@
 """A small convolutional network whose components can be chosen, to ask each what it does for invariance."""
 
-from shiftlab.models.assembly import assemble
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.components import Small
+from shiftlab.networks.assembly import assemble
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.components import Small
 
 CHANNELS = (16, 32)  # of the first convolution, and of the others
 

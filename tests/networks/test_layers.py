@@ -8,7 +8,7 @@ import torch
 from scipy.signal import convolve2d
 from torch import Tensor
 
-from shiftlab.models.layers import BlurPool2d, PolyphasePool2d
+from shiftlab.networks.layers import BlurPool2d, PolyphasePool2d
 
 
 def maps(*shape: int, seed: int = 0) -> Tensor:

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from shiftlab.models.fast.adam import MemoryOrderAdam
+from shiftlab.networks.fast.adam import MemoryOrderAdam
 
 
 def test_adam_in_memory_order_takes_the_steps_of_adam_however_weights_lie() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shiftlab.models import architectures, cost
+from shiftlab.models import architectures
+from shiftlab.networks import cost
 from tests.helpers import examples
 
 

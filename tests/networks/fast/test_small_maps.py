@@ -10,9 +10,9 @@ from torch.nn.functional import conv2d, cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from shiftlab.models import architectures
-from shiftlab.models.fast.small_maps import SmallMapConv2d, covering, replace_convolutions, weights_that_meet_data
+from shiftlab.networks.fast.small_maps import SmallMapConv2d, covering, replace_convolutions, weights_that_meet_data
 from tests.helpers import GREY, examples
-from tests.models.plain import plain_resnet
+from tests.networks.plain import plain_resnet
 
 
 def resnet() -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from shiftlab.models.fast.padding import ChannelsLastPad2d, replace_padding
+from shiftlab.networks.fast.padding import ChannelsLastPad2d, replace_padding
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from shiftlab.models.fast.padding import ChannelsLastPad2d
-from shiftlab.models.fast.small_maps import is_plain_convolution
+from shiftlab.networks.fast.padding import ChannelsLastPad2d
+from shiftlab.networks.fast.small_maps import is_plain_convolution
 
 ELEMENTWISE = (nn.Sigmoid, nn.ReLU, nn.Tanh, nn.GELU)
 Model = TypeVar("Model", bound=nn.Module)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from shiftlab.models import architectures
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.fast.fusion import CircularMaxPool2d, PhasedConv2d, fuse
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.fast.fusion import CircularMaxPool2d, PhasedConv2d, fuse
 from tests.helpers import GREY, examples
 
 

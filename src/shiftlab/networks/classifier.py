@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from shiftlab.models import fast
+from shiftlab.networks import fast
 
 
 class Classifier(nn.Module):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from shiftlab.models.classifier import Classifier
+from shiftlab.networks.classifier import Classifier
 from tests.helpers import examples
 
 

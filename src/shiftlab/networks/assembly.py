@@ -6,8 +6,8 @@ from itertools import pairwise
 from torch import nn
 
 from shiftlab.errors import UserError
-from shiftlab.models.components import DOWNSAMPLED, Small
-from shiftlab.models.layers import BlurPool2d, PolyphasePool2d
+from shiftlab.networks.components import DOWNSAMPLED, Small
+from shiftlab.networks.layers import BlurPool2d, PolyphasePool2d
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

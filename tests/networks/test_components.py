@@ -7,10 +7,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from shiftlab.errors import UserError
-from shiftlab.models import architectures, components, cost
-from shiftlab.models.classifier import Classifier
-from shiftlab.models.components import Downsampling, Head, NarrowResNet, Padding, Small
-from shiftlab.models.fast import fuse
+from shiftlab.models import architectures
+from shiftlab.networks import components, cost
+from shiftlab.networks.classifier import Classifier
+from shiftlab.networks.components import Downsampling, Head, NarrowResNet, Padding, Small
+from shiftlab.networks.fast import fuse
 from shiftlab.shifts.grids import grid
 from shiftlab.shifts.transform import shift
 from tests.helpers import GREY, coloured, examples

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from shiftlab.config.params import Training
+from shiftlab.pipeline.checkpoints import Checkpoint
 from shiftlab.training import loop
-from shiftlab.training.checkpoints import Checkpoint
 from shiftlab.training.loop import State
 from tests.helpers import SRC, dataset, run_python, tiny_model
 
@@ -153,9 +153,9 @@ def test_number_of_threads_changes_the_key() -> None:
 MATTERING = [
     "training/loop",
     "training/augmentation",
-    "models/classifier",
-    "models/fast/adam",
-    "models/fast/small_maps",
+    "networks/classifier",
+    "networks/fast/adam",
+    "networks/fast/small_maps",
     "data/dataset",
     "models/architectures/mlp",
 ]
@@ -164,8 +164,8 @@ MATTERING = [
 def test_code_that_makes_the_weights_changes_the_key(tmp_path: Path) -> None:
     shutil.copytree(SRC / "shiftlab", tmp_path / "src/shiftlab", ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "from pathlib import Path; import shiftlab; from shiftlab.training.checkpoints import Checkpoint\n"
-        f"for name in {(*MATTERING, 'reports/plots', 'models/architectures/lenet', 'models/layers')}:\n"
+        "from pathlib import Path; import shiftlab; from shiftlab.pipeline.checkpoints import Checkpoint\n"
+        f"for name in {(*MATTERING, 'reports/plots', 'models/architectures/lenet', 'networks/layers')}:\n"
         "    before = Checkpoint('mlp', 0, {}).key\n"
         "    path = Path(shiftlab.__file__).parent / f'{name}.py'\n"
         "    path.write_text(path.read_text() + '# changed')\n"

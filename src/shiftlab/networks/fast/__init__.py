@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shiftlab.models.fast.adam import MemoryOrderAdam
-from shiftlab.models.fast.fusion import fuse as fuse
-from shiftlab.models.fast.padding import replace_padding
-from shiftlab.models.fast.small_maps import replace_convolutions, weights_that_meet_data
+from shiftlab.networks.fast.adam import MemoryOrderAdam
+from shiftlab.networks.fast.fusion import fuse as fuse
+from shiftlab.networks.fast.padding import replace_padding
+from shiftlab.networks.fast.small_maps import replace_convolutions, weights_that_meet_data
 
 
 def prepare(network: nn.Module) -> nn.Module:

@@ -1,0 +1,1 @@
+"""What architectures are put together from: layers, components, a classifier; what it costs, what makes it fast."""
