@@ -86,10 +86,7 @@ def test_content_is_json_that_can_stand_in_a_page() -> None:
     assert [one["image"] for one in content["images"]] == some_predictions(ABOUT).grid.images.tolist()
     assert all(one["picture"].startswith("data:image/png;base64,") for one in content["images"])
     assert (parts["models"], parts["boundaries"]) == (["mlp", "lenet"], ["zero", "circular"])
-    assert content["boundaries"] == {
-        "zero": {"wraps": False, "wide": False},
-        "circular": {"wraps": True, "wide": False},
-    }
+    assert content["boundaries"] == {"zero": "plain", "circular": "tiled"}
     metrics = content["metrics"]["zero"]["mlp"]
     expected = found()["mlp", 0, "zero"]
     assert metrics["maps"]["accuracy"]["value"] == np.round(expected.maps["accuracy"].value, 4).ravel().tolist()
@@ -105,10 +102,10 @@ def test_images_that_are_larger_than_the_frame_are_shown_with_what_a_shift_bring
     of: PredictionsByKey = {("mlp", 0, "crop"): one}
     metrics: MetricsByKey = {key: evaluation.evaluate(each, 1, 1) for key, each in of.items()}
     content = explorer.content(of, metrics, torch.as_tensor(IMAGES), np.array([0]), {"claims": []})
-    assert content["boundaries"]["crop"]["wide"]
+    assert content["boundaries"]["crop"] == "padded"
     (image,) = content["images"]
     assert size(image["picture"]) == (24, 26)
-    assert size(image["wide"]) == (26, 28)
+    assert size(image["crop"]) == (26, 28)
 
 
 def size(address: str) -> tuple[int, int]:

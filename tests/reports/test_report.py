@@ -232,7 +232,7 @@ def test_canvas_is_called_so() -> None:
 
 def test_crop_is_explained() -> None:
     text = report.tables({**in_boundary("crop"), "shape": [3, 20, 26]})
-    assert "Boundary crop: a window of 26x20 moves over the larger image" in text
+    assert "Boundary crop: a window of 26x20 pixels moves over the larger image" in text
 
 
 def test_tables_end_with_one_newline() -> None:

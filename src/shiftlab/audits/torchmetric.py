@@ -31,7 +31,7 @@ class ShiftConsistency(Metric):
 
     Args:
         radius: pixels, of the largest shift along each axis.
-        boundary: what happens at the edge, "zero" or "circular".
+        boundary: the boundary mode, one that needs no larger image: "zero" or "circular".
         shifts: how many are drawn beside the grid's anchors, or "all" of them.
         black: what a vacated pixel holds in the images as the network takes them: 0 where they are raw or in 0..1,
             -mean/std where they are normalised.
@@ -57,8 +57,10 @@ class ShiftConsistency(Metric):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        if radius < 1 or boundary not in ("zero", "circular"):
-            raise UserError(f"radius is {radius} and boundary {boundary!r}: take a radius from 1, and zero or circular")
+        modes = [name for name in boundaries.names() if boundaries.get(name).margin(1) == 0]
+        if radius < 1 or boundary not in modes:
+            known = " or ".join(modes)
+            raise UserError(f"radius is {radius} and boundary {boundary!r}: take a radius from 1, and {known}")
         self.radius, self.boundary, self.black = radius, boundary, black
         self.shifts = sample(radius, shifts, seed)
         self.add_state("agreeing", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

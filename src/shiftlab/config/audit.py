@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from shiftlab.config.params import MIN_SAMPLE, MOST_PIXELS, BoundaryName, DeviceName, Evaluation, Seed
 from shiftlab.errors import UserError
+from shiftlab.shifts import boundaries
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Channels = Literal["grey", "rgb", "bgr"]
@@ -19,6 +20,11 @@ PHASE = 4  # pixels: the longest period by which accuracy is looked at
 PANELS = ("Model", "Data", "Preprocessing", "Shifts", "CI", "Output", "Where it is computed")
 # Names of earlier versions, and today's.
 RENAMED = {"regime": "boundary", "regimes": "boundaries"}
+
+
+def _boundary_modes() -> str:
+    """Return the names of all boundary modes with their labels, for people."""
+    return ", ".join(f"{name} ({boundaries.get(name).label})" for name in boundaries.names())
 
 
 def _option(
@@ -141,8 +147,7 @@ class AuditOptions(PreprocessingHints):
     boundaries: Boundaries | None = _shifts(
         None,
         "NAME",
-        "What moves in at the edge: zero (black), circular (what moved out at the other side), crop (more of a larger "
-        "image). Can be given more than once.",
+        f"What moves in at the edge: {_boundary_modes()}. Can be given more than once.",
         name="boundary",
         show="zero and circular",
         repeated=True,

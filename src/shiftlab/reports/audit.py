@@ -9,11 +9,10 @@ from typing import Any
 from shiftlab.metrics import registry
 from shiftlab.reports.blocks import Table, embed, render
 from shiftlab.reports.numbers import enumerated, p_value, points, points_interval, with_interval
+from shiftlab.shifts import boundaries
 
-EDGES = (
-    "zero: same frame, vacated pixels black, what leaves the frame is lost; circular: content wraps round; crop: the "
-    "frame moves over a larger image. Corrected consistency is what lies beyond chance, 0 at chance and 100 where the "
-    "same images fail everywhere"
+CORRECTED = (
+    "Corrected consistency is what lies beyond chance, 0 at chance and 100 where the same images fail everywhere"
 )
 PAIRWISE = "; pairwise accuracy is the share of pairs of shifts at which an image is right both times"
 TESTS = (
@@ -110,7 +109,9 @@ def answer(summary: Summary) -> list[str]:
 def page(summary: Summary, plots: Mapping[str, bytes]) -> str:
     """Return the audit's report as HTML that needs nothing else; `plots` are PNG by boundary and name, "zero-maps"."""
     metrics = _metrics(summary["metrics"], "metric")
-    note = f"{extent(summary)} {EDGES}{PAIRWISE if summary['labelled'] else ''}."
+    height, width = summary["preprocessing"]["frame"]
+    edges = "; ".join(f"{name}: {boundaries.get(name).describe(width, height)}" for name in summary["metrics"])
+    note = f"{extent(summary)} {edges}. {CORRECTED}{PAIRWISE if summary['labelled'] else ''}."
     return render(
         "audit.html",
         summary=summary,

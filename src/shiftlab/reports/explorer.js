@@ -143,10 +143,11 @@ function explore(answer) {
   function move(dx, dy) {
     [at.dx, at.dy] = [clamped(dx), clamped(dy)];
     const image = content.images[at.image];
-    const { wraps, wide } = content.boundaries[boundaries[at.boundary]];
-    const margin = wide ? content.radius : 0;
-    box.style.backgroundRepeat = wraps ? "repeat" : "no-repeat";
-    box.style.backgroundImage = `url(${wide ? image.wide : image.picture})`;
+    const name = boundaries[at.boundary];
+    const display = content.boundaries[name];
+    const margin = display === "padded" ? content.radius : 0;
+    box.style.backgroundRepeat = display === "tiled" ? "repeat" : "no-repeat";
+    box.style.backgroundImage = `url(${display === "padded" ? image[name] : image.picture})`;
     box.style.backgroundSize = `${scale * (width + 2 * margin)}px ${scale * (height + 2 * margin)}px`;
     box.style.backgroundPosition = `${scale * (at.dx - margin)}px ${scale * (at.dy - margin)}px`;
     [byId("dx").value, byId("dy").value] = [at.dx, at.dy];

@@ -132,10 +132,8 @@ def content(
         "frame": first.about.shape[1:],
         "radius": radius,
         "shifts": first.grid.shifts.tolist(),
-        "boundaries": {
-            name: {"wraps": boundary == "circular", "wide": boundary == "crop"} for boundary, name in names.items()
-        },
-        "images": _images(first, images, places, radius if "crop" in names else 0),
+        "boundaries": {name: boundary_modes.get(boundary).display for boundary, name in names.items()},
+        "images": _images(first, images, places, radius, names),
         "metrics": {
             name: {model: _metrics(each, with_matrices) for model, each in of_boundary(of_first_seed, boundary).items()}
             for boundary, name in names.items()
@@ -144,12 +142,15 @@ def content(
     }
 
 
-def _images(predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int) -> list[dict[str, Any]]:
-    """Return each image's number, class and picture: of the frame, and of `radius` pixels more that a crop shows."""
+def _images(
+    predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int, names: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return each image's number, class and pictures: of the frame, and padded by each boundary mode shown so."""
     numbers, frame = predictions.grid.images[places], predictions.about.shape[1:]
     pictures = {"picture": boundary_modes.get("zero").pad(images[numbers], 0, frame)}
-    if radius:
-        pictures["wide"] = boundary_modes.get("crop").pad(images[numbers], radius, frame)
+    for boundary, name in names.items():
+        if (mode := boundary_modes.get(boundary)).display == "padded":
+            pictures[name] = mode.pad(images[numbers], radius, frame)
     return [
         {
             "image": number,

@@ -14,6 +14,7 @@ from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
+from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.grids import DIRECTIONS
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.shifts.transform import shift
@@ -116,7 +117,7 @@ def against_shift(metrics: MetricsByKey, images: Tensor) -> bytes:
 
 def _cut_from(metrics: Metrics, images: Tensor) -> int | None:
     """Return the shift to the right from which on the edge cuts off more than `CUT_OFF` of the ink of all images."""
-    if metrics.metadata.boundary != "zero":  # elsewhere nothing is lost, or other content comes in
+    if not boundary_modes.get(metrics.metadata.boundary).loses_content:
         return None
     columns = shift(images, 0, 0, "zero", metrics.metadata.shape[1:]).sum(dim=(0, 1, 2)).numpy()
     lost = columns[::-1].cumsum()[: metrics.radius] / columns.sum()  # by 1, 2... pixels

@@ -14,6 +14,7 @@ from shiftlab.reports import study as study_report
 from shiftlab.reports.blocks import Table, embed, render
 from shiftlab.reports.columns import MODELS, data_name
 from shiftlab.reports.numbers import UNDEFINED, count, enumerated, p_value, percent, plus_minus, points, points_interval
+from shiftlab.shifts import boundaries
 from shiftlab.shifts.grids import NAMED_SETS
 
 SIGNIFICANT = 0.05
@@ -24,12 +25,6 @@ Means = Mapping[str, Mapping[str, float | None]]  # model's name -> metric -> it
 
 INTERACTIVE = ("accuracy", "maps", "radius", "confusion")  # plots that the explorer shows, so that the page need not
 NOT_MEASURED = "not measured by this run"
-EDGES = {
-    "zero": "Boundary zero: same frame, vacated pixels black, ink past the edge lost.",
-    "circular": "Boundary circular: content wraps round, nothing is lost.",
-    "canvas": "Boundary canvas: the images move on a black canvas of {width}x{height}, vacated pixels black.",
-    "crop": "Boundary crop: a window of {width}x{height} moves over the larger image, whose content enters.",
-}
 SETS = (
     "clean: unshifted; right5, right4: 5 and 4 pixels to the right; translate3: 3 pixels along each axis, signs drawn "
     "for each image; random5: up to 5 pixels along each axis, drawn for each image."
@@ -265,7 +260,9 @@ def _intervals_in_words(summary: Summary) -> str:
 def edge(boundary: str, summary: Summary) -> str:
     """Return what happens at the edge in a boundary."""
     _, height, width = summary["shape"]
-    return EDGES[boundary].format(width=width, height=height)
+    if boundary == "canvas":  # what zero is called there
+        return f"Boundary canvas: the images move on a black canvas of {width}x{height}, vacated pixels black."
+    return f"Boundary {boundary}: {boundaries.get(boundary).describe(width, height)}."
 
 
 def _grid_in_words(summary: Summary) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # names and labels do without paying for PyTorch's import
     from torch import Tensor
@@ -16,6 +16,8 @@ class Boundary(ABC):
 
     label: str  # for people, as "black border"
     loses_content = False  # does a shift cut off what moves past the edge?
+    # How a page moves an image: over nothing, over copies of itself, or as a crop of what `pad` returns.
+    display: Literal["plain", "tiled", "padded"] = "padded"
 
     @abstractmethod
     def describe(self, width: int, height: int) -> str:

@@ -14,6 +14,7 @@ class Circular(Boundary):
     """Wrap-around."""
 
     label = "wrap-around"
+    display = "tiled"
 
     def describe(self, width: int, height: int) -> str:  # noqa: ARG002
         """Return what happens at the edge."""

@@ -15,6 +15,7 @@ class Zero(Boundary):
 
     label = "black border"
     loses_content = True
+    display = "plain"
 
     def describe(self, width: int, height: int) -> str:  # noqa: ARG002
         """Return what happens at the edge."""
