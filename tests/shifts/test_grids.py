@@ -8,7 +8,7 @@ from shiftlab.shifts.grids import (
     FRACTIONS,
     NAMED_SETS,
     anchors,
-    fixed,
+    center_and_ends,
     grid,
     line,
     named_set,
@@ -127,14 +127,14 @@ def test_sample_holds_the_anchors_and_draws_no_shift_twice(count: int) -> None:
     assert np.array_equal(shifts[: len(held)], held)
     drawn = set(map(tuple, shifts[len(held) :].tolist()))
     assert len(drawn) == len(shifts) - len(held) == count
-    assert not drawn & set(map(tuple, fixed(14).tolist()))
+    assert not drawn & set(map(tuple, center_and_ends(14).tolist()))
 
 
 @pytest.mark.parametrize(("radius", "count"), [(1, 9), (2, 25), (3, 49), (4, 53), (14, 53)])
 def test_anchors_are_all_shifts_within_3_pixels_and_the_ends_of_both_axes(radius: int, count: int) -> None:
     places = set(map(tuple, anchors(radius).tolist()))
     assert len(places) == len(anchors(radius)) == count
-    assert np.array_equal(anchors(radius)[:5], fixed(radius))
+    assert np.array_equal(anchors(radius)[:5], center_and_ends(radius))
     assert set(map(tuple, grid(min(3, radius)).tolist())) <= places
     assert {(-radius, 0), (radius, 0), (0, -radius), (0, radius)} <= places
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab.metrics.intervals import RESAMPLES, Floats, Resampled, bootstrap_counts, resampled_mean
-from shiftlab.shifts.grids import Shifts, anchors, fixed, grid
+from shiftlab.shifts.grids import Shifts, anchors, center_and_ends, grid
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Design:
     def of(cls, shifts: Shifts) -> Design:
         """Return that of `shifts.sample`, `(S, 2)`. Of a whole grid all shifts are certain.
 
-        Of a sample, anchors that are not fixed have no weight here: they are there for minima over shifts.
+        Of a sample, anchors besides center and ends have no weight here: they are there for minima over shifts.
         """
         count, places = len(shifts), shifts.astype(int)
         radius = int(np.abs(places).max())
-        whole, certain, held = len(grid(radius)), len(fixed(radius)), len(anchors(radius))
+        whole, certain, held = len(grid(radius)), len(center_and_ends(radius)), len(anchors(radius))
         if len(np.unique(shifts, axis=0)) == whole:
             nothing = np.zeros(count, dtype=np.bool_)
             return cls(~nothing, (nothing, nothing), [], whole - certain)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # names and labels do without paying for PyTorch's import
@@ -11,25 +12,25 @@ if TYPE_CHECKING:  # names and labels do without paying for PyTorch's import
 Frame = tuple[int, int]  # height and width in pixels of what a model sees
 
 
-class Boundary(ABC):
+@dataclass(frozen=True)
+class Boundary:
     """A boundary mode: a way to pad the frame. A shift is then a crop of what was padded."""
 
     label: str  # for people, as "black border"
-    loses_content = False  # does a shift cut off what moves past the edge?
+    edge: str  # what happens at the edge, of a frame of {width}x{height} pixels
+    # Adds pixels on each side of images `(N, C, h, w)`, same dtype; None: those of a larger image come into sight.
+    extend: Callable[[Tensor, int], Tensor] | None
+    loses_content: bool = False  # does a shift cut off what moves past the edge?
     # How a page moves an image: over nothing, over copies of itself, or as a crop of what `pad` returns.
     display: Literal["plain", "tiled", "padded"] = "padded"
 
-    @abstractmethod
     def describe(self, width: int, height: int) -> str:
         """Return a sentence on what happens at the edge of frames of that size."""
+        return self.edge.format(width=width, height=height)
 
-    @abstractmethod
-    def extend(self, images: Tensor, pixels: int) -> Tensor:
-        """Return images `(N, C, h, w)` with so many pixels more on each side; same dtype."""
-
-    def margin(self, max_shift: int) -> int:  # noqa: ARG002
+    def margin(self, max_shift: int) -> int:
         """Return how many pixels of a larger image around the frame shifts of up to `max_shift` bring into sight."""
-        return 0
+        return 0 if self.extend else max_shift
 
     def pad(self, images: Tensor, max_shift: int, frame: Frame | None = None) -> Tensor:
         """Return all that shifts of up to `max_shift` pixels can bring into sight, with the frame in the middle.
@@ -44,6 +45,6 @@ class Boundary(ABC):
         from shiftlab.data.dataset import center_crop
 
         height, width = frame or images.shape[-2:]
-        if kept := self.margin(max_shift):
-            return center_crop(images, (height + 2 * kept, width + 2 * kept))
-        return self.extend(center_crop(images, (height, width)), max_shift)
+        margin = self.margin(max_shift)
+        cropped = center_crop(images, (height + 2 * margin, width + 2 * margin))
+        return self.extend(cropped, max_shift) if self.extend else cropped

@@ -25,16 +25,11 @@ NAMED_SETS: dict[str, Callable[[int, np.random.Generator], NDArray[np.int64]]] =
 
 
 def named_set(name: str, count: int, seed: int) -> Shifts:
-    """The shift of each of `count` test images in the evaluation set `name`, `(count, 2)`.
+    """Return the shift of each of `count` test images in the evaluation set `name`, `(count, 2)`.
 
     Each set draws from a generator of its own, so that a new one leaves the others as they are.
     """
     return NAMED_SETS[name](count, np.random.default_rng([seed, *name.encode()])).astype(np.int8)
-
-
-def named_sets(count: int, seed: int) -> dict[str, Shifts]:
-    """Return the shift of each of `count` images in every named set, `(count, 2)` each."""
-    return {name: named_set(name, count, seed) for name in NAMED_SETS}
 
 
 # A direction's unit step. The diagonal goes to the lower right.
@@ -45,7 +40,7 @@ FRACTIONS = np.arange(0, 2.25, 0.25)  # pixels to the right, of the sub-pixel cu
 
 
 def line(direction: str, radius: int) -> Shifts:
-    """The shifts of -radius..radius steps along a direction, `(2 * radius + 1, 2)`."""
+    """Return the shifts of -radius..radius steps along a direction, `(2 * radius + 1, 2)`."""
     return np.outer(np.arange(-radius, radius + 1), DIRECTIONS[direction]).astype(np.int8)
 
 
@@ -55,74 +50,72 @@ def line_shifts(radius: int) -> Shifts:
 
 
 def grid(radius: int) -> Shifts:
-    """Every integer shift of at most `radius` pixels along each axis, `((2 * radius + 1)^2, 2)`, row by row."""
+    """Return every integer shift of at most `radius` pixels along each axis, `((2 * radius + 1)^2, 2)`, row by row."""
     dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     return np.stack([dx.ravel(), dy.ravel()], axis=1).astype(np.int8)
 
 
-def fixed(radius: int) -> Shifts:
-    """Return the shifts that stand for themselves in a sample: the centre and the ends of both axes, `(5, 2)`."""
+def center_and_ends(radius: int) -> Shifts:
+    """Return the anchors that are weighed as themselves: the center and the ends of both axes, `(5, 2)`."""
     return np.array([(0, 0), (-radius, 0), (radius, 0), (0, -radius), (0, radius)], dtype=np.int8)
 
 
 def anchors(radius: int) -> Shifts:
-    """Return the shifts that every sample of a grid holds: the fixed ones, then all others within 3 pixels; `(A, 2)`.
+    """Return the shifts that every sample of a grid holds: center and ends, then all others within 3 pixels; `(A, 2)`.
 
     Robust accuracy is a minimum over shifts, which a part of them can't estimate.
     """
-    inner = map(tuple, grid(min(ANCHOR_RADIUS, radius)).tolist())
-    return np.array(list(dict.fromkeys([*map(tuple, fixed(radius).tolist()), *inner])), dtype=np.int8)
+    every = np.concatenate([center_and_ends(radius), grid(min(ANCHOR_RADIUS, radius))])
+    return np.array(list(dict.fromkeys(map(tuple, every.tolist()))), dtype=np.int8)
 
 
 def sample(radius: int, count: int | str, seed: int) -> Shifts:
     """Return the grid row by row, or its anchors and then `count` of its shifts in the order of drawing; `(S, 2)`.
 
     They come in turn from two Sobol sequences over the square, scrambled each for itself (Owen 1998); none is drawn
-    twice, and none of the fixed ones. Another anchor may be drawn, and is there twice then: the shifts drawn stand for
-    the whole square. Each sequence covers it evenly, which single means want; a shift of one and a shift of the other
-    are as near to each other as chance has it, which means over pairs want.
+    twice, and neither the center nor an end of an axis. Another anchor may be drawn, and is there twice then: the
+    shifts drawn stand for the whole square. Each sequence covers it evenly, which single means want; a shift of one and
+    a shift of the other are as near to each other as chance has it, which means over pairs want.
 
     Args:
         count: how many are drawn; "all", or as many as there are, for the grid.
     """
-    everything, certain = grid(radius), fixed(radius)
-    if count == "all" or int(count) >= len(everything) - len(certain):
-        return everything
+    whole, ends = grid(radius), center_and_ends(radius)
+    if count == "all" or int(count) >= len(whole) - len(ends):
+        return whole
 
     from scipy.stats import qmc  # a second to import, for samples alone
 
-    side = 2 * radius + 1
     sequences = [qmc.Sobol(2, rng=np.random.default_rng([seed, half, *b"grid"])) for half in (0, 1)]
-    drawn = dict.fromkeys(map(tuple, certain.tolist()))
-    while len(drawn) < len(certain) + int(count):
-        sequence = sequences[len(drawn) % 2]
-        (place,) = (sequence.random(1) * side).astype(int) - radius
-        drawn.setdefault(tuple(place.tolist()))
-    shifts = np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(certain) :]])
-    return everything if len(np.unique(shifts, axis=0)) == len(everything) else shifts
+    drawn = dict.fromkeys(map(tuple, ends.tolist()))
+    while len(drawn) < len(ends) + int(count):
+        (point,) = sequences[len(drawn) % 2].random(1)
+        drawn.setdefault(tuple(((point * (2 * radius + 1)).astype(int) - radius).tolist()))
+    shifts = np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(ends) :]])
+    return whole if len(np.unique(shifts, axis=0)) == len(whole) else shifts
 
 
 def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
-    """Which of the images with these labels, `(N,)`, the grid is evaluated on: each class in its share, in order.
+    """Return which images, with labels `(N,)`, the grid is evaluated on: each class in its share, in order.
 
     Args:
         count: how many, or "all".
 
     Raises:
-        UserError: there are fewer images than `count`, or fewer than one for each class were asked for.
+        UserError: there are fewer images than `count`, or `count` is less than one for each class.
     """
-    everything = np.arange(len(labels), dtype=np.int32)
+    every = np.arange(len(labels), dtype=np.int32)
     if count in ("all", len(labels)):
-        return everything
+        return every
 
     from sklearn.model_selection import train_test_split  # a second to import, for a part of the images alone
 
     try:
-        taken, _ = train_test_split(everything, train_size=count, random_state=seed, stratify=labels)
+        drawn, _ = train_test_split(every, train_size=count, random_state=seed, stratify=labels)
     except ValueError as error:
         raise UserError(
             f"evaluation.images is {count}, which can't be drawn from {len(labels):,} test images ({error}): "
             "choose another number, or all of them with `-S evaluation=full`"
         ) from None
-    drawn: NDArray[np.int32] = np.sort(taken)
-    return drawn
+    ordered: NDArray[np.int32] = np.sort(drawn)
+    return ordered

@@ -67,9 +67,8 @@ class Plan:
     sets: Mapping[str, Shifts]  # by name, a shift for each image, (N, 2)
     subset: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # (M,): images of the next, sorted
     shifts: NDArray[np.floating | np.integer] = field(default_factory=lambda: np.zeros((0, 2)))  # (S, 2), distinct
-    padding: int = (
-        0  # pixels on each side at least: what is drawn by chance is not to decide which images are too small
-    )
+    # Pixels on each side at least: shifts drawn by chance are not to decide which images are too small.
+    padding: int = 0
     of_logits: bool = False  # are distances those of logits, whose unshifted ones are kept too, or of probabilities?
 
     @cached_property
@@ -100,10 +99,26 @@ class Plan:
         """Return the pixels of larger images around the frame that come into sight."""
         return boundaries.get(self.boundary).margin(self.max_shift)
 
-    def passes(self, images: int, subset: int | None = None) -> int:
-        """Return how many images are predicted for so many, of which `subset` are in the plan's; None: its own."""
+    @property
+    def task_size(self) -> int:
+        """Return how many images are in memory at a time."""
+        channels, height, width = self.shape
+        values = channels * (height + 2 * self.margin) * (width + 2 * self.margin)
+        return max(1, min(MOST_IN_TASK, TASK_VALUES // values))
+
+    def passes(self, images: int) -> int:
+        """Return how many images a model classifies, for so many images, of which the plan's subset is a part."""
         on_each = len(self.whole) + len(self.sets) - len(self.common)
-        return images * on_each + (len(self.subset) if subset is None else subset) * len(self.partial)
+        return images * on_each + len(self.subset) * len(self.partial)
+
+    def part(self, first: int, last: int) -> Plan:
+        """Return the plan of the images from `first` to before `last`."""
+        inside = self.subset[(self.subset >= first) & (self.subset < last)] - first
+        sets = {name: shifts[first:last] for name, shifts in self.sets.items()}
+        part = replace(self, sets=sets, subset=inside)
+        # What few images happen to have in common is not what all have, and padding is that of all.
+        part.__dict__.update(common=self.common, partial=self.partial, max_shift=self.max_shift)
+        return part
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,28 +159,26 @@ def predict(
     Raises:
         UserError: an image can't be read; the model fails.
     """
-    margin, size = plan.margin, task_size(plan)
+    margin, size = plan.margin, plan.task_size
+    ranges = [(first, min(first + size, len(images))) for first in range(0, len(images), size)]
     done: dict[int, Arrays] = {}
-    for number, first in enumerate(range(0, len(images), size)):
+    for number, (first, last) in enumerate(ranges):
         if store and (arrays := store.load(f"{number}")) is not None:
             done[number] = arrays
-            part = _part(plan, first, min(first + size, len(images)))
-            on_progress(part.passes(min(size, len(images) - first)))
+            on_progress(plan.part(first, last).passes(last - first))
+    missing = [number for number in range(len(ranges)) if number not in done]
 
-    def missing() -> Iterator[Task]:
-        begin = next((number for number in range(len(images)) if number not in done), 0)
-        for number, raw in enumerate(images.chunks(margin, size, begin * size), start=begin):
-            if number not in done:
-                yield Task(number, _part(plan, number * size, number * size + len(raw)), raw.cpu().numpy())
+    def tasks() -> Iterator[Task]:
+        for number, raw in enumerate(images.chunks(margin, size, missing[0] * size), start=missing[0]):
+            if number in missing:
+                yield Task(number, plan.part(*ranges[number]), raw.cpu().numpy())
 
-    for number, arrays in execute(missing(), on_progress):
+    for number, arrays in execute(tasks(), on_progress) if missing else ():
         if store:
             store.save(f"{number}", arrays)
         done[number] = arrays
-    of_all = ("predicted", "confidence", "euclidean", "cosine", "ink")  # whose second axis is that of images
-    return {
-        key: np.concatenate([done[number][key] for number in sorted(done)], axis=int(key in of_all)) for key in done[0]
-    }
+    axes = dict.fromkeys(("predicted", "confidence", "euclidean", "cosine", "ink"), 1)  # else the first is of images
+    return {key: np.concatenate([done[at][key] for at in sorted(done)], axis=axes.get(key, 0)) for key in done[0]}
 
 
 def predict_task(
@@ -173,33 +186,45 @@ def predict_task(
 ) -> Arrays:
     """Predict the images of a task, as `predict`."""
     plan, max_shift = task.plan, task.plan.max_shift
-    images = torch.from_numpy(task.images).to(device)
-    padded = boundaries.get(plan.boundary).pad(images, max_shift, plan.shape[1:])
-    function = logits if plan.of_logits else probabilities
+    padded = boundaries.get(plan.boundary).pad(torch.from_numpy(task.images).to(device), max_shift, plan.shape[1:])
 
     def outputs(moved: Tensor) -> Tensor:
-        result = function(model, moved)
+        result = logits(model, moved) if plan.of_logits else probabilities(model, moved)
         on_progress(len(moved))
         return result
 
-    whole = {(dx, dy): outputs(crop_at(padded, max_shift, dx, dy)) for dx, dy in plan.whole}
+    whole = {place: outputs(crop_at(padded, max_shift, *place)) for place in plan.whole}
     arrays: Arrays = {}
     for name, shifts in plan.sets.items():
         of_set = whole[plan.common[name]] if name in plan.common else outputs(crop_each(padded, max_shift, shifts))
         arrays |= {f"{name}.{key}": value for key, value in _labels(of_set).items()}
     if len(plan.shifts) == 0:
         return arrays
-    unshifted = whole[0.0, 0]
     if plan.of_logits:
-        arrays["scores"] = unshifted.cpu().numpy()
-    few = padded[torch.from_numpy(plan.subset.astype(np.int64)).to(device)]
-    rows = {place: whole[place][plan.subset.tolist()] for place in map(_place, plan.shifts) if place in whole}
-    together = max(1, batch_size(device) // max(1, len(few)))
-    for begin in range(0, len(plan.partial) if len(few) else 0, together):
-        places = plan.partial[begin : begin + together]
-        moved = torch.cat([crop_at(few, max_shift, dx, dy) for dx, dy in places])
-        rows |= dict(zip(places, outputs(moved).unflatten(0, (len(places), len(few))), strict=True))
-    return arrays | _under_shifts(rows, unshifted[plan.subset.tolist()], few, plan)
+        arrays["scores"] = whole[0.0, 0].cpu().numpy()
+    subset = plan.subset.tolist()
+    few = padded[subset]
+    under = {place: of_all[subset] for place, of_all in whole.items()}
+    unshifted = under[0.0, 0]
+    if subset:
+        together = max(1, batch_size(device) // len(subset))
+        for begin in range(0, len(plan.partial), together):
+            places = plan.partial[begin : begin + together]
+            moved = torch.cat([crop_at(few, max_shift, *place) for place in places])
+            under |= dict(zip(places, outputs(moved).unflatten(0, (len(places), len(subset))), strict=True))
+    else:  # a model need not take a batch of no images
+        under |= dict.fromkeys(plan.partial, unshifted)
+    places = list(map(_place, plan.shifts))
+    shifted = [under[place] for place in places]
+    labels = [_labels(of_shift) for of_shift in shifted]
+    arrays |= {key: np.stack([row[key] for row in labels]) for key in labels[0]}
+    reference = unshifted.double()
+    rows = {
+        "euclidean": [(of_shift - unshifted).norm(dim=-1) for of_shift in shifted],
+        "cosine": [(1 - cosine_similarity(of_shift.double(), reference, dim=-1)).float() for of_shift in shifted],
+        "ink": [crop_at(few, max_shift, *place).sum((1, 2, 3)).to(torch.int32) for place in places],
+    }
+    return arrays | {key: torch.stack(of_key).cpu().numpy() for key, of_key in rows.items()}
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -210,30 +235,12 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
 
 def probabilities(model: nn.Module, images: Tensor) -> Tensor:
     """Return the class probabilities, float32 `(N, classes)`, of raw images `(N, C, h, w)`."""
-    with torch.inference_mode():
-        return torch.cat([model(batch).softmax(1) for batch in images.split(batch_size(images.device))])
+    return logits(model, images).softmax(1)
 
 
 def batch_size(device: torch.device) -> int:
     """Return how many images a forward pass there takes."""
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
-
-
-def task_size(plan: Plan) -> int:
-    """Return how many images are in memory at a time."""
-    channels, height, width = plan.shape
-    values = channels * (height + 2 * plan.margin) * (width + 2 * plan.margin)
-    return max(1, min(MOST_IN_TASK, TASK_VALUES // values))
-
-
-def _part(plan: Plan, first: int, last: int) -> Plan:
-    """Return the plan of the images from `first` to before `last`."""
-    inside = plan.subset[(plan.subset >= first) & (plan.subset < last)] - first
-    sets = {name: shifts[first:last] for name, shifts in plan.sets.items()}
-    part = replace(plan, sets=sets, subset=inside)
-    # What few images happen to have in common is not what all have, and padding is that of all.
-    part.__dict__.update(common=plan.common, partial=plan.partial, max_shift=plan.max_shift)
-    return part
 
 
 def _place(shift: NDArray[Any]) -> Shift:
@@ -245,21 +252,3 @@ def _labels(outputs: Tensor) -> Arrays:
     confidence, predicted = outputs.max(-1)
     labels = predicted.cpu().numpy().astype(label_type(outputs.shape[-1]))
     return {"predicted": labels, "confidence": confidence.cpu().numpy()}
-
-
-def _under_shifts(rows: Mapping[Shift, Tensor], unshifted: Tensor, few: Tensor, plan: Plan) -> Arrays:
-    """Return the arrays `(S, m)` of the outputs under each shift, `(m, classes)` each; none of an empty subset."""
-    places = list(map(_place, plan.shifts))
-    if len(few) == 0:
-        nothing = np.zeros((len(places), 0), np.float32)
-        labels = {"predicted": nothing.astype(label_type(unshifted.shape[-1])), "confidence": nothing}
-        return labels | {"euclidean": nothing, "cosine": nothing, "ink": nothing.astype(np.int32)}
-    outputs = [rows[place] for place in places]
-    of_rows = [_labels(one) for one in outputs]
-    euclidean = torch.stack([(one - unshifted).norm(dim=-1) for one in outputs])
-    cosine = torch.stack([1 - cosine_similarity(one.double(), unshifted.double(), dim=-1) for one in outputs]).float()
-    ink = torch.stack([crop_at(few, plan.max_shift, *place).sum((1, 2, 3)).to(torch.int32) for place in places])
-    return {
-        **{key: np.stack([row[key] for row in of_rows]) for key in ("predicted", "confidence")},
-        **{"euclidean": euclidean.cpu().numpy(), "cosine": cosine.cpu().numpy(), "ink": ink.cpu().numpy()},
-    }

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -107,33 +106,20 @@ class Predictions:
         return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
 
 
-def folder(model: str, seed: int) -> Path:
-    """Return the folder that the predict stage puts a trained model's predictions into."""
-    return FOLDER / model / str(seed)
-
-
 def path(model: str, seed: int, boundary: BoundaryName) -> Path:
     """Return the file of a trained model's predictions in a boundary mode."""
-    return folder(model, seed) / f"{boundary}.safetensors"
+    return FOLDER / model / str(seed) / f"{boundary}.safetensors"
 
 
 def save(predictions: Predictions, path: Path) -> None:
-    """Write the predictions; the same predictions give the same bytes.
-
-    Raises:
-        OSError: as `files.write`.
-    """
+    """Write predictions; the same give the same bytes. OSError: as `files.write`."""
     # One entry of metadata, as in weights.py.
-    metadata = {"about": json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})}
-    files.write(path, safetensors.numpy.save(to_arrays(predictions), metadata))
+    about = json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})
+    files.write(path, safetensors.numpy.save(to_arrays(predictions), {"about": about}))
 
 
 def load(path: Path) -> Predictions:
-    """Read what `save` wrote.
-
-    Raises:
-        UserError: no such file, or not predictions.
-    """
+    """Read what `save` wrote. UserError: no such file, or not predictions."""
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
@@ -149,11 +135,9 @@ def load(path: Path) -> Predictions:
 
 def to_arrays(predictions: Predictions) -> Arrays:
     """Return all arrays by name, those of the grid and of each set with a prefix."""
-    own = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
-    arrays = {**own, **_prefixed("grid", predictions.grid)}
-    for name, of_set in predictions.sets.items():
-        arrays |= _prefixed(f"sets.{name}", of_set)
-    return arrays
+    arrays = {key: value for key, value in vars(predictions).items() if isinstance(value, np.ndarray)}
+    parts = {"grid": predictions.grid, **{f"sets.{name}": of_set for name, of_set in predictions.sets.items()}}
+    return arrays | {f"{prefix}.{key}": array for prefix, part in parts.items() for key, array in vars(part).items()}
 
 
 def from_arrays(arrays: Arrays, about: PredictionMetadata, sets: Iterable[str]) -> Predictions:
@@ -163,24 +147,19 @@ def from_arrays(arrays: Arrays, about: PredictionMetadata, sets: Iterable[str]) 
         KeyError, TypeError: an array is missing, or one too many.
     """
     rest = dict(arrays)
-    of_sets = {name: SetPredictions(**_taken(f"sets.{name}.", rest)) for name in sets}
-    return Predictions(about=about, sets=of_sets, grid=GridPredictions(**_taken("grid.", rest)), **rest)
+
+    def take(prefix: str) -> Arrays:
+        return {key.removeprefix(prefix): rest.pop(key) for key in arrays if key.startswith(prefix)}
+
+    of_sets = {name: SetPredictions(**take(f"sets.{name}.")) for name in sets}
+    return Predictions(about=about, sets=of_sets, grid=GridPredictions(**take("grid.")), **rest)
 
 
-def prune_files(wanted: Iterable[Path], folder: Path) -> None:
-    """Delete the predictions in a folder that an earlier choice left there; DVC's cache has them.
+def prune_files(keep: Iterable[Path], folder: Path) -> None:
+    """Delete all predictions in a folder but those to keep; DVC's cache has them.
 
-    A stage that needs several depends on the folder, since dvc.yaml can't list the files of a matrix. A leftover
-    would change the folder's digest, and dvc.lock with it.
+    A stage that needs several depends on the folder, since dvc.yaml can't list the files of a matrix. A leftover of an
+    earlier choice would change the folder's digest, and dvc.lock with it.
     """
-    for leftover in set(folder.rglob("*.safetensors")) - set(wanted):
+    for leftover in set(folder.rglob("*.safetensors")) - set(keep):
         leftover.unlink()
-
-
-def _prefixed(prefix: str, arrays: object) -> dict[str, NDArray[Any]]:
-    return {f"{prefix}.{key}": array for key, array in vars(arrays).items()}
-
-
-def _taken(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Take the arrays whose names begin with `prefix` out of `tensors`."""
-    return {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from shiftlab.config.params import Evaluation
 from shiftlab.shifts import grids, inference
+from shiftlab.shifts.grids import Shifts
 from shiftlab.shifts.inference import Executor, Images, Plan, Progress
 from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, label_type
 from shiftlab.shifts.store import Store
@@ -38,24 +39,22 @@ def predict_evaluation(
     }
     known = sets["clean"].predicted if labels is None else labels.astype(label_type(len(about.classes)))
     rows = {tuple(shift): row for row, shift in enumerate(plan.shifts.tolist())}
-
-    def under(shifts: NDArray[np.floating | np.integer]) -> list[int]:
-        return [rows[float(dx), float(dy)] for dx, dy in shifts.tolist()]
-
-    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
-    lines = grids.line_shifts(evaluation.radius)
-    fractions = np.column_stack([grids.FRACTIONS, np.zeros_like(grids.FRACTIONS)])
-    of_grid = under(grid)
-    small = {name: arrays[name][of_grid].astype(np.float16) for name in ("confidence", "euclidean", "cosine")}
+    grid, lines, fractions = _shifts(evaluation)
+    on_grid, on_lines, on_fractions = (
+        [rows[tuple(shift)] for shift in shifts.tolist()] for shifts in (grid, lines, fractions)
+    )
+    small = {name: arrays[name][on_grid].astype(np.float16) for name in ("confidence", "euclidean", "cosine")}
     return Predictions(
         about,
         known,
         sets,
-        lines,
-        arrays["predicted"][under(lines)],
-        grids.FRACTIONS.astype(np.float32),
-        arrays["predicted"][under(fractions)],
-        GridPredictions(plan.subset, grid, predicted=arrays["predicted"][of_grid], ink=arrays["ink"][of_grid], **small),
+        line_shifts=lines,
+        on_lines=arrays["predicted"][on_lines],
+        fractions=grids.FRACTIONS.astype(np.float32),
+        on_fractions=arrays["predicted"][on_fractions],
+        grid=GridPredictions(
+            plan.subset, grid, predicted=arrays["predicted"][on_grid], ink=arrays["ink"][on_grid], **small
+        ),
     )
 
 
@@ -71,12 +70,14 @@ def plan_evaluation(
     Raises:
         UserError: fewer images than the evaluation asks for.
     """
-    subset = (
-        np.arange(images, dtype=np.int32)
-        if labels is None
-        else grids.subset(labels, evaluation.images, evaluation.seed)
-    )
-    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
+    every = np.arange(images, dtype=np.int32)
+    subset = every if labels is None else grids.subset(labels, evaluation.images, evaluation.seed)
+    sets = {name: grids.named_set(name, images, evaluation.seed) for name in grids.NAMED_SETS}
+    return Plan(boundary, shape, sets, subset, np.unique(np.concatenate(_shifts(evaluation)), axis=0))
+
+
+def _shifts(evaluation: Evaluation) -> tuple[Shifts, Shifts, NDArray[np.floating]]:
+    """Return the shifts of the grid, of the lines and by fractions of a pixel, `(S, 2)` each."""
     fractions = np.column_stack([grids.FRACTIONS, np.zeros_like(grids.FRACTIONS)])
-    shifts = np.unique(np.concatenate([grid, grids.line_shifts(evaluation.radius), fractions]), axis=0)
-    return Plan(boundary, shape, grids.named_sets(images, evaluation.seed), subset, shifts)
+    grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
+    return grid, grids.line_shifts(evaluation.radius), fractions

@@ -5,7 +5,6 @@ The folder is the registry: a further mode is a further file here, and experimen
 
 import importlib
 import pkgutil
-from typing import cast
 
 from shiftlab.shifts.boundary import Boundary
 
@@ -16,9 +15,6 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Boundary:
-    """Return the boundary mode of that name.
-
-    Raises:
-        ModuleNotFoundError: it is not among `names()`; params.py keeps users from getting here with one.
-    """
-    return cast("Boundary", importlib.import_module(f"{__name__}.{name}").BOUNDARY)
+    """Return the boundary mode of that name; params.py has refused one that is not among `names()`."""
+    boundary: Boundary = importlib.import_module(f"{__name__}.{name}").BOUNDARY
+    return boundary

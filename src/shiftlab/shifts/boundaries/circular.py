@@ -10,21 +10,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Circular(Boundary):
-    """Wrap-around."""
+def extend(images: Tensor, pixels: int) -> Tensor:
+    """Return images that go on at the other side, by at most their own size in pixels."""
+    from torch.nn.functional import pad
 
-    label = "wrap-around"
-    display = "tiled"
-
-    def describe(self, width: int, height: int) -> str:  # noqa: ARG002
-        """Return what happens at the edge."""
-        return "content wraps round, nothing is lost"
-
-    def extend(self, images: Tensor, pixels: int) -> Tensor:
-        """Return images that go on at the other side; of at most their own size in pixels."""
-        from torch.nn.functional import pad
-
-        return pad(images, (pixels,) * 4, mode="circular")
+    return pad(images, (pixels,) * 4, mode="circular")
 
 
-BOUNDARY = Circular()
+BOUNDARY = Boundary("wrap-around", "content wraps round, nothing is lost", extend, display="tiled")

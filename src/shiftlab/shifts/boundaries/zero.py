@@ -10,22 +10,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Zero(Boundary):
-    """A black border."""
+def extend(images: Tensor, pixels: int) -> Tensor:
+    """Return images with a black border of so many pixels."""
+    from torch.nn.functional import pad
 
-    label = "black border"
-    loses_content = True
-    display = "plain"
-
-    def describe(self, width: int, height: int) -> str:  # noqa: ARG002
-        """Return what happens at the edge."""
-        return "same frame, vacated pixels black, ink past the edge lost"
-
-    def extend(self, images: Tensor, pixels: int) -> Tensor:
-        """Return images with a black border."""
-        from torch.nn.functional import pad
-
-        return pad(images, (pixels,) * 4)
+    return pad(images, (pixels,) * 4)
 
 
-BOUNDARY = Zero()
+BOUNDARY = Boundary(
+    "black border",
+    "same frame, vacated pixels black, ink past the edge lost",
+    extend,
+    loses_content=True,
+    display="plain",
+)
