@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from shiftlab.metrics import intervals
-from shiftlab.metrics.calibration import calibration_error
+from shiftlab.metrics.radii import calibration_error
 
 
 def test_calibration_error_is_guos() -> None:

@@ -27,12 +27,13 @@ from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse
 from shiftlab.data.dataset import numbered
 from shiftlab.determinism import description
 from shiftlab.errors import UserError, extra
-from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate, robust_accuracy_within
+from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.networks import cost
 from shiftlab.reports import audit as show
 from shiftlab.reports import plots, tables
 from shiftlab.shifts import boundaries, predictions
+from shiftlab.shifts.grids import ANCHOR_RADIUS
 from shiftlab.shifts.inference import Executor, local, predict
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.shifts.protocol import predict_evaluation
@@ -106,7 +107,7 @@ class Audit:
     @property
     def robust_accuracy(self) -> Estimate:
         """The share of images right at every shift within a few pixels, in the first boundary."""
-        return self.metric(f"robust_accuracy_{robust_accuracy_within(self.evaluation.radius)}")
+        return self.metric(f"robust_accuracy_{min(ANCHOR_RADIUS, self.evaluation.radius)}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Every metric in every boundary: boundary, metric, value, low, high."""

@@ -7,7 +7,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from shiftlab.metrics.intervals import Labels
+from shiftlab.shifts.predictions import Labels
 
 
 def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:

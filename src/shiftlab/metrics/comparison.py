@@ -1,16 +1,17 @@
 """All models side by side: the numbers of every table, in JSON's types."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
 
 from shiftlab.config.params import BoundaryName
-from shiftlab.metrics import curves, evaluation, pairing
-from shiftlab.metrics.evaluation import Metrics
-from shiftlab.metrics.intervals import Estimate, OverSeeds
+from shiftlab.metrics import curves, pairing
+from shiftlab.metrics.evaluation import Metrics, boundary_name
+from shiftlab.metrics.intervals import Estimate, OverSeeds, over_seeds
+from shiftlab.shifts.grids import ANCHOR_RADIUS
 from shiftlab.shifts.predictions import Predictions
 
 HEADLINE = ("clean", "right5", "random5", "consistency")
@@ -23,36 +24,56 @@ T = TypeVar("T")
 
 
 def summarise(metrics: MetricsByKey) -> dict[str, Any]:
-    """Return all numbers of the tables, in JSON's types: every model's, the models' differences, those over seeds."""
-    some = next(iter(metrics.values()))
-    names = boundaries(metrics)
-    models = [
-        {
-            "model": model,
-            "seed": seed,
-            "boundary": evaluation.boundary_name(of_model.metadata),
-            "parameters": of_model.metadata.parameters,
-            "multiply_adds": of_model.metadata.multiply_adds,
-            "metrics": {key: to_json(estimate) for key, estimate in of_model.estimates.items()},
-        }
-        for (model, seed, _), of_model in metrics.items()
-    ]
+    """Return all numbers of the tables, in JSON's types: every model's, the models' differences, those over seeds.
+
+    Those over seeds are empty where there is one.
+    """
+    first = next(iter(metrics.values()))
+    seeds: dict[str, dict[str, list[Metrics]]] = {}  # by boundary and model
+    for (model, _, _), metrics_of_seed in metrics.items():
+        seeds.setdefault(boundary_name(metrics_of_seed.metadata), {}).setdefault(model, []).append(metrics_of_seed)
     return {
-        "data": some.metadata.data,
-        "shape": list(some.metadata.shape),
-        "classes": len(some.metadata.classes),
-        "radius": some.radius,
-        "shifts": some.shifts,
-        "robust_accuracy_within": evaluation.robust_accuracy_within(some.radius),
-        "images": some.images,
-        "grid_images": some.grid_images,
-        "moves_survived": {name: _moves_survived(metrics, boundary) for boundary, name in names.items()},
-        "models": models,
-        "differences": {
-            name: differences(of_boundary(first_seed(metrics), boundary)) for boundary, name in names.items()
+        "data": first.metadata.data,
+        "shape": list(first.metadata.shape),
+        "classes": len(first.metadata.classes),
+        "radius": first.radius,
+        "shifts": first.shifts,
+        "robust_accuracy_within": min(ANCHOR_RADIUS, first.radius),
+        "images": first.images,
+        "grid_images": first.grid_images,
+        "moves_survived": {
+            boundary: {model: _moves_survived(of_model) for model, of_model in models.items()}
+            for boundary, models in seeds.items()
         },
-        "over_seeds": _over_seeds(metrics),
-        "differences_over_seeds": {name: _seed_differences(metrics, boundary) for boundary, name in names.items()},
+        "models": [
+            {
+                "model": model,
+                "seed": seed,
+                "boundary": boundary_name(of_seed.metadata),
+                "parameters": of_seed.metadata.parameters,
+                "multiply_adds": of_seed.metadata.multiply_adds,
+                "metrics": {key: to_json(estimate) for key, estimate in of_seed.estimates.items()},
+            }
+            for (model, seed, _), of_seed in metrics.items()
+        ],
+        "differences": {
+            boundary: differences({model: of_model[0] for model, of_model in models.items()})
+            for boundary, models in seeds.items()
+        },
+        "over_seeds": [
+            {
+                "model": model,
+                "boundary": boundary,
+                "metrics": {key: to_json(over_seeds(values)) for key, values in _values(of_model).items()},
+            }
+            for boundary, models in seeds.items()
+            for model, of_model in models.items()
+            if len(of_model) > 1
+        ],
+        "differences_over_seeds": {
+            boundary: _differences_over_seeds(models) if min(map(len, models.values())) > 1 else []
+            for boundary, models in seeds.items()
+        },
     }
 
 
@@ -63,17 +84,16 @@ def headline(summary: Mapping[str, Any]) -> str:
     `random5`.
     """
     boundary = summary["models"][0]["boundary"]
-    by_model: dict[str, list[dict[str, float]]] = {}
+    seeds: dict[str, list[list[float]]] = {}
     for entry in summary["models"]:
         if entry["boundary"] == boundary:
-            values = {key: estimate["value"] for key, estimate in entry["metrics"].items()}
-            by_model.setdefault(entry["model"], []).append(values)
+            values = [entry["metrics"][key]["value"] for key in HEADLINE]
+            seeds.setdefault(entry["model"], []).append(values)
     means = {
-        model: {key: float(np.mean([values[key] for values in seeds])) for key in HEADLINE}
-        for model, seeds in by_model.items()
+        model: dict(zip(HEADLINE, np.mean(values, axis=0).tolist(), strict=True)) for model, values in seeds.items()
     }
     best = max(means, key=lambda model: means[model]["random5"])
-    return json.dumps({"best": best, **{key: round(means[best][key], 4) for key in HEADLINE}}, indent=2) + "\n"
+    return json.dumps({"best": best, **{key: round(value, 4) for key, value in means[best].items()}}, indent=2) + "\n"
 
 
 def first_seed(by_key: Mapping[Key, T]) -> dict[Key, T]:
@@ -94,7 +114,7 @@ def of_boundary(by_key: Mapping[Key, T], boundary: BoundaryName) -> dict[str, T]
 
 def boundaries(metrics: MetricsByKey) -> dict[BoundaryName, str]:
     """Return every boundary and what PROTOCOL.md calls it."""
-    return {boundary: evaluation.boundary_name(of_model.metadata) for (_, _, boundary), of_model in metrics.items()}
+    return {boundary: boundary_name(of_model.metadata) for (_, _, boundary), of_model in metrics.items()}
 
 
 def differences(models: Mapping[str, Metrics]) -> list[dict[str, Any]]:
@@ -108,45 +128,16 @@ def to_json(row: Estimate | OverSeeds | pairing.Difference | pairing.SeedDiffere
     return {name: None if value != value else value for name, value in asdict(row).items()}
 
 
-def _moves_survived(metrics: MetricsByKey, boundary: BoundaryName) -> dict[str, int]:
-    """Return the moves that every model survives in all of its seeds."""
-    accuracies = {
-        model: [[accuracy.value for _, accuracy in of_seed.curves["x"]] for of_seed in seeds]
-        for model, seeds in _seeds(metrics, boundary).items()
-    }
-    return {model: curves.moves_survived(np.array(rows)) for model, rows in accuracies.items()}
+def _moves_survived(seeds: Sequence[Metrics]) -> int:
+    """Return the moves that a model survives in all of its seeds."""
+    return curves.moves_survived(np.array([[at.value for _, at in of_seed.curves["x"]] for of_seed in seeds]))
 
 
-def _over_seeds(metrics: MetricsByKey) -> list[dict[str, Any]]:
-    """Return every metric over each model's seeds; nothing where there is one seed."""
-    names = boundaries(metrics)
-    return [
-        {
-            "model": model,
-            "boundary": names[boundary],
-            "metrics": {key: to_json(over) for key, over in evaluation.over_seeds(seeds).items()},
-        }
-        for boundary in names
-        for model, seeds in _seeds(metrics, boundary).items()
-        if len(seeds) > 1
-    ]
+def _values(seeds: Sequence[Metrics]) -> dict[str, list[float]]:
+    """Return every metric's value in each seed, by key."""
+    return {key: [of_seed.estimates[key].value for of_seed in seeds] for key in seeds[0].estimates}
 
 
-def _seed_differences(metrics: MetricsByKey, boundary: BoundaryName) -> list[dict[str, Any]]:
-    """Return the tests of every pair of models over seeds; nothing where there is one seed."""
-    by_model = _seeds(metrics, boundary)
-    if min(map(len, by_model.values())) < 2:
-        return []
-    values = {
-        model: {key: [of_seed.estimates[key].value for of_seed in seeds] for key in seeds[0].estimates}
-        for model, seeds in by_model.items()
-    }
-    return [to_json(row) for row in pairing.differences_over_seeds(values)]
-
-
-def _seeds(metrics: MetricsByKey, boundary: BoundaryName) -> dict[str, list[Metrics]]:
-    by_model: dict[str, list[Metrics]] = {}
-    for (model, _, of), of_seed in metrics.items():
-        if of == boundary:
-            by_model.setdefault(model, []).append(of_seed)
-    return by_model
+def _differences_over_seeds(models: Mapping[str, Sequence[Metrics]]) -> list[dict[str, Any]]:
+    rows = pairing.differences_over_seeds({model: _values(of_model) for model, of_model in models.items()})
+    return [to_json(row) for row in rows]

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftlab.metrics import curves, intervals, maps, nearest_failing_shift, radii, registry, stride_phase
+from shiftlab.metrics import curves, maps, nearest_failing_shift, radii, registry, stride_phase
 from shiftlab.metrics.class_scores import ClassScores, class_scores, confusion_matrix
 from shiftlab.metrics.curves import Curve
 from shiftlab.metrics.intervals import Estimate, Estimates, Statistic
 from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.metrics.radii import AtRadius
-from shiftlab.shifts.grids import ANCHOR_RADIUS, DIRECTIONS
+from shiftlab.shifts.grids import DIRECTIONS
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 
@@ -49,7 +49,8 @@ def evaluate(predictions: Predictions, radius: int, phase: int, labelled: bool =
         phase: pixels, the period of the stride phases.
         labelled: are the labels true? Else the metrics that need them are left out of `statistics`.
     """
-    sets, labels, grid, classes = predictions.sets, predictions.labels, predictions.grid, predictions.about.classes
+    labels, grid, classes = predictions.labels, predictions.grid, predictions.about.classes
+    grid_labels, sets = predictions.grid_labels, predictions.sets.items()
     statistics = registry.measure(predictions, radius, labelled)
     return Metrics(
         metadata=predictions.about,
@@ -61,26 +62,15 @@ def evaluate(predictions: Predictions, radius: int, phase: int, labelled: bool =
         estimates={key: statistic.estimate for key, statistic in statistics.items()},
         curves={direction: curves.along(predictions, direction, radius) for direction in DIRECTIONS},
         fractions=curves.of_fractions(predictions),
-        confusion_matrices={name: confusion_matrix(one.predicted, labels, len(classes)) for name, one in sets.items()},
-        class_scores={name: class_scores(one.predicted, labels, classes) for name, one in sets.items()},
-        maps=maps.maps(grid, predictions.grid_labels),
-        radii=radii.by_radius(grid, predictions.grid_labels),
-        phases=stride_phase.phases(grid.predicted == predictions.grid_labels, grid.shifts, phase),
-        nearest_failing_shifts=nearest_failing_shift.nearest_failing_shifts(grid, predictions.grid_labels),
+        confusion_matrices={name: confusion_matrix(on_set.predicted, labels, len(classes)) for name, on_set in sets},
+        class_scores={name: class_scores(on_set.predicted, labels, classes) for name, on_set in sets},
+        maps=maps.maps(grid, grid_labels),
+        radii=radii.by_radius(grid, grid_labels),
+        phases=stride_phase.phases(grid.predicted == grid_labels, grid.shifts, phase),
+        nearest_failing_shifts=nearest_failing_shift.nearest_failing_shifts(grid, grid_labels),
     )
-
-
-def robust_accuracy_within(radius: int) -> int:
-    """Return the radius in pixels that the robust accuracy of a grid of `radius` names."""
-    return min(ANCHOR_RADIUS, radius)
 
 
 def boundary_name(metadata: PredictionMetadata) -> str:
     """Return the boundary as PROTOCOL.md calls it: on a canvas, `zero` is `canvas`."""
     return "canvas" if metadata.boundary == "zero" and metadata.canvas else metadata.boundary
-
-
-def over_seeds(seeds: list[Metrics]) -> dict[str, intervals.OverSeeds]:
-    """Return every metric over trainings of one model with two seeds or more, by key."""
-    values = [metrics.estimates for metrics in seeds]
-    return {key: intervals.over_seeds([estimates[key].value for estimates in values]) for key in values[0]}

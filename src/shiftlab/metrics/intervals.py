@@ -1,8 +1,4 @@
-"""95% intervals and tests: over images, over trainings (seeds), and over both. PROTOCOL.md says which is which.
-
-Intervals over images are Wilson's for proportions and a percentile bootstrap for other means; over seeds they are
-Student's; a mean over seeds has one for both, with Satterthwaite's degrees of freedom.
-"""
+"""95% intervals and tests: over images, over trainings (seeds), and over both. PROTOCOL.md says which is which."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +13,6 @@ from statsmodels.stats.proportion import proportion_confint
 RESAMPLES = 1000  # of the images, for a bootstrap interval
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.unsignedinteger]  # numbers of classes
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ class Proportion:
 
     @property
     def estimate(self) -> Estimate:
-        """With Wilson's interval."""
+        """The proportion, with Wilson's interval."""
         return proportion(self.correct)
 
     @property
@@ -126,12 +121,12 @@ class Resampled:
     """A metric of one model, with what a paired bootstrap needs."""
 
     value: float
-    resamples: Floats  # (RESAMPLES,): the same of each resample; nan where it is undefined
+    resamples: Floats  # (RESAMPLES,): the metric of each resample; nan where it is undefined
     images: int
 
     @property
     def estimate(self) -> Estimate:
-        """With a percentile bootstrap interval."""
+        """The metric, with a percentile bootstrap interval."""
         if np.isnan(self.value):
             return Estimate(self.value, self.value, self.value, self.images)
         defined = self.resamples[~np.isnan(self.resamples)]
@@ -177,19 +172,18 @@ def combined(seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1.0)
         seeds: one training each, with its interval over images, which is the result where there is only one.
         limits: the least and the greatest value that the metric can have.
     """
-    first, *others = seeds
-    if not others:
-        return first
-    values = np.array([estimate.value for estimate in seeds])
-    value, count = float(values.mean()), len(values)
+    count, images = len(seeds), seeds[0].images
+    if count == 1:
+        return seeds[0]
+    values, low, high = np.array([(estimate.value, estimate.low, estimate.high) for estimate in seeds]).T
+    value, normal = float(values.mean()), norm.ppf(0.975)
     seed_variance = float(values.var(ddof=1)) / count
-    deviations = [(estimate.high - estimate.low) / 2 / norm.ppf(0.975) for estimate in seeds]
-    variance = seed_variance + float(np.mean([deviation**2 for deviation in deviations]))
-    half = norm.ppf(0.975) * variance**0.5
+    variance = seed_variance + float(np.mean(((high - low) / 2 / normal) ** 2))
+    half = normal * variance**0.5
     if seed_variance:
         freedom = (count - 1) * (variance / seed_variance) ** 2
         half = max(t.ppf(0.975, freedom) * variance**0.5, t.ppf(0.975, count - 1) * seed_variance**0.5)
-    return Estimate(value, float(max(value - half, limits[0])), float(min(value + half, limits[1])), first.images)
+    return Estimate(value, float(max(value - half, limits[0])), float(min(value + half, limits[1])), images)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ They are nan at shifts that a sample of the grid lacks.
 
 import numpy as np
 
-from shiftlab.metrics.intervals import Estimates, Labels, means, proportions, ratios
+from shiftlab.metrics.intervals import Estimates, means, proportions, ratios
 from shiftlab.shifts.grids import Shifts
-from shiftlab.shifts.predictions import GridPredictions
+from shiftlab.shifts.predictions import GridPredictions, Labels
 
 
 def maps(grid: GridPredictions, labels: Labels) -> dict[str, Estimates]:
@@ -18,24 +18,22 @@ def maps(grid: GridPredictions, labels: Labels) -> dict[str, Estimates]:
     intensity that is still in the frame.
     """
     unshifted = grid.predicted[grid.centre]
-    of_shifts = {
+    agreeing = grid.predicted == unshifted
+    by_shift = {
         "accuracy": proportions(grid.predicted == labels),
-        "agreement": proportions(grid.predicted == unshifted),
-        "agreement where right": proportions((grid.predicted == unshifted)[:, unshifted == labels]),
+        "agreement": proportions(agreeing),
+        "agreement where right": proportions(agreeing[:, unshifted == labels]),
         "euclidean distance": means(grid.euclidean),
         "cosine distance": means(grid.cosine),
         "ink": ratios(grid.ink, grid.ink[grid.centre]),
     }
-    return {name: as_map(one, grid.shifts) for name, one in of_shifts.items()}
+    return {name: _as_map(estimates, grid.shifts) for name, estimates in by_shift.items()}
 
 
-def as_map(of_shifts: Estimates, shifts: Shifts) -> Estimates:
-    """Return estimates at each of `shifts`, `(S,)`, laid out as the grid, `(D, D)`."""
+def _as_map(estimates: Estimates, shifts: Shifts) -> Estimates:
+    """Return estimates at each of the shifts, `(S,)`, laid out as the grid, `(D, D)`."""
     places = shifts.astype(int)
     radius = int(np.abs(places).max())
-    tables = []
-    for values in (of_shifts.value, of_shifts.low, of_shifts.high):
-        table = np.full((2 * radius + 1,) * 2, np.nan)
-        table[places[:, 1] + radius, places[:, 0] + radius] = values
-        tables.append(table)
+    tables = np.full((3, 2 * radius + 1, 2 * radius + 1), np.nan)
+    tables[:, places[:, 1] + radius, places[:, 0] + radius] = estimates.value, estimates.low, estimates.high
     return Estimates(*tables)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shiftlab.metrics.intervals import Labels
 from shiftlab.metrics.sampling import Design
-from shiftlab.shifts.predictions import GridPredictions
+from shiftlab.shifts.predictions import GridPredictions, Labels
 
 
 @dataclass(frozen=True)
@@ -31,22 +30,23 @@ class ImageRobustness:
 def nearest_failing_shifts(grid: GridPredictions, labels: Labels) -> list[ImageRobustness]:
     """Return every image that is classified right unshifted, the least robust first.
 
-    Labels are those of the grid's images, `(M,)`. Of images right equally often, the one whose failing shift is nearer
-    comes first.
+    Of images right equally often, the one whose failing shift is nearer comes first. Labels, `(M,)`, are those of the
+    grid's images.
     """
-    correct, weights = grid.predicted == labels, Design.of(grid.shifts).weights
+    correct = grid.predicted == labels
+    by_image = np.ascontiguousarray(correct.T)
+    accuracy = np.average(by_image, axis=1, weights=Design.of(grid.shifts).weights)
     distance = np.hypot(*grid.shifts.astype(np.float64).T)
     nearest_first = np.lexsort((grid.shifts[:, 0], grid.shifts[:, 1], distance))
+    robust = correct.all(axis=0)
+    nearest = nearest_first[by_image[:, nearest_first].argmin(axis=1)]  # the first shift at which it is wrong
+    order = np.lexsort((grid.images, np.where(robust, np.inf, distance[nearest]), accuracy))
     entries = []
-    for column in np.flatnonzero(correct[grid.centre]):
-        nearest_distance, nearest = np.inf, None
-        failing = nearest_first[~correct[nearest_first, column]]
-        if len(failing):
-            nearest_distance = distance[failing[0]]
-            dx, dy = grid.shifts[failing[0]].tolist()
-            nearest = FailingShift(dx, dy, int(grid.predicted[failing[0], column]))
-        accuracy = float(np.average(correct[:, column], weights=weights))
-        image = int(grid.images[column])
-        robustness = ImageRobustness(image, int(labels[column]), accuracy, nearest)
-        entries.append((accuracy, nearest_distance, image, robustness))
-    return [robustness for *_, robustness in sorted(entries, key=lambda entry: entry[:3])]
+    for column in order[correct[grid.centre, order]].tolist():
+        row, failing = nearest[column], None
+        if not robust[column]:
+            dx, dy = grid.shifts[row].tolist()
+            failing = FailingShift(dx, dy, int(grid.predicted[row, column]))
+        image, label = int(grid.images[column]), int(labels[column])
+        entries.append(ImageRobustness(image, label, float(accuracy[column]), failing))
+    return entries

@@ -1,16 +1,15 @@
 """Paired tests of two models: on the same images and shifts, or over several trainings each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isnan, nan
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from shiftlab.metrics.intervals import RESAMPLES, Floats, Proportion, Statistic, effect, holm
+from shiftlab.metrics.intervals import RESAMPLES, Proportion, Statistic, effect, holm
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class SeedDifference:
 
 
 Row = TypeVar("Row", Difference, SeedDifference)
+Values = TypeVar("Values")
 
 
 def differences(models: Mapping[str, Mapping[str, Statistic]]) -> list[Difference]:
@@ -52,16 +52,7 @@ def differences(models: Mapping[str, Mapping[str, Statistic]]) -> list[Differenc
     Args:
         models: by name, each metric's statistic by key; of the same images and shifts.
     """
-    rows = []
-    for metric in _shared(models):
-        for first, second in combinations(models, 2):
-            one, other = models[first][metric], models[second][metric]
-            if isinstance(one, Proportion) and isinstance(other, Proportion):
-                rows.append(_mcnemar(metric, first, second, one.correct, other.correct))
-            else:
-                difference = one.estimate.value - other.estimate.value
-                rows.append(_bootstrap(metric, first, second, difference, one.resamples - other.resamples))
-    return _adjusted(rows)
+    return _adjusted([_difference(*names, *statistics) for names, statistics in _pairs(models)])
 
 
 def differences_over_seeds(models: Mapping[str, Mapping[str, Sequence[float]]]) -> list[SeedDifference]:
@@ -70,31 +61,32 @@ def differences_over_seeds(models: Mapping[str, Mapping[str, Sequence[float]]]) 
     Args:
         models: by name, each metric's values by key, one for each seed, of which there are two at least.
     """
-    rows = []
-    for metric in _shared(models):
-        for first, second in combinations(models, 2):
-            welch = effect([(1, models[first][metric]), (-1, models[second][metric])])
-            rows.append(SeedDifference(metric, first, second, welch.difference, welch.low, welch.high, welch.p))
-    return _adjusted(rows)
+    tests = [(names, effect([(1, first), (-1, second)])) for names, (first, second) in _pairs(models)]
+    return _adjusted(
+        [SeedDifference(*names, welch.difference, welch.low, welch.high, welch.p) for names, welch in tests]
+    )
 
 
-def _shared(models: Mapping[str, Mapping[str, object]]) -> list[str]:
-    first, *others = models.values()
-    return [metric for metric in first if all(metric in other for other in others)]
+def _pairs(
+    models: Mapping[str, Mapping[str, Values]],
+) -> Iterator[tuple[tuple[str, str, str], tuple[Values, Values]]]:
+    """Yield a metric that all models have and the names of two models, and what both have of it."""
+    for metric in next(iter(models.values())):
+        if all(metric in of_model for of_model in models.values()):
+            for first, second in combinations(models, 2):
+                yield (metric, first, second), (models[first][metric], models[second][metric])
 
 
-def _mcnemar(
-    metric: str, first: str, second: str, correct: NDArray[np.bool_], other_correct: NDArray[np.bool_]
-) -> Difference:
-    only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
-    discordant = only_first + only_second
-    p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-    difference = (only_first - only_second) / len(correct)
-    return Difference(metric, first, second, difference, None, None, only_first, only_second, p)
-
-
-def _bootstrap(metric: str, first: str, second: str, difference: float, resampled: Floats) -> Difference:
-    """Return the paired bootstrap's row; of an undefined metric nothing can be told."""
+def _difference(metric: str, first: str, second: str, statistic: Statistic, other: Statistic) -> Difference:
+    """Return McNemar's exact test of two proportions, of other metrics the paired bootstrap."""
+    if isinstance(statistic, Proportion) and isinstance(other, Proportion):
+        correct, other_correct = statistic.correct, other.correct
+        only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
+        discordant = only_first + only_second
+        p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+        difference = (only_first - only_second) / len(correct)
+        return Difference(metric, first, second, difference, None, None, only_first, only_second, p)
+    difference, resampled = statistic.estimate.value - other.estimate.value, statistic.resamples - other.resamples
     defined = resampled[~np.isnan(resampled)]
     if isnan(difference) or not len(defined):
         return Difference(metric, first, second, nan, nan, nan, None, None, p=1.0)

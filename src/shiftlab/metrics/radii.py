@@ -5,16 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftlab.metrics.calibration import calibration_error
-from shiftlab.metrics.intervals import Estimate, Labels, mean, proportion, ratios, to_scalar
-from shiftlab.shifts.grids import Shifts
-from shiftlab.shifts.predictions import GridPredictions
+from shiftlab.metrics.intervals import Estimate, bootstrap_counts, mean, percentiles, proportion, ratios, to_scalar
+from shiftlab.shifts.predictions import GridPredictions, Labels
 
-
-def chebyshev_radius(shifts: Shifts) -> NDArray[np.int64]:
-    """Return the Chebyshev radius of each shift, `(S, 2)` -> `(S,)`."""
-    largest: NDArray[np.int64] = np.abs(shifts.astype(np.int64)).max(axis=1)
-    return largest
+CALIBRATION_BINS = 15  # of equal width
 
 
 @dataclass(frozen=True)
@@ -35,23 +29,38 @@ def by_radius(grid: GridPredictions, labels: Labels) -> list[AtRadius]:
 
     Of a sample of the grid: at the shifts there are, and at radii that have some.
     """
-    correct, ring = grid.predicted == labels, chebyshev_radius(grid.shifts)
-    once = np.zeros(len(ring), dtype=np.bool_)
+    correct, radii = grid.predicted == labels, np.abs(grid.shifts.astype(np.int64)).max(axis=1)
+    once = np.zeros(len(radii), dtype=np.bool_)  # a sample may hold a shift twice
     once[np.unique(grid.shifts, axis=0, return_index=True)[1]] = True
     rows = []
-    for radius in np.unique(ring).tolist():
-        at, within = once & (ring == radius), ring <= radius
+    for radius in np.unique(radii).tolist():
+        at = once & (radii == radius)
+        right, confidence = correct[at], grid.confidence[at]
         rows.append(
             AtRadius(
                 radius,
-                accuracy=mean(correct[at].mean(axis=0)),
-                robust_accuracy=proportion(correct[within].all(axis=0)),
-                confidence=mean(grid.confidence[at].mean(axis=0, dtype=np.float64)),
-                calibration_error=calibration_error(grid.confidence[at], correct[at]),
+                accuracy=mean(right.mean(axis=0)),
+                robust_accuracy=proportion(correct[radii <= radius].all(axis=0)),
+                confidence=mean(confidence.mean(axis=0, dtype=np.float64)),
+                calibration_error=calibration_error(confidence, right),
                 ink=to_scalar(ratios(grid.ink[at].mean(axis=0, keepdims=True), grid.ink[grid.centre]), len(labels)),
-                by_class={
-                    int(label): mean(correct[at][:, labels == label].mean(axis=0)) for label in np.unique(labels)
-                },
+                by_class={int(label): mean(right[:, labels == label].mean(axis=0)) for label in np.unique(labels)},
             )
         )
     return rows
+
+
+def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> Estimate:
+    """Return the expected calibration error (Guo et al. 2017), with its bootstrap interval over images.
+
+    Args:
+        confidence, correct: `(K, M)`, for K shifts of M images.
+    """
+    shifts, images = correct.shape
+    probability = confidence.astype(np.float64)
+    bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    excess = np.zeros((images, CALIBRATION_BINS))  # confidence minus accuracy, summed over an image's shifts
+    np.add.at(excess, (np.broadcast_to(np.arange(images), correct.shape), bins), probability - correct)
+    error = np.abs(excess.sum(axis=0)).sum() / (shifts * images)
+    resampled = np.abs(excess.T @ bootstrap_counts(images)).sum(axis=0) / (shifts * images)
+    return to_scalar(percentiles(error, resampled), images)

@@ -140,28 +140,20 @@ def _definitions() -> tuple[Metric, ...]:
 
 def metrics(radius: int) -> dict[str, Metric]:
     """Return every metric on a grid of that radius in pixels, by key, in the order of all tables."""
-    return {one.key: one for one in (definition.at_radius(radius) for definition in _definitions())}
+    at_radius = [definition.at_radius(radius) for definition in _definitions()]
+    return {metric.key: metric for metric in at_radius}
 
 
 def get(key: str) -> Metric:
-    """Return the metric with that key, which tells the radius where the metric depends on it.
-
-    Raises:
-        KeyError: there is none.
-    """
-    for definition in _definitions():
-        if definition.within is None and key == definition.key:
-            return definition
-        radius = key.removeprefix(f"{definition.name}_")
-        if definition.within is not None and radius != key and radius.isdigit():
-            return definition.at_radius(int(radius))
-    raise KeyError(key)
+    """Return the metric with that key, which tells the radius where the metric depends on it; KeyError if none has."""
+    radius = key.rpartition("_")[2]
+    return metrics(int(radius) if radius.isdecimal() else 0)[key]
 
 
 def renamed(key: str, radius: int) -> str | None:
     """Return the present key of a metric by one of an earlier version, or by its name without the radius."""
     name = RENAMED.get(key, key)
-    return next((new for new, one in metrics(radius).items() if one.name == name and new != key), None)
+    return next((present for present, one in metrics(radius).items() if one.name == name and present != key), None)
 
 
 def measure(predictions: Predictions, radius: int, labelled: bool = True) -> dict[str, Statistic]:

@@ -18,11 +18,11 @@ class Design:
 
     Sequences that cover the square evenly tell more than shifts drawn each for itself, so that a bootstrap over all of
     them would be far too wide. It is one within groups of neighbours (as in Stevens and Olsen 2003): all but one of a
-    group are drawn and given the weight of all (Rao and Wu 1988), less what a sample of much of the grid can't miss.
+    group are drawn and given the weight of all (Rao and Wu 1988), with a finite-population correction.
     """
 
     certain: NDArray[np.bool_]  # (S,): those that stand for themselves
-    halves: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (S,) each: those of one sequence, and of the other
+    sequences: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (S,) each: those of one sequence, and of the other
     groups: list[NDArray[np.int64]]  # neighbours among those that were drawn, two or three each
     others: int  # shifts of the grid that are not certain
 
@@ -32,16 +32,14 @@ class Design:
 
         Of a sample, anchors besides center and ends have no weight here: they are there for minima over shifts.
         """
-        count, places = len(shifts), shifts.astype(int)
+        places, numbers = shifts.astype(int), np.arange(len(shifts))
         radius = int(np.abs(places).max())
-        whole, certain, held = len(grid(radius)), len(center_and_ends(radius)), len(anchors(radius))
-        if len(np.unique(shifts, axis=0)) == whole:
-            nothing = np.zeros(count, dtype=np.bool_)
-            return cls(~nothing, (nothing, nothing), [], whole - certain)
-        numbers = np.arange(count)
-        first, second = ((numbers >= held) & ((numbers - held) % 2 == half) for half in (0, 1))
-        groups = _neighbours(places, np.flatnonzero(first | second))
-        return cls(numbers < certain, (first, second), groups, whole - certain)
+        size, certain, anchored = len(grid(radius)), len(center_and_ends(radius)), len(anchors(radius))
+        if len(np.unique(shifts, axis=0)) == size:
+            nothing = np.zeros(len(shifts), dtype=np.bool_)
+            return cls(~nothing, (nothing, nothing), [], size - certain)
+        first, second = ((numbers >= anchored) & ((numbers - anchored) % 2 == half) for half in (0, 1))
+        return cls(numbers < certain, (first, second), _neighbours(places, numbers[anchored:]), size - certain)
 
     @property
     def complete(self) -> bool:
@@ -51,20 +49,20 @@ class Design:
     @property
     def weights(self) -> Floats:
         """How many shifts of the grid each stands for, `(S,)`."""
-        found = self.certain.astype(np.float64)
-        for half in self.halves:
-            found[half] = self.others / (2 * max(1, half.sum()))
-        return found
+        weights = self.certain.astype(np.float64)
+        for sequence in self.sequences:
+            weights[sequence] = self.others / (2 * max(1, sequence.sum()))
+        return weights
 
     def resampled(self) -> Floats:
         """By how much the weights change in each resample of a bootstrap over shifts, `(S, RESAMPLES)`."""
         rng = np.random.default_rng(1)
         change = np.zeros((len(self.certain), RESAMPLES))
-        reach = np.sqrt(1 - sum(half.sum() for half in self.halves) / self.others)
+        correction = np.sqrt(1 - sum(sequence.sum() for sequence in self.sequences) / self.others)
         for group in self.groups:
             size = len(group)
-            taken = rng.multinomial(size - 1, np.full(size, 1 / size), RESAMPLES).T * size / (size - 1)
-            change[group] = reach * (taken - 1)
+            counts = rng.multinomial(size - 1, np.full(size, 1 / size), RESAMPLES).T * size / (size - 1)
+            change[group] = correction * (counts - 1)
         return change * self.weights[:, np.newaxis]
 
     def pairs(self, values: Floats) -> tuple[Floats, Floats]:
@@ -82,21 +80,25 @@ class Design:
         weighted = self.weights[:, np.newaxis] * values
         certain = weighted[self.certain].sum(axis=0)
         squares = (values[self.certain] ** 2).sum(axis=0)
-        first, second = (weighted[half].sum(axis=0) for half in self.halves)
+        first, second = (weighted[sequence].sum(axis=0) for sequence in self.sequences)
         among_drawn = 4 * (self.others - 1) / max(1, self.others)
         total: Floats = certain**2 - squares + 2 * certain * (first + second) + among_drawn * first * second
         growth = np.zeros(values.shape)
-        for half, other in zip(self.halves, (second, first), strict=True):
-            growth[half] = values[half] * (2 * certain + among_drawn * other)
+        for sequence, other in zip(self.sequences, (second, first), strict=True):
+            growth[sequence] = values[sequence] * (2 * certain + among_drawn * other)
         return total, growth
+
+    def all_pairs(self) -> tuple[float, Floats]:
+        """Return the number of pairs of different shifts of the grid, and its growth with each weight, `(S,)`."""
+        (count,), growth = self.pairs(np.ones((len(self.certain), 1)))
+        return float(count), growth[:, 0]
 
 
 def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Resampled:
     """Return the mean over the grid and over images of `(S, M)`, resampled over images, and shifts of a sample."""
-    images = values.shape[1]
     if design.complete:
         return resampled_mean(values.mean(axis=0, dtype=np.float64))
-    rows, weights = values.astype(np.float64), design.weights
+    rows, weights, images = values.astype(np.float64), design.weights, values.shape[1]
     resampled = weights[:, np.newaxis] + design.resampled()
     value = weights @ rows.mean(axis=1) / weights.sum()
     # Images first: what is in memory then does not grow with their number.
@@ -106,44 +108,37 @@ def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Resampled:
 
 def pairs_by_image(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Floats:
     """Return for each image, `(M,)`, what `proportion_of_pairs` is the mean of."""
-    of_images: Floats = _pairs(indicators, design)[0] / _all_pairs(design)[0]
-    return of_images
+    by_image: Floats = _pairs(indicators, design)[0] / design.all_pairs()[0]
+    return by_image
 
 
 def proportion_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Resampled:
     """Return the proportion of pairs of different shifts of the grid at which an indicator is true of an image twice.
 
+    It is the mean over images, resampled over images, and shifts of a sample.
+
     Args:
         indicators: each `(S, M)`, true of shifts and images; no two are true of the same.
-
-    Returns:
-        The mean over images, resampled over images, and shifts of a sample.
     """
     pairs, growth = _pairs(indicators, design)
-    whole, whole_growth = _all_pairs(design)
+    count, count_growth = design.all_pairs()
     if design.complete:
-        return resampled_mean(pairs / whole)
+        return resampled_mean(pairs / count)
     images, change = len(pairs), design.resampled()
     resampled = pairs @ bootstrap_counts(images) + ((growth @ bootstrap_counts(images)) * change).sum(axis=0)
-    return Resampled(float(pairs.mean() / whole), resampled / (images * (whole + whole_growth @ change)), images)
+    return Resampled(float(pairs.mean() / count), resampled / (images * (count + count_growth @ change)), images)
 
 
 def _pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[Floats, Floats]:
     total, growth = np.zeros(()), np.zeros(())
     for indicator in indicators:
-        pairs, of_indicator = design.pairs(indicator.astype(np.float64))
-        total, growth = total + pairs, growth + of_indicator
+        pairs, pairs_growth = design.pairs(indicator.astype(np.float64))
+        total, growth = total + pairs, growth + pairs_growth
     return total, growth
 
 
-def _all_pairs(design: Design) -> tuple[float, Floats]:
-    """Return the number of pairs of different shifts of the grid, and its growth with each weight, `(S,)`."""
-    (whole,), growth = design.pairs(np.ones((len(design.certain), 1)))
-    return float(whole), growth[:, 0]
-
-
 def _neighbours(places: NDArray[np.int64], members: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Groups of two or three of the members, `(n,)`, each near one another: halves of halves along the wider side."""
+    """Return groups of two or three of the members, `(n,)`, near one another: halves of halves along the wider side."""
     if len(members) < 4:
         return [members]
     inside = places[members]

@@ -9,26 +9,19 @@ from shiftlab.shifts.grids import Shifts
 
 
 def phases(correct: NDArray[np.bool_], shifts: Shifts, period: int) -> Estimates:
-    """Return the accuracy by (dx mod period, dy mod period), `(period, period)`: row dy, column dx.
+    """Return the accuracy, of `(S, M)`, by (dx mod period, dy mod period), `(period, period)`: row dy, column dx.
 
     Only as many shifts as make whole periods count, so that every phase has equally many, about the centre. Where a
     sample of the grid has none of a phase, it is nan.
-
-    Args:
-        correct: `(S, M)`.
     """
     offsets, weights = shifts.astype(np.int64), Design.of(shifts).weights
-    radius = int(np.abs(offsets).max())
-    first = -((2 * radius + 1) // period * period // 2)
-    last = first + (2 * radius + 1) // period * period - 1
-    inside = ((first <= offsets) & (offsets <= last)).all(axis=1) & (weights > 0)
-    of_phase = []
-    for dy in range(period):
-        for dx in range(period):
-            members = inside & (offsets % period == (dx, dy)).all(axis=1)
-            nothing = np.full(correct.shape[1], np.nan)
-            of_phase.append(
-                np.average(correct[members], axis=0, weights=weights[members]) if members.any() else nothing
-            )
-    flat = means(np.stack(of_phase))
-    return Estimates(*(values.reshape(period, period) for values in (flat.value, flat.low, flat.high)))
+    side = 2 * int(np.abs(offsets).max()) + 1
+    first = -(side // period * period // 2)
+    inside = ((first <= offsets) & (offsets < first + side // period * period)).all(axis=1) & (weights > 0)
+    by_phase = np.full((period, period, correct.shape[1]), np.nan)
+    for dy, dx in np.ndindex(period, period):
+        members = inside & (offsets % period == (dx, dy)).all(axis=1)
+        if members.any():
+            by_phase[dy, dx] = np.average(correct[members], axis=0, weights=weights[members])
+    flat = means(by_phase.reshape(period**2, -1))
+    return Estimates(*(values.reshape(period, period) for values in vars(flat).values()))

@@ -1,16 +1,20 @@
-"""Consistency: the chance that an image gets the same prediction at two different shifts (Zhang 2019), exact."""
+"""Consistency (Zhang 2019): the chance that an image gets the same prediction at two shifts; and what is beyond chance.
+
+PROTOCOL.md, "Corrected consistency", says why and how chance is taken off.
+"""
 
 from collections.abc import Iterator
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab.metrics import sampling
-from shiftlab.metrics.intervals import Floats, Labels
+from shiftlab.metrics.intervals import RESAMPLES, Floats, bootstrap_counts
 from shiftlab.metrics.registry import metric
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.grids import Shifts
-from shiftlab.shifts.predictions import Predictions
+from shiftlab.shifts.predictions import Labels, Predictions
 
 
 @metric(label="consistency", over="pairs", needs_labels=False)
@@ -40,3 +44,41 @@ def consistency_by_image(predicted: Labels, shifts: Shifts) -> Floats:
     S (S - 1). Of a sample it is an unbiased estimate.
     """
     return sampling.pairs_by_image(by_prediction(predicted), Design.of(shifts))
+
+
+@metric(label="consistency by chance", over="resamples")
+def consistency_by_chance(predictions: Predictions) -> tuple[float, Floats]:
+    """Return the proportion of pairs of shifts that agree by chance given the class, and its resamples.
+
+    A network that makes the same errors, but draws them anew at each shift, has it. With P_s(c|y) the proportion of
+    the images of class y whose prediction under shift s is c, it is the mean over images and pairs of different shifts
+    of the sum over c of P_s(c|y) P_t(c|y).
+    """
+    predicted, labels = predictions.grid.predicted, predictions.grid_labels
+    design, images = Design.of(predictions.grid.shifts), len(labels)
+    change = np.concatenate([np.zeros((len(predicted), 1)), design.resampled()], axis=1)
+
+    def pairs(values: Floats) -> Floats:
+        total, growth = design.pairs(values)
+        return total if design.complete else total + (growth * change).sum(axis=0)
+
+    all_pairs = pairs(np.ones((len(predicted), 1)))
+    chance = np.zeros(RESAMPLES + 1)  # the value, then that of each resample
+    for label in np.unique(labels):
+        members = labels == label
+        counts = np.concatenate([np.ones((members.sum(), 1)), bootstrap_counts(images)[members]], axis=1)
+        class_counts = counts.sum(axis=0)
+        # Small whole numbers: single precision is exact, and twice as fast.
+        class_predicted, exact_counts = predicted[:, members], counts.astype(np.float32)
+        for prediction in np.unique(class_predicted):
+            equal = (class_predicted == prediction).astype(np.float32)
+            chance += class_counts * pairs(equal @ exact_counts / np.maximum(class_counts, 1)) / (images * all_pairs)
+    return float(chance[0]), chance[1:]
+
+
+@metric(label="corrected consistency", over=("consistency", "consistency_by_chance"), limits=(-inf, 1.0))
+def corrected_consistency(consistency: Floats, chance: Floats) -> Floats:
+    """Return (C - E) / (1 - E), nan where E is 1, of arrays of one shape."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        corrected: Floats = np.where(chance < 1 - 1e-12, (consistency - chance) / (1 - chance), np.nan)
+    return corrected
