@@ -23,7 +23,7 @@ from shiftlab.audits.model import Model, PreprocessedModel, is_random
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome
 from shiftlab.config.audit import AuditOptions
-from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_radius
+from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_shifts
 from shiftlab.data.dataset import numbered
 from shiftlab.determinism import description
 from shiftlab.errors import UserError, extra
@@ -240,7 +240,7 @@ def measure(
     """
     evaluation = evaluation_of(options)
     try:
-        refuse_radius(evaluation.radius, preprocessing.frame)
+        refuse_shifts(evaluation, preprocessing.frame)
     except ValueError as error:
         raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
     preset = presets.of(options.published) if options.published else None

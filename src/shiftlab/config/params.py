@@ -4,22 +4,15 @@
 doesn't know before anything is done with it.
 """
 
-import operator
-from collections.abc import Mapping
-from functools import cached_property, reduce
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shiftlab.data import sources
 from shiftlab.errors import UserError
@@ -33,27 +26,19 @@ Determinism = Literal["portable", "native"]
 TrackingChoice = Literal["required", "optional"]
 StudyMetric = Literal["clean", "right5", "random5", "consistency", "corrected_consistency", "distance 3", "distance 7"]
 StudyBoundary = Literal["zero", "circular", "canvas"]
+ImageSize = tuple[int, int]  # height, width in pixels
 
 
-def _known_model(name: str) -> str:
-    if name not in architectures.names():
-        known = ", ".join(architectures.names())
-        raise ValueError(f"no model {name!r} in src/shiftlab/models/architectures, only {known}")
-    return name
+def _name_in(registry: ModuleType, kind: str) -> AfterValidator:
+    """Return the validator of a name that must be in a registry, whose entries are of that kind."""
 
+    def validate(name: str) -> str:
+        if name not in (names := registry.names()):
+            folder = f"src/{registry.__name__.replace('.', '/')}"
+            raise ValueError(f"no {kind} {name!r} in {folder}, only {', '.join(names)}")
+        return name
 
-def _known_source(name: str) -> str:
-    if name not in sources.names():
-        raise ValueError(f"no source {name!r} in src/shiftlab/data/sources, only {', '.join(sources.names())}")
-    return name
-
-
-def _known_boundary(name: str) -> str:
-    if name not in boundaries.names():
-        raise ValueError(
-            f"no boundary mode {name!r} in src/shiftlab/shifts/boundaries, only {', '.join(boundaries.names())}"
-        )
-    return name
+    return AfterValidator(validate)
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -65,15 +50,17 @@ def _distinct(values: list[Any]) -> list[Any]:
 MOST_PIXELS = 127  # of a shift along an axis: shifts are kept in 8 bits
 NAMED_REACH = 5  # pixels, of the named evaluation sets
 MIN_SAMPLE = 16  # shifts drawn from a grid, or there is nothing to say how sure a mean over them is
+Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-# So many images, or such a share of them.
-Part = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
-_Side = Annotated[int, Field(gt=0)]
-# [height, width] in YAML
-Size = Annotated[tuple[_Side, _Side], Field(strict=False)]
-ModelName = Annotated[str, AfterValidator(_known_model)]
-SourceName = Annotated[str, AfterValidator(_known_source)]
-BoundaryName = Annotated[str, AfterValidator(_known_boundary)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
+Radius = Annotated[int, Field(gt=0, le=MOST_PIXELS)]  # pixels
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # Adam's
+Part = Positive | Annotated[float, Field(gt=0, lt=1)]  # so many images, or such a share of them
+Size = Annotated[tuple[Positive, Positive], Field(strict=False)]  # [height, width] in YAML
+ModelName = Annotated[str, _name_in(architectures, "model")]
+SourceName = Annotated[str, _name_in(sources, "source")]
+BoundaryName = Annotated[str, _name_in(boundaries, "boundary mode")]
 
 
 class _Strict(BaseModel):
@@ -87,35 +74,24 @@ class Data(_Strict):
     source: SourceName
     path: str  # what the images are made from: a folder of the user's, or the code that gets them
     mirrors: list[str]  # addresses of folders that hold the published files; tried before torchvision's own
-    # Split off as test images; of a source that has test images of its own so many of those, null for all.
-    test: Part | None
+    test: Part | None  # split off as test images; of a source that has some of its own so many of those, null: all
     validation: Part  # split off the training images
     train: Part | None  # of the training images that are left, each class in its share; null: all
     split_seed: Seed
     channels: Literal[1, 3] | None  # of a folder's images: 1 makes them grey; null: 3 if one has colours
-    resize: Annotated[int, Field(gt=0)] | None  # a folder's images to so many pixels along the shorter side
+    resize: Positive | None  # a folder's images to so many pixels along the shorter side
     crop: Size | None  # to the center of a folder's images, after that
     frame: Size | None  # the center that models see; what is around it is for the boundary `crop`. null: all
     canvas: int | None = Field(gt=0, le=2 * MOST_PIXELS)  # pixels a side of a black canvas for the images; null: none
     placement: Literal["centred", "random"]  # on the canvas, of training and validation images; test images: centred
 
-    @field_validator("canvas")
-    @classmethod
-    def _holds_the_images(cls, canvas: int | None, info: ValidationInfo) -> int | None:
-        size = sources.get(info.data["source"]).image_size if "source" in info.data else None
-        if canvas is not None and size:
-            refuse_canvas("it", canvas, size)
-        return canvas
-
     @property
-    def image_size(self) -> tuple[int, int] | None:
+    def image_size(self) -> ImageSize | None:
         """Height and width of the images on disk, None where they are a folder's own."""
-        if self.canvas is not None:
-            return self.canvas, self.canvas
-        return sources.get(self.source).image_size or self.crop
+        return (self.canvas, self.canvas) if self.canvas else sources.get(self.source).image_size or self.crop
 
     @property
-    def input_size(self) -> tuple[int, int] | None:
+    def input_size(self) -> ImageSize | None:
         """Height and width of what models see, None where they are a folder's own."""
         return self.frame or self.image_size
 
@@ -134,15 +110,11 @@ class Data(_Strict):
             )
         if self.test is None and not source.has_test_images:
             raise ValueError(f"test is null, but a {self.source} has no test images of its own: set it, as to 0.2")
-        if source.image_size is None:
-            if self.canvas is not None:
-                raise ValueError("canvas is for the small images of the other sources: leave it null for a folder")
-        else:
-            for name in ("channels", "resize", "crop"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} is for a folder of images: leave it null for {self.source}")
-        size = self.image_size
-        if self.frame and size and any(part > whole for part, whole in zip(self.frame, size, strict=True)):
+        if source.image_size is None and self.canvas is not None:
+            raise ValueError("canvas is for the small images of the other sources: leave it null for a folder")
+        if source.image_size and (needless := [name for name in ("channels", "resize", "crop") if getattr(self, name)]):
+            raise ValueError(f"{needless[0]} is for a folder of images: leave it null for {self.source}")
+        if self.frame and (size := self.image_size) and (self.frame[0] > size[0] or self.frame[1] > size[1]):
             raise ValueError(f"frame is {list(self.frame)}, larger than the images, which have {list(size)} pixels")
         return self
 
@@ -150,8 +122,7 @@ class Data(_Strict):
 class Augmentation(_Strict):
     """How training images are moved, each by a shift of its own in every epoch, drawn from the run's seed."""
 
-    # shifts: black moves in at the edge. crops: what a larger image has there.
-    kind: Literal["none", "shifts", "crops"]
+    kind: Literal["none", "shifts", "crops"]  # shifts: black moves in at the edge; crops: what a larger image has there
     pixels: int = Field(ge=0, le=MOST_PIXELS)  # along each axis, at most
 
     @model_validator(mode="after")
@@ -169,9 +140,9 @@ class Augmentation(_Strict):
 class Training(_Strict):
     """What one architecture is trained with."""
 
-    lr: float = Field(gt=0, allow_inf_nan=False)  # Adam's learning rate; the highest, where the recipe changes it
-    batch_size: int = Field(gt=0)
-    epochs: int = Field(gt=0)
+    lr: LearningRate  # the highest, where the recipe changes it
+    batch_size: Positive
+    epochs: Positive
     components: dict[str, Any] = {}  # of an architecture that has some to choose
     initialisation: Literal["xavier"] | None = None  # of the weights (Glorot and Bengio 2010); null: PyTorch's
     recipe: RecipeName | None = None  # its own, instead of that of all models
@@ -181,28 +152,23 @@ class Training(_Strict):
 class Evaluation(_Strict):
     """How far and how images are shifted."""
 
-    radius: int = Field(gt=0, le=MOST_PIXELS)  # pixels
+    radius: Radius
     boundaries: Annotated[list[BoundaryName], Field(min_length=1), AfterValidator(_distinct)]
-    images: Annotated[int, Field(gt=0)] | Literal["all"]  # of the test images, for the shifts in two dimensions
+    images: Positive | Literal["all"]  # of the test images, for the shifts in two dimensions
     # Of the grid of whole shifts within the radius: all, or so many, drawn (PROTOCOL.md, "Sampled grids").
     shifts: Annotated[int, Field(ge=MIN_SAMPLE)] | Literal["all"]
-    phase: int = Field(gt=0)  # pixels: the period, of strides and pooling, by which accuracy is looked at
+    phase: Positive  # pixels: the period, of strides and pooling, by which accuracy is looked at
     seed: Seed  # of the sets that draw a shift for each image, and of the choice of `images` and `shifts`
 
 
 def recorded(
-    recipe: RecipeName,
-    augmentation: Augmentation,
-    device: str,
-    threads: int,
-    determinism: Determinism,
-    settings: Training,
+    recipe: RecipeName, augmentation: Augmentation, device: str, threads: int, determinism: str, settings: Training
 ) -> dict[str, object]:
-    """What a training is recorded with: every choice by its name."""
-    own = settings.model_dump(exclude={"components", "recipe", "augmentation"}, exclude_none=True) | settings.components
-    moved = str(settings.augmentation or augmentation)
+    """Return what a training is recorded with: every choice by its name."""
+    own = settings.model_dump(exclude={"components", "recipe", "augmentation"}, exclude_none=True)
+    shifts = str(settings.augmentation or augmentation)
     machine = {"device": device, "threads": threads, "determinism": determinism}
-    return {"recipe": settings.recipe or recipe, "augmentation": moved, **machine, **own}
+    return {"recipe": settings.recipe or recipe, "augmentation": shifts, **machine, **own, **settings.components}
 
 
 class Variant(_Strict):
@@ -211,15 +177,15 @@ class Variant(_Strict):
     architecture: ModelName
     components: dict[str, Any]
     recipe: RecipeName
-    lr: float = Field(gt=0, allow_inf_nan=False)
-    batch_size: int = Field(gt=0)
-    epochs: int = Field(gt=0)
+    lr: LearningRate
+    batch_size: Positive
+    epochs: Positive
     augmentation: Augmentation
     canvas: int | None = Field(gt=0, multiple_of=2, le=2 * MOST_PIXELS)  # pixels a side that its images are placed on
 
     @property
     def training(self) -> Training:
-        """What it is trained with, as any model."""
+        """Return what it is trained with, as any model."""
         return Training(lr=self.lr, batch_size=self.batch_size, epochs=self.epochs, components=self.components)
 
 
@@ -247,8 +213,8 @@ class Contrast(_Strict):
 
     @property
     def variants(self) -> list[str]:
-        """All that it names."""
-        return [name for name in (self.first, self.second, *reduce(operator.iadd, self.beyond, [])) if name is not None]
+        """Return the names of all variants that it compares."""
+        return [name for name in (self.first, self.second, *chain(*self.beyond)) if name is not None]
 
 
 class Claim(_Strict):
@@ -260,14 +226,14 @@ class Claim(_Strict):
 
     @property
     def primary(self) -> list[Contrast]:
-        """Those that decide."""
-        return [one for one in self.contrasts if not one.secondary]
+        """Return the contrasts that decide."""
+        return [contrast for contrast in self.contrasts if not contrast.secondary]
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
         if not self.primary:
             raise ValueError("all contrasts are secondary, but a claim needs a primary one that decides it")
-        if len(self.primary) > 1 and not all(one.on for one in self.primary):
+        if len(self.primary) > 1 and not all(contrast.on for contrast in self.primary):
             raise ValueError(
                 'a claim with several primary contrasts needs "on" in each, which says what its verdict depends on; in '
                 "quotes, since a bare on is true in YAML"
@@ -279,10 +245,10 @@ class Study(_Strict):
     """Variants of one network, and the claims that they decide; PROTOCOL.md, "Effects and verdicts"."""
 
     name: Annotated[list[str], Field(max_length=1)]  # none where there are no variants: dvc.yaml makes a stage of each
-    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
-    threads: int = Field(gt=0, le=1024)
-    radius: int = Field(gt=0, le=MOST_PIXELS)  # pixels
-    images: int = Field(gt=0)  # of the test images, for consistency and distances; the named sets use all
+    seeds: Seeds
+    threads: Threads
+    radius: Radius
+    images: Positive  # of the test images, for consistency and distances; the named sets use all
     shifts: int = Field(ge=MIN_SAMPLE)  # drawn from the grid
     seed: Seed  # of that and of the choice of images
     baseline: dict[str, Any]
@@ -291,46 +257,40 @@ class Study(_Strict):
 
     @cached_property
     def every(self) -> dict[str, Variant]:
-        """All variants in full."""
-        return {name: Variant.model_validate(self._whole(name)) for name in self.variants}
-
-    def _whole(self, name: str) -> dict[str, Any]:
-        otherwise = self.variants[name]
-        whole = {**self.baseline, **otherwise}
-        # Another architecture has other components.
-        inherited = self.baseline["components"] if whole["architecture"] == self.baseline["architecture"] else {}
-        return {**whole, "components": {**inherited, **otherwise.get("components", {})}}
+        """Return all variants in full: the baseline, but for what each has otherwise."""
+        every = {}
+        for name, otherwise in self.variants.items():
+            whole = {**self.baseline, **otherwise}
+            # Another architecture has other components.
+            inherited = self.baseline["components"] if whole["architecture"] == self.baseline["architecture"] else {}
+            whole["components"] = {**inherited, **otherwise.get("components", {})}
+            with _naming(f"variant {name}"):
+                every[name] = Variant.model_validate(whole)
+                components.validate(every[name].architecture, every[name].components)
+        return every
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        for name in self.variants:
-            try:
-                variant = Variant.model_validate(self._whole(name))
-                components.validate(variant.architecture, variant.components)
-            except ValidationError as error:
-                raise ValueError(f"variant {name}: {'; '.join(map(_sentence, error.errors()))}") from None
-            except ValueError as error:
-                raise ValueError(f"variant {name}: {error}") from None
-        for key, claim in self.claims.items():
-            if len(self.seeds) < 2:
-                raise ValueError(f"seeds are {self.seeds}, but a verdict needs two at least")
-            for contrast in claim.contrasts:
-                for metric in filter(None, (contrast.metric, contrast.second_metric)):
-                    if metric.startswith("distance") and int(metric.split()[1]) > self.radius:
-                        raise ValueError(f"claim {key} asks for {metric}, beyond the study's radius of {self.radius}")
-                for name in contrast.variants:
-                    self._refuse(key, contrast, name)
+        every = self.every
+        if self.claims and len(self.seeds) < 2:
+            raise ValueError(f"seeds are {self.seeds}, but a verdict needs two at least")
+        for key, contrast in [(key, contrast) for key, claim in self.claims.items() for contrast in claim.contrasts]:
+            for metric in filter(None, (contrast.metric, contrast.second_metric)):
+                if metric.startswith("distance") and int(metric.split()[1]) > self.radius:
+                    raise ValueError(f"claim {key} asks for {metric}, beyond the study's radius of {self.radius}")
+            for name in contrast.variants:
+                if name not in every:
+                    known = ", ".join(every)
+                    raise ValueError(
+                        f"claim {key} names the variant {name!r}, which is not among study.variants ({known})"
+                    )
+                canvas = every[name].canvas
+                if (contrast.boundary == "canvas") != (canvas is not None):
+                    raise ValueError(
+                        f"claim {key} asks for the boundary {contrast.boundary} of the variant {name!r}, whose canvas "
+                        f"is {canvas}: the boundary is canvas for those that have one, and for no others"
+                    )
         return self
-
-    def _refuse(self, key: str, contrast: Contrast, name: str) -> None:
-        if name not in self.variants:
-            known = ", ".join(self.variants)
-            raise ValueError(f"claim {key} names the variant {name!r}, which is not among study.variants ({known})")
-        if (contrast.boundary == "canvas") != (self.every[name].canvas is not None):
-            raise ValueError(
-                f"claim {key} asks for the boundary {contrast.boundary} of the variant {name!r}, whose canvas is "
-                f"{self.every[name].canvas}: the boundary is canvas for those that have one, and for no others"
-            )
 
 
 class Params(_Strict):
@@ -341,80 +301,65 @@ class Params(_Strict):
     recipe: RecipeName
     augmentation: Augmentation
     device: DeviceName
-    threads: int = Field(gt=0, le=1024)  # of the processor; the last bits of a sum depend on their number
+    threads: Threads  # of the processor; the last bits of a sum depend on their number
     determinism: Determinism  # portable: kernels that every x86 processor has; native: the processor's own
     model: str  # the choice in conf/model/ that filled `models`: a label, shown by `dvc exp show`
     models: dict[ModelName, Training] = Field(min_length=1)
-    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+    seeds: Seeds
     evaluation: Evaluation
     tracking: TrackingChoice  # where MLflow's store can't be used: stop, or go on without it
     study: Study
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        radius, input_size, image_size = self.evaluation.radius, self.data.input_size, self.data.image_size
+        radius, data = self.evaluation.radius, self.data
+        input_size, image_size = data.input_size, data.image_size
+        if data.canvas and (size := sources.get(data.source).image_size):
+            _refuse_canvas("data.canvas", data.canvas, size)
+        within = "for which models must see less than the whole image: set data.frame"
+        for boundary in self.evaluation.boundaries if data.frame is None else ():
+            if boundaries.get(boundary).margin(1):
+                raise ValueError(f"evaluation.boundaries has {boundary}, {within}")
         if input_size:
-            refuse_radius(radius, input_size)
+            refuse_shifts(self.evaluation, input_size, image_size if data.frame else None)
+        if self.evaluation.phase > radius:
+            raise ValueError(f"evaluation.phase is {self.evaluation.phase}, above evaluation.radius, which is {radius}")
+        for augmentation in (self.augmentation, *(settings.augmentation for settings in self.models.values())):
+            if augmentation and augmentation.kind == "crops" and data.frame is None:
+                raise ValueError(f"augmentation.kind is 'crops', {within}")
+            if augmentation and input_size:
+                refuse_augmentation(augmentation, input_size, image_size)
         for name, settings in self.models.items():
             _refuse_components(f"models.{name}", name, settings.components, input_size)
         for name, variant in self.study.every.items():
             if variant.canvas and image_size:
-                refuse_canvas(f"study.variants.{name}.canvas", variant.canvas, image_size)
-            size = (variant.canvas,) * 2 if variant.canvas else input_size
+                _refuse_canvas(f"study.variants.{name}.canvas", variant.canvas, image_size)
+            size = (variant.canvas, variant.canvas) if variant.canvas else input_size
             _refuse_components(f"study.variants.{name}", variant.architecture, variant.components, size)
-        for augmentation in (self.augmentation, *(settings.augmentation for settings in self.models.values())):
-            if augmentation and augmentation.kind == "crops" and self.data.frame is None:
-                raise ValueError(
-                    "augmentation.kind is 'crops', for which models must see less than the whole image: set data.frame"
-                )
-            if augmentation and input_size:
-                refuse_augmentation(augmentation, input_size, image_size)
-        for boundary in self.evaluation.boundaries:
-            if boundaries.get(boundary).margin(1) and self.data.frame is None:
-                raise ValueError(
-                    f"evaluation.boundaries has {boundary}, for which models must see less than the whole image: set "
-                    "data.frame"
-                )
-            if self.data.frame and image_size:
-                refuse_margin(boundary, radius, self.data.frame, image_size)
-        if self.evaluation.phase > radius:
-            raise ValueError(f"evaluation.phase is {self.evaluation.phase}, above evaluation.radius, which is {radius}")
         return self
 
 
-def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any], size: tuple[int, int] | None) -> None:
-    """Refuse what no network can be built of, as far as the images' size, (height, width), is known.
-
-    Raises:
-        ValueError: there is no such component or choice, or the images are too small for it.
-    """
+@contextmanager
+def _naming(where: str, suffix: str = "") -> Iterator[None]:
+    """Put the name of what is wrong before a ValueError's words; `suffix` follows it where single values are wrong."""
     try:
-        chosen = components.validate(architecture, choices)
-        if chosen and size:
-            chosen.last_map(*size)
+        yield
     except ValidationError as error:
-        raise ValueError(f"{where}.components: {'; '.join(map(_sentence, error.errors()))}") from None
+        raise ValueError(f"{where}{suffix}: {_sentences(error)}") from None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def refuse_radius(radius: int, frame: tuple[int, int]) -> None:
-    """Refuse to shift images of `frame`, (height, width), out of sight.
-
-    Raises:
-        ValueError: some shift of `radius` pixels would.
-    """
-    height, width = frame
-    if radius >= min(frame):
-        raise ValueError(f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight")
+def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any], size: ImageSize | None) -> None:
+    """Raise ValueError for components of which no network can be built, as far as the images' size is known."""
+    with _naming(where, ".components"):
+        validated = components.validate(architecture, choices)
+        if validated and size:
+            validated.last_map(*size)
 
 
-def refuse_canvas(name: str, canvas: int, size: tuple[int, int]) -> None:
-    """Refuse a canvas, of `canvas` pixels a side, without room for images of `size`, or without a center for them.
-
-    Raises:
-        ValueError: it is too small, or larger by an odd number of pixels; `name` is what the message calls it.
-    """
+def _refuse_canvas(name: str, canvas: int, size: ImageSize) -> None:
+    """Raise ValueError for a canvas, `canvas` pixels a side, without room or without a center for images of `size`."""
     height, width = size
     if canvas < max(size) or any((canvas - side) % 2 for side in size):
         raise ValueError(
@@ -423,44 +368,44 @@ def refuse_canvas(name: str, canvas: int, size: tuple[int, int]) -> None:
         )
 
 
-def refuse_augmentation(augmentation: Augmentation, frame: tuple[int, int], image_size: tuple[int, int] | None) -> None:
-    """Refuse to move training images out of sight, or crops past the edge of larger images; (height, width) each.
+def _margin(frame: ImageSize, image_size: ImageSize) -> int:
+    """Return how many pixels images have around a frame, on the side where they are fewest."""
+    return min((image_size[0] - frame[0]) // 2, (image_size[1] - frame[1]) // 2)
 
-    Raises:
-        ValueError: some shift would.
-    """
+
+def refuse_augmentation(augmentation: Augmentation, frame: ImageSize, image_size: ImageSize | None) -> None:
+    """Raise ValueError for an augmentation out of sight of `frame`, or past the edge of larger images."""
     height, width = frame
     if augmentation.kind == "shifts" and augmentation.pixels >= min(frame):
         raise ValueError(
             f"augmentation.pixels is {augmentation.pixels}, which moves images of {width}x{height} pixels out of sight"
         )
-    margin = min((whole - part) // 2 for part, whole in zip(frame, image_size or frame, strict=True))
-    if augmentation.kind == "crops" and image_size and augmentation.pixels > margin:
+    if augmentation.kind == "crops" and image_size and augmentation.pixels > (margin := _margin(frame, image_size)):
         raise ValueError(
             f"augmentation.pixels is {augmentation.pixels}, but images of {image_size[1]}x{image_size[0]} have "
             f"{margin} around a frame of {width}x{height}: take fewer, a smaller frame, or larger images"
         )
 
 
-def refuse_margin(boundary: str, radius: int, frame: tuple[int, int], image_size: tuple[int, int]) -> None:
-    """Refuse to move a frame past the edge of larger images in a boundary mode; both sizes are (height, width).
-
-    Raises:
-        ValueError: some shift of `radius` pixels would.
-    """
-    margin = min((whole - part) // 2 for part, whole in zip(frame, image_size, strict=True))
-    if boundaries.get(boundary).margin(max(radius, NAMED_REACH)) > margin:
+def refuse_shifts(evaluation: Evaluation, frame: ImageSize, image_size: ImageSize | None = None) -> None:
+    """Raise ValueError for shifts out of sight of `frame`, or past the edge of larger images where those are known."""
+    height, width = frame
+    radius = evaluation.radius
+    if radius >= min(frame):
+        raise ValueError(f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight")
+    if image_size is None:
+        return
+    margin, reach = _margin(frame, image_size), max(radius, NAMED_REACH)
+    if any(boundaries.get(boundary).margin(reach) > margin for boundary in evaluation.boundaries):
         raise ValueError(
             f"evaluation.radius is {radius}, and the named sets reach {NAMED_REACH} pixels, but images of "
-            f"{image_size[1]}x{image_size[0]} have {margin} around a frame of {frame[1]}x{frame[0]}: take a smaller "
+            f"{image_size[1]}x{image_size[0]} have {margin} around a frame of {width}x{height}: take a smaller "
             "radius or frame, or larger images"
         )
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
-    """Read and check the parameters.
-
-    YAML 1.2, as DVC reads it: `1e-3` is a number.
+    """Read and check the parameters, in YAML 1.2, as DVC reads it: `1e-3` is a number.
 
     Raises:
         UserError: no such file, not YAML, an unknown key, a wrong type, a value out of range.
@@ -469,23 +414,17 @@ def load(path: Path = Path("params.yaml")) -> Params:
     from ruamel.yaml.error import YAMLError
 
     try:
-        values = YAML(typ="safe").load(path)
+        return Params.model_validate(YAML(typ="safe").load(path))
     except FileNotFoundError:
         raise UserError(f"no {path} here: run this from the repository's root") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {_sentences(error)}") from None
     except (YAMLError, ValueError) as error:  # a day like 2020-99-99 is the latter
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{path}: {'; '.join(map(_sentence, error.errors()))}") from None
 
 
 def training(params: Params, name: str) -> Training:
-    """What `name` is trained with.
-
-    Raises:
-        UserError: the parameters select no such model.
-    """
+    """Return what a model is trained with. UserError: the parameters select no such model."""
     if name not in params.models:
         raise UserError(
             f"model {name!r} is not among those that params.yaml selects ({', '.join(params.models)}): "
@@ -494,14 +433,21 @@ def training(params: Params, name: str) -> Training:
     return params.models[name]
 
 
-def _sentence(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails is a TypedDict of Any
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{where} is not a parameter: take it out, or correct its name"
-    if error["type"] == "invalid_key":
-        return f"{where} is not a name: YAML reads a bare on, off, yes or no as true or false, so put it in quotes"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}" if error["loc"] else f"{error['ctx']['error']}"
-    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+WRONG = {  # pydantic's types of errors
+    "extra_forbidden": "is not a parameter: take it out, or correct its name",
+    "invalid_key": "is not a name: YAML reads a bare on, off, yes or no as true or false, so put it in quotes",
+    "missing": "is missing",
+}
+
+
+def _sentences(invalid: ValidationError) -> str:
+    """Return a sentence on each wrong value, with its name as in params.yaml."""
+    sentences = []
+    for error in invalid.errors():
+        where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+        if error["type"] == "value_error":
+            sentences.append(f"{where}: {error['ctx']['error']}".removeprefix(": "))
+        else:
+            reason = f"is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+            sentences.append(f"{where or 'the file'} {WRONG.get(error['type'], reason)}")
+    return "; ".join(sentences)

@@ -106,8 +106,6 @@ def _refuse_sizes(config: Params, frame: tuple[int, int], stored: tuple[int, ...
         UserError: some shift moves them out of sight, or past the edge of larger images.
     """
     try:
-        params.refuse_radius(config.evaluation.radius, frame)
-        for boundary in config.evaluation.boundaries:
-            params.refuse_margin(boundary, config.evaluation.radius, frame, (stored[0], stored[1]))
+        params.refuse_shifts(config.evaluation, frame, (stored[0], stored[1]))
     except ValueError as error:
         raise UserError(str(error)) from None
