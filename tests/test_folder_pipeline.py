@@ -48,7 +48,7 @@ def test_coloured_pictures_are_learned_and_measured(project: Project, pictures: 
     report = project.read("reports/index.html").decode()
     for words in ("32x28 pixels, 3 classes", "72 of the 121", "Boundary crop", "a window of 32x28 pixels"):
         assert words in report
-    header, *rows = project.read("reports/lenet-0/crop/confusion-clean.csv").decode().splitlines()
+    header, *rows = project.read("reports/lenet/0/crop/confusion-clean.csv").decode().splitlines()
     assert header == "actual,predicted a flower,predicted a temple,predicted its roof"
     assert [row.split(",")[0] for row in rows] == CLASSES
     assert "digit" not in report.partition("<script")[0].lower()
@@ -75,7 +75,7 @@ def test_named_sets_need_a_margin_in_crop(project: Project, pictures: Path) -> N
         "data=folder", f"data.path={pictures}", "data.frame=[36,40]", "evaluation.boundaries=[crop]", "model=mlp"
     )
     project.dvc("repro", "train")
-    refused = project.run(sys.executable, "src/predict.py", "mlp", "0", "crop", check=False)
+    refused = project.run(sys.executable, "src/predict.py", "mlp", "0", check=False)
     assert refused.returncode == 1
     assert (
         "error: evaluation.radius is 2, and the named sets reach 5 pixels, but images of 48x44 have 4" in refused.stdout

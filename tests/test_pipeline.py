@@ -53,11 +53,11 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet", "invariant"]
     assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * 4
     for model in ("mlp", "lenet", "resnet", "invariant"):
-        about = json.loads(done.read(f"reports/{model}-0/zero/about.json"))
+        about = json.loads(done.read(f"reports/{model}/0/zero/about.json"))
         assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 40, 2)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
-        assert (done.root / f"reports/{model}-0/zero/confusion-right5.png").exists()
-        assert done.read(f"plots/{model}-0/confusion/zero-clean.csv").count(b"\n") == 360
+        assert (done.root / f"reports/{model}/0/zero/confusion-right5.png").exists()
+        assert done.read(f"plots/{model}/confusion/0-zero-clean.csv").count(b"\n") == 360
     assert b"digits" in done.read("reports/results.md")
     assert b"mnist" not in done.read("reports/results.md").lower()
     assert (done.root / "reports/accuracy.png").exists()
@@ -119,11 +119,11 @@ def test_comparison_has_a_run_with_the_report(done: Project) -> None:
 
 @pytest.mark.slow
 def test_prediction_in_another_boundary_leaves_the_first_alone(done: Project) -> None:
-    before = locked(done, "evaluate@mlp-0")
+    before = locked(done, "evaluate@mlp")
     output = done.dvc(
         "exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "evaluation.boundaries=[zero,circular]"
     )
-    assert stages_run(output) == ["predict@mlp-0-circular", "evaluate@mlp-0", "compare"]
+    assert stages_run(output) == ["predict@mlp-0", "evaluate@mlp", "compare"]
     assert b"Boundary circular" in done.read("reports/index.html")
     clean = {
         one["boundary"]: one["metrics"]["clean"] for one in json.loads(done.read("metrics/comparison.json"))["models"]
@@ -131,8 +131,8 @@ def test_prediction_in_another_boundary_leaves_the_first_alone(done: Project) ->
     assert clean["zero"] == clean["circular"]
     # Back to the first choice: what the other boundary left behind must not change what evaluate sees.
     done.compose("data=digits", "model=mlp")
-    done.dvc("repro", "evaluate@mlp-0")
-    assert locked(done, "evaluate@mlp-0") == before
+    done.dvc("repro", "evaluate@mlp")
+    assert locked(done, "evaluate@mlp") == before
 
 
 def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Project, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Pro
     output = done.dvc(
         "exp", "run", "--name", "one", "-S", "data=digits", "-S", "model=lenet", "-S", "models.lenet.lr=0.003"
     )
-    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0-zero", "evaluate@lenet-0", "compare"]
+    assert stages_run(output) == ["train@lenet-0", "predict@lenet-0", "evaluate@lenet", "compare"]
     assert [entry["model"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]] == ["lenet"]
     (run,) = [run for run in runs(done) if run.data.tags["dvc.experiment"] == "one"]
     assert run.data.params["lr"] == "0.003"
@@ -166,7 +166,7 @@ def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Pro
 @pytest.mark.slow
 def test_more_seeds_reuse_those_already_run(done: Project) -> None:
     output = done.dvc("exp", "run", "-S", "data=digits", "-S", "model=mlp", "-S", "seeds=[0,1]")
-    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1-zero", "evaluate@mlp-1", "compare"]
+    assert stages_run(output) == ["train@mlp-1", "predict@mlp-1", "evaluate@mlp", "compare"]
     seeds = [entry["seed"] for entry in json.loads(done.read("metrics/comparison.json"))["models"]]
     assert seeds == [0, 1]
     # Back to the first choice: what the other seed left behind must not change what its stages see and make.
@@ -180,7 +180,7 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
     done.compose("data=digits", "model=mlp")
     with (done.root / "src/shiftlab/reports/primitives.py").open("a") as plots:
         plots.write("\n# another look\n")
-    assert stages_run(done.dvc("repro")) == ["evaluate@mlp-0", "compare"]
+    assert stages_run(done.dvc("repro")) == ["evaluate@mlp", "compare"]
     assert len(runs(done)) == 4  # the evaluation went to the runs there were
 
 
@@ -291,23 +291,6 @@ def test_tracking_server_out_of_reach_stops_the_stage_before_training(done: Proj
     assert done.read("models/mlp-0.safetensors") == before
 
 
-@pytest.mark.slow
-def test_fourth_architecture_is_two_files_and_runs_on_a_canvas_too(done: Project) -> None:
-    (done.root / "src/shiftlab/models/architectures/linear.py").write_text(
-        "from math import prod\n\nfrom torch import nn\n\nfrom shiftlab.networks.classifier import Classifier\n\n\n"
-        "def build(shape: tuple[int, int, int], classes: int) -> Classifier:\n"
-        "    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), classes)), mean=0.5, std=0.5)\n"
-    )
-    (done.root / "conf/model/linear.yaml").write_text(
-        "# @package _global_\nmodel: linear\nmodels:\n  linear:\n    lr: 0.001\n    batch_size: 64\n    epochs: 1\n"
-    )
-    done.dvc("exp", "run", "-S", "data=digits_canvas", "-S", "model=linear")
-    comparison = json.loads(done.read("metrics/comparison.json"))
-    assert [entry["model"] for entry in comparison["models"]] == ["linear"]
-    assert (comparison["data"], comparison["shape"]) == ("digits_canvas", [1, 48, 48])
-    assert b"Boundary canvas" in done.read("reports/index.html")
-
-
 def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
     assert "metrics/summary.json" in done.dvc("metrics", "show")
     rows = list(csv.DictReader(done.dvc("exp", "show", "--csv").splitlines()))
@@ -316,7 +299,7 @@ def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
     page = done.root / "dvc_plots/index.html"
     done.dvc("plots", "show")
     assert all(
-        name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/zero-x.csv", "confusion/zero-right5.csv")
+        name in page.read_text() for name in ("mlp-0/history.csv", "accuracy/zero-x.csv", "confusion/0-zero-right5.csv")
     )
     assert "compare" in done.dvc("dag")
 

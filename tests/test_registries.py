@@ -1,4 +1,4 @@
-"""One architecture, metric, boundary mode and source of images more, in a copy: what is touched, and where they appear."""
+"""One architecture, metric, boundary mode and source more, in a copy: what is touched, and where they appear."""
 
 import csv
 import json
@@ -154,7 +154,7 @@ def test_one_more_of_each_is_taken_by_audits(project: Project, tmp_path: Path) -
     audit = ("audit", str(weights), str(project.root / "data/digits"), "--boundary", "reflect", "--radius", "4")
     kept = ("--fail-below", "diagonal=0.1", "--out", str(tmp_path / "audit"))
     project.run(*shiftlab, *audit, *kept, environment=environment)
-    assert "diagonal" in (tmp_path / "audit/figures.json").read_text()
+    assert "diagonal" in (tmp_path / "audit/metrics.json").read_text()
 
 
 @pytest.mark.slow

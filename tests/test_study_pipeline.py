@@ -74,7 +74,7 @@ def test_study_leaves_its_results_and_the_parameters_as_they_were(mine: Project)
         "metrics/study.json",
         *(f"reports/study/{name}" for name in ("curves.png", "effects.png", "plane.png", "results.md")),
     }
-    assert (mine.root / "study/max.safetensors").exists()
+    assert (mine.root / "study/max/about.json").exists()
     assert b"data:image/png" in mine.read("reports/study/index.html")
     summary = json.loads(mine.read("metrics/study.json"))
     assert summary["seeds"] == [0, 1]
@@ -118,10 +118,10 @@ def test_a_change_to_one_variant_runs_that_alone(mine: Project) -> None:
     assert len(every_run(mine)) == runs  # nothing was trained
     conf = mine.root / "conf/study/claims.yaml"
     conf.write_text(conf.read_text().replace("downsampling: blurred max }", "downsampling: blurred max, layers: 2 }"))
-    before = mine.read("study/max.safetensors")
+    before = mine.read("study/max/about.json")
     mine.compose("data=digits", "study=claims")
     assert stages_run(mine.dvc("repro", "study", "decide")) == ["study@blurred", "decide@claims"]
-    assert mine.read("study/max.safetensors") == before
+    assert mine.read("study/max/about.json") == before
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_dvc_alone_runs_it_and_makes_the_same_bytes(studied: Project, tmp_path: 
     project.compose("data=digits", "study=claims")
     project.dvc("repro", "download", "study", "decide")
     for path in (
-        "study/max.safetensors",
+        "study/max/about.json",
         "study/blurred.safetensors",
         "metrics/study.json",
         "reports/study/index.html",
@@ -155,10 +155,10 @@ def test_trainings_that_were_done_wait_for_the_next_attempt(studied: Project, tm
     running.wait()
     for part in parts:  # a training of the first seed would replace them
         os.utime(part, (0, 0))
-    if not (project.root / "study/max.safetensors").exists():  # else it was faster than we
+    if not (project.root / "study/max/about.json").exists():  # else it was faster than we
         assert {part.stat().st_mtime for part in parts} == {0}
         subprocess.run(command, cwd=project.root, env=environment, check=True, stderr=subprocess.DEVNULL)
-    assert project.read("study/max.safetensors") == studied.read("study/max.safetensors")
+    assert project.read("study/max/about.json") == studied.read("study/max/about.json")
     assert not list(project.root.glob("checkpoints/study-*"))
 
 
