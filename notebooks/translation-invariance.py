@@ -44,7 +44,9 @@ from shiftlab.models import architectures
 from shiftlab.networks import cost
 from shiftlab.networks.fast import fuse
 from shiftlab.reports import plots
-from shiftlab.shifts import inference, predictions
+from shiftlab.shifts import inference
+from shiftlab.shifts.predictions import PredictionMetadata
+from shiftlab.shifts.protocol import predict_evaluation
 from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
 
@@ -206,41 +208,41 @@ display(Markdown("| model | as it is | 5 pixels to the right |\n|---|---|---|\n"
 # %% [markdown]
 # ## Part E: all test images, every shift
 #
-# Each model answers every test image along three lines of shifts, and 100 of them at every shift of up to 5 pixels; all
-# metrics come from these answers, with 95% intervals.
+# Each model predicts every test image under the named sets of shifts, and 100 of them at every shift of up to 5 pixels;
+# all metrics come from these predictions, with 95% intervals.
 
 # %%
-ASKED = params.Evaluation(radius=5, boundaries=["zero"], images=100, shifts="all", phase=4, seed=0)
+EVALUATION = params.Evaluation(radius=5, boundaries=["zero"], images=100, shifts="all", phase=4, seed=0)
 
 
-def measured(name: str, boundary: params.BoundaryName) -> evaluation.Metrics:
-    """All metrics of a model in one boundary."""
+def measure(name: str, boundary: params.BoundaryName) -> evaluation.Metrics:
+    """Return all metrics of a model in one boundary mode."""
     parameters, multiply_adds = cost.count(models[name], data.test.images[0])
-    about = predictions.PredictionMetadata(
-        DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds
-    )
-    answers = inference.predict(fuse(models[name], data.shape), data.test, ASKED, about, inference.Nowhere())
-    return evaluation.evaluate(answers, ASKED.radius, ASKED.phase)
+    metadata = PredictionMetadata(DATA, "", data.classes, "", data.shape, False, boundary, parameters, multiply_adds)
+    images = inference.InMemory(data.test.images, data.frame)
+    network = inference.local(fuse(models[name], data.shape))
+    predictions = predict_evaluation(images, data.test.labels.numpy(), metadata, EVALUATION, network)
+    return evaluation.evaluate(predictions, EVALUATION.radius, EVALUATION.phase)
 
 
-def percent(one: object) -> str:
-    """An estimate with its interval."""
-    return f"{100 * one.value:.2f} [{100 * one.low:.2f}, {100 * one.high:.2f}]"
+def percent(estimate: object) -> str:
+    """Return an estimate with its interval, in percent."""
+    return f"{100 * estimate.value:.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
 
 
-found = {name: measured(name, "zero") for name in models}
+zero = {name: measure(name, "zero") for name in models}
 lines = [
     f"| {name} | " + " | ".join(percent(one.estimates[on]) for on in ("clean", "right5", "random5")) + " |"
-    for name, one in found.items()
+    for name, one in zero.items()
 ]
 display(Markdown("| model | clean | right5 | random5 |\n|---|---|---|---|\n" + "\n".join(lines)))
 
 # %% tags=["metrics"]
 # What a test compares with the pipeline's metrics.
-print(json.dumps({name: {on: one.estimates[on].value for on in ("clean", "right5")} for name, one in found.items()}))
+print(json.dumps({name: {on: one.estimates[on].value for on in ("clean", "right5")} for name, one in zero.items()}))
 
 # %%
-drawn = plots.of_models(found)
+drawn = plots.of_models(zero)
 display(Image(data=drawn["accuracy"]))
 
 # %% [markdown]
@@ -250,7 +252,7 @@ display(Image(data=drawn["accuracy"]))
 # not care where things are must give one answer at all shifts.
 
 # %%
-circular = {name: measured(name, "circular") for name in models}
+circular = {name: measure(name, "circular") for name in models}
 display(Image(data=plots.of_models(circular)["maps"]))
 lines = [
     f"| {name} | {percent(one.estimates['consistency'])} | {100 * one.estimates['consistency_by_chance'].value:.2f} |"
@@ -294,8 +296,8 @@ display(Markdown("| model | in the corner | centred |\n|---|---|---|\n" + "\n".j
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # 1. The curve along y, at 3 steps down.
-down = {name: dict(one.curves["y"])[3].value for name, one in found.items()}
-right = {name: dict(one.curves["x"])[3].value for name, one in found.items()}
+down = {name: dict(one.curves["y"])[3].value for name, one in zero.items()}
+right = {name: dict(one.curves["x"])[3].value for name, one in zero.items()}
 print("down: ", max(down, key=down.get), down)
 print("right:", max(right, key=right.get), right)
 
@@ -321,5 +323,5 @@ taught = architectures.build("lenet", data.shape, len(data.classes))
 taught.load_state_dict(reached.best)
 models["lenet, taught"] = taught.eval()
 for name in ("lenet", "lenet, taught", "invariant"):
-    one = found[name] if name in found else measured(name, "zero")
+    one = zero[name] if name in zero else measure(name, "zero")
     print(f"{name}: clean {percent(one.estimates['clean'])}, random5 {percent(one.estimates['random5'])}")

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
-from tests.project import ROOT, Project
+from tests.project import MODELS, ROOT, Project
 
 PATIENCE_S = 900  # with what takes seconds, however slow the machine and busy its cores
 
@@ -50,9 +50,9 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert comparison["data"] == "digits"
     assert comparison["images"] == 359
     assert comparison["grid_images"] == 40
-    assert [entry["model"] for entry in comparison["models"]] == ["mlp", "lenet", "resnet", "invariant"]
-    assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * 4
-    for model in ("mlp", "lenet", "resnet", "invariant"):
+    assert [entry["model"] for entry in comparison["models"]] == MODELS
+    assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * len(MODELS)
+    for model in MODELS:
         about = json.loads(done.read(f"reports/{model}/0/zero/about.json"))
         assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 40, 2)
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
@@ -93,8 +93,8 @@ def test_forced_repro_leaves_the_lock_as_it_was(done: Project) -> None:
 
 def test_each_model_has_one_run_with_all_its_results(done: Project) -> None:
     by_model = {run.data.params["model"]: run for run in runs(done)}
-    assert len(runs(done)) == 4
-    assert set(by_model) == {"mlp", "lenet", "resnet", "invariant"}
+    assert len(runs(done)) == len(MODELS)
+    assert set(by_model) == set(MODELS)
     client = MlflowClient(f"sqlite:///{done.root / 'mlflow.db'}")
     for model, run in by_model.items():
         assert run.info.status == "FINISHED"
@@ -181,7 +181,7 @@ def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> Non
     with (done.root / "src/shiftlab/reports/primitives.py").open("a") as plots:
         plots.write("\n# another look\n")
     assert stages_run(done.dvc("repro")) == ["evaluate@mlp", "compare"]
-    assert len(runs(done)) == 4  # the evaluation went to the runs there were
+    assert len(runs(done)) == len(MODELS)  # the evaluation went to the runs there were
 
 
 @pytest.mark.slow
@@ -295,7 +295,7 @@ def test_metrics_and_plots_commands_show_the_results(done: Project) -> None:
     assert "metrics/summary.json" in done.dvc("metrics", "show")
     rows = list(csv.DictReader(done.dvc("exp", "show", "--csv").splitlines()))
     assert {"best", "clean", "right5", "random5", "consistency"} <= set(rows[0])
-    assert rows[0]["best"] in ("mlp", "lenet", "resnet", "invariant")
+    assert rows[0]["best"] in MODELS
     page = done.root / "dvc_plots/index.html"
     done.dvc("plots", "show")
     assert all(

@@ -140,14 +140,14 @@ def test_fragile_images_are_found_and_opened(page: Page) -> None:
 def test_two_models_are_compared(page: Page) -> None:
     page.locator("#compare").scroll_into_view_if_needed()
     page.locator("#map-first svg").wait_for()
-    page.select_option("#compare-first", "lenet")
-    page.select_option("#compare-second", "resnet")
+    page.select_option("#compare-first", "mlp")
+    page.select_option("#compare-second", "lenet")
     page.locator("#compare-radius").fill("1")
     assert page.inner_text("#compare-radius-is") == "1 px"
-    assert page.locator("[data-name=first]").first.inner_text() == "lenet"
+    assert page.locator("[data-name=first]").first.inner_text() == "mlp"
     data = "document.getElementById('map-second').chart.view.data('map')"
     cells = page.evaluate(f"{data}.map(({{dx, dy, value}}) => [dx, dy, value])")
-    content = page.evaluate("JSON.parse(document.getElementById('content').textContent).metrics.zero.resnet")
+    content = page.evaluate("JSON.parse(document.getElementById('content').textContent).metrics.zero.lenet")
     assert [value for _, _, value in cells] == content["maps"]["accuracy"]["value"]
     assert [cells[0][:2], cells[-1][:2]] == [[-2, -2], [2, 2]]
     expected = [100 * content["radii"]["accuracy at the radius"][end][1] for end in ("value", "low", "high")]

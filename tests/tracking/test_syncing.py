@@ -17,7 +17,7 @@ from PIL import Image
 
 from shiftlab.models import weights
 from tests.helpers import GREY
-from tests.project import Project
+from tests.project import MODELS, Project
 from tests.servers import free_port, running
 
 NOT_A_PICTURE = "the picture is not an image: only PNG and JPEG are read, so take it away"
@@ -46,7 +46,7 @@ def logits(project: Project, raw: "np.ndarray[tuple[int, ...], np.dtype[np.uint8
 
 def test_what_ran_is_there_already(done: Project) -> None:
     before = len(runs(done))
-    assert "MLflow has 5 results, 0 of them new" in done.run(*SYNC).stdout
+    assert "MLflow has 3 results, 0 of them new" in done.run(*SYNC).stdout
     assert len(runs(done)) == before
 
 
@@ -54,8 +54,8 @@ def test_lost_store_is_rebuilt_from_git_and_dvc(reproduced: Project, tmp_path: P
     before = {run.info.run_name: run for run in runs(reproduced)}
     lost = reproduced.copy(tmp_path / "project")
     lost.lose_store()
-    assert "MLflow has 5 results, 5 of them new" in lost.run(*SYNC).stdout
-    assert "MLflow has 5 results, 0 of them new" in lost.run(*SYNC).stdout
+    assert "MLflow has 3 results, 3 of them new" in lost.run(*SYNC).stdout
+    assert "MLflow has 3 results, 0 of them new" in lost.run(*SYNC).stdout
     after = {run.info.run_name: run for run in runs(lost)}
     assert set(after) == set(before)
     timed = {"train/seconds", *(name for name in before["mlp seed 0"].data.metrics if name.startswith("cost/milli"))}
@@ -83,7 +83,7 @@ def test_clone_has_what_it_pulled(done: Project, tmp_path: Path) -> None:
     assert "dvc fetch --all-commits" in output
     clone.dvc("pull")
     assert "Data and pipelines are up to date" in clone.dvc("status")
-    assert "MLflow has 5 results, 5 of them new" in clone.run(*SYNC).stdout
+    assert "MLflow has 3 results, 3 of them new" in clone.run(*SYNC).stdout
 
 
 def test_result_that_went_unrecorded_is_logged_later(done: Project) -> None:
@@ -100,7 +100,7 @@ def test_result_that_went_unrecorded_is_logged_later(done: Project) -> None:
 
 def test_registry_holds_each_model_and_serves_it(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     store = client(done)
-    for name in ("mlp", "lenet", "resnet", "invariant"):
+    for name in MODELS:
         version = store.get_model_version_by_alias(f"shiftlab-{name}", "champion")
         assert version.description
         assert version.run_id
