@@ -308,8 +308,9 @@ def recorded(spent: Spent, images: int, size: Size) -> Line:
     from shiftlab.tracking.store import connect
 
     epochs = settings("mlp")["notebook"].epochs
-    one = runs.Identity("benchmark", "0" * 32, "mlp", 0)
-    history = [{"epoch": epoch, **dict.fromkeys(recording.EPOCH, 0.5)} for epoch in range(epochs)]
+    one = runs.Identity("benchmark", "0" * 32, "mlp", 0, GREY, numbered(10))
+    columns = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    history = [{"epoch": epoch, **dict.fromkeys(columns, 0.5)} for epoch in range(epochs)]
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {"DVC_ROOT": folder}):
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # a user's own server gets no runs of ours
         store = connect("benchmark")
@@ -320,7 +321,7 @@ def recorded(spent: Spent, images: int, size: Size) -> Line:
             with runs.training(store, one, {}, {}) as run:
                 for epoch in history:
                     recording.log_epochs(run, [epoch])
-                recording.log_weights(run, one, weights, GREY, numbered(10), history)
+                recording.log_weights(run, one, weights, history)
 
         (tracked,) = in_turn(size, run)
     trained = [epochs * images * each for each in spent.notebook]

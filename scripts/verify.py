@@ -113,9 +113,7 @@ def digest(path: Path) -> str:
         return files.md5(path)
     from shiftlab.tracking.history import folder_digest  # with DVC, seconds to import
 
-    inside = [file for file in path.rglob("*") if file.is_file()]
-    digest: str = folder_digest(tuple((str(file.relative_to(path)), files.md5(file)) for file in inside))
-    return digest
+    return folder_digest(path)
 
 
 def made_on(copy: Path, model: str, seed: int) -> dict[str, str]:

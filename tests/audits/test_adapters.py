@@ -228,7 +228,8 @@ def test_our_own_models_in_mlflow_know_their_pixels(
     weights.save(trained().state_dict(), "small", tmp_path / "small.safetensors")
     store = connect("digits")
     run = runs.finished(store, "one", {})
-    run.log_model(tmp_path / "small.safetensors", "small", GREY, tuple(map(str, range(10))))
+    identity = runs.Identity("digits", "d" * 32, "small", 0, GREY, tuple(map(str, range(10))))
+    run.log_model(tmp_path / "small.safetensors", identity)
     assert_same(audited(f"runs:/{run.id}/model", images, PreprocessingHints()), expected)
 
 

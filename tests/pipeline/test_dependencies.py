@@ -34,7 +34,7 @@ EXEMPT_PACKAGES = ("shiftlab.tracking", "shiftlab.distributed")  # records; and 
 # Packages of which a stage reads types, constants, names and the format of its inputs alone.
 READ_AS_DATA = {
     "download": ("shiftlab.models", "shiftlab.networks", "shiftlab.shifts"),
-    "train": ("shiftlab.shifts", "shiftlab.metrics"),  # what is recorded, and names
+    "train": ("shiftlab.shifts", "shiftlab.metrics", "shiftlab.reports"),  # what is recorded, and names
     "evaluate": ("shiftlab.data", "shiftlab.models", "shiftlab.networks", "shiftlab.determinism"),
     "compare": ("shiftlab.data", "shiftlab.models", "shiftlab.networks", "shiftlab.determinism"),
     "decide": ("shiftlab.data", "shiftlab.models", "shiftlab.networks", "shiftlab.determinism"),

@@ -22,10 +22,8 @@ def train(data: str, content: str, accuracy: float) -> runs.Run:
     """A training of an MLP on `data`, that ended with these weights."""
     weights = Path("mlp-0.safetensors")
     weights.write_text(content)
-    identity = Identity(data, "d" * 32, "mlp", 0)
-    return recording.restore_training(
-        connect(data), identity, SETTINGS, weights, GREY, DIGITS, HISTORY.format(accuracy)
-    )
+    identity = Identity(data, "d" * 32, "mlp", 0, GREY, DIGITS)
+    return recording.restore_training(connect(data), identity, SETTINGS, weights, HISTORY.format(accuracy))
 
 
 def versions(client: MlflowClient, data: str) -> dict[str, str]:

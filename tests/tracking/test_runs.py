@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from shiftlab.errors import UserError
 from shiftlab.tracking import runs, store
 from shiftlab.tracking.runs import Identity
 from shiftlab.tracking.store import Store, connect
-from tests.helpers import run_python
+from tests.helpers import DIGITS, GREY, run_python
 
-MLP = Identity("digits", "0123456789abcdef" * 2, "mlp", 3)
+MLP = Identity("digits", "0123456789abcdef" * 2, "mlp", 3, GREY, DIGITS)
 PARAMS = {"recipe": "notebook", "lr": 0.001}
 
 
@@ -149,7 +150,7 @@ def test_run_whose_process_is_gone_is_ended(digits: Store) -> None:
         code = (
             "import os, signal; from shiftlab.tracking.runs import Identity, training\n"
             "from shiftlab.tracking.store import connect\n"
-            "with training(connect('digits'), Identity('digits', 'd' * 32, 'mlp', 0), {}, {}) as run:\n"
+            "with training(connect('digits'), Identity('digits', 'd', 'mlp', 0, (1, 28, 28), ()), {}, {}) as run:\n"
             "    print(run.id, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         done = run_python("-c", code, cwd=Path.cwd(), DVC_ROOT=os.environ["DVC_ROOT"])
@@ -253,7 +254,7 @@ def test_folders_name_may_mean_something_in_an_address(tmp_path: Path) -> None:
         "from pathlib import Path; from shiftlab.tracking.runs import Identity, training\n"
         "from shiftlab.tracking.store import connect\n"
         "Path('picture.png').write_bytes(b'picture')\n"
-        "with training(connect('digits'), Identity('digits', 'd' * 32, 'mlp', 0), {}, {}) as run:\n"
+        "with training(connect('digits'), Identity('digits', 'd', 'mlp', 0, (1, 28, 28), ()), {}, {}) as run:\n"
         "    run.log_path(Path('picture.png'))\n"
         "print(*[artifact.path for artifact in run.client.list_artifacts(run.id)])\n"
     )
@@ -279,7 +280,8 @@ def test_each_dvc_experiment_has_a_run_of_its_own(digits: Store, monkeypatch: py
 
 def test_each_data_set_has_an_mlflow_experiment_of_its_own(digits: Store) -> None:
     on_digits = trained(digits, "both")
-    on_mnist = runs.restore(connect("mnist"), Identity("mnist", "e" * 32, "mlp", 3), PARAMS, {"weights.md5": "both"})
+    mnist = replace(MLP, data="mnist", data_md5="e" * 32)
+    on_mnist = runs.restore(connect("mnist"), mnist, PARAMS, {"weights.md5": "both"})
     assert on_mnist.id != on_digits.id
     names = {run.client.get_experiment(stored(run).info.experiment_id).name: run.id for run in (on_digits, on_mnist)}
     assert names == {"shiftlab-digits": on_digits.id, "shiftlab-mnist": on_mnist.id}

@@ -24,7 +24,7 @@ def run(config: Params) -> None:
     from shiftlab.reports import study_plots
     from shiftlab.study import summary, trials
     from shiftlab.tracking import recording
-    from shiftlab.tracking.store import STUDY, connect
+    from shiftlab.tracking.store import connect
 
     paths = {name: trials.path(name) for name in study.variants}
     trials.prune(paths.values())
@@ -33,4 +33,4 @@ def run(config: Params) -> None:
         files.write(REPORT / name, content)
     files.write(Path("metrics/study.json"), json.dumps(verdicts, indent=1, allow_nan=False) + "\n")
     print(report.tables(verdicts))
-    recording.log_study(connect(verdicts["data"], config.tracking, STUDY), verdicts, REPORT)
+    recording.log_study(connect(verdicts["data"], config.tracking, "study"), verdicts, REPORT)

@@ -14,7 +14,6 @@ def run(config: Params, name: str) -> None:
     settings = params.training(config, name)
     determinism.prepare()
 
-    from shiftlab import files
     from shiftlab.metrics import evaluation
     from shiftlab.reports import tables
     from shiftlab.shifts import predictions
@@ -38,7 +37,7 @@ def run(config: Params, name: str) -> None:
             tables.write_report(metrics, name, seed, report / boundary)
             tables.write_confusions_for_dvc(of_boundary, Path("plots", name, "confusion"), seed)
         assert about is not None  # there is a boundary mode at least
-        identity = runs.Identity(about.data, about.data_md5, name, seed)
+        identity = runs.Identity(about.data, about.data_md5, name, seed, about.shape, about.classes)
         run = runs.find(store, about.weights_md5) or recording.restore_training(
             store,
             identity,
@@ -46,10 +45,8 @@ def run(config: Params, name: str) -> None:
                 config.recipe, config.augmentation, config.device, config.threads, config.determinism, settings
             ),
             Path("models", f"{label}.safetensors"),
-            about.shape,
-            about.classes,
             Path("plots", label, "history.csv").read_text(encoding="utf-8"),
         )
-        digest = folder_digest(tuple((path.name, files.md5(path)) for path in paths.values()))
+        digest = folder_digest(predictions.folder(name, seed))
         for boundary in paths:
             recording.log_evaluation(run, boundary, digest, report / boundary)

@@ -44,7 +44,7 @@ def run(config: Params, name: str, seed: int) -> None:
         params.refuse_augmentation(augmentation, data.frame, (height, width))
     except ValueError as error:  # of a folder's images, whose size params.yaml does not tell
         raise UserError(str(error)) from None
-    identity = runs.Identity(config.data.name, files.md5(data_path), name, seed)
+    identity = runs.Identity(config.data.name, files.md5(data_path), name, seed, data.shape, data.classes)
     choices = params.recorded(
         config.recipe, config.augmentation, processor.type, config.threads, config.determinism, settings
     )
@@ -88,5 +88,5 @@ def run(config: Params, name: str, seed: int) -> None:
             batch = data.validation.center_crop(data.frame).images[:count].to(processor)
             run.log_metrics({f"cost/milliseconds for {count} images": cost.latency(model, batch)})
         history = map(asdict, reached.history)
-        recording.log_weights(run, identity, weights_path, data.shape, data.classes, history)
+        recording.log_weights(run, identity, weights_path, history)
     checkpoint.remove()

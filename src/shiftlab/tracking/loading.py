@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from shiftlab.errors import UserError
 from shiftlab.tracking.serving import Served
-from shiftlab.tracking.store import FAILURES, environment
+from shiftlab.tracking.store import FAILURES, environment, first_line
 
 PICKLES = (".pkl", ".pickle", ".joblib")
 PICKLED = (
@@ -52,7 +52,7 @@ def load(address: str, trust_pickle: bool = False) -> Loaded:
         with environment({MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name: str(trust_pickle).lower()}):
             return _load(folder, model, address, trust_pickle)
     except FAILURES as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if "using pickle is disallowed" in reason:
             raise UserError(PICKLED.format(address)) from None
         raise UserError(
@@ -62,7 +62,7 @@ def load(address: str, trust_pickle: bool = False) -> Loaded:
 
 
 def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Loaded:
-    shape, digest = _shape(model.signature), _digest(folder)
+    shape, digest = _image_shape(model.signature), _digest(folder)
     if "pytorch" in model.flavors:
         module = pytorch.load_model(str(folder))
         return Loaded("pytorch", module, shape, digest, module)
@@ -83,7 +83,7 @@ def _predict(model: Any, batch: Tensor) -> object:
     return model.predict(batch.cpu().numpy())
 
 
-def _shape(signature: ModelSignature | None) -> tuple[int, ...] | None:
+def _image_shape(signature: ModelSignature | None) -> tuple[int, ...] | None:
     if signature is None or signature.inputs is None or not signature.inputs.is_tensor_spec():
         return None
     (spec, *_) = signature.inputs.inputs

@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from shiftlab.errors import UserError
 from shiftlab.tracking.runs import Run
-from shiftlab.tracking.store import NOTE, best_effort, required
+from shiftlab.tracking.store import DESCRIPTION, best_effort, required
 
 PREFIX = "shiftlab-"  # of an architecture's name in the registry
 
@@ -37,7 +37,7 @@ def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str
 @best_effort
 def describe(run: Run, model: str, weights_md5: str, text: str) -> None:
     """Write what a model is and does, in Markdown, to its run and to its versions in the registry."""
-    run.log_tags({NOTE: text})
+    run.log_tags({DESCRIPTION: text})
     for version in run.client.search_model_versions(_same_weights(model, weights_md5)):
         run.client.update_model_version(version.name, version.version, text)
 

@@ -22,19 +22,21 @@ from mlflow.utils.time import get_current_time_millis
 
 from shiftlab.tracking.history import WORKSPACE
 from shiftlab.tracking.provenance import dvc_experiment, process, process_is_gone, provenance, sweep
-from shiftlab.tracking.store import NOTE, Store, best_effort
+from shiftlab.tracking.store import DESCRIPTION, FAILURES, Store, best_effort
 
 SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a training's run is about."""
+    """What a training is of."""
 
     data: str  # name of the data set
     data_md5: str  # of its file
-    model: str
+    model: str  # name of the architecture
     seed: int
+    shape: tuple[int, int, int]  # of an image: channels, height, width
+    classes: tuple[str, ...]  # their names
 
 
 def run_name(subject: str, seed: int | None = None, experiment: str = WORKSPACE) -> str:
@@ -59,11 +61,11 @@ class Run:
         return self.store.client
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Add numbers of one step to the run, in one request."""
+        """Add metrics of one step, in one request."""
         self._log_points((name, step, value) for name, value in metrics.items())
 
     def log_curve(self, name: str, points: Iterable[tuple[int, float]]) -> None:
-        """Add a curve, (step, value), to the run, in one request."""
+        """Add a metric of many steps, (step, value), in one request."""
         self._log_points((name, step, value) for step, value in points)
 
     @best_effort
@@ -73,48 +75,44 @@ class Run:
 
     @best_effort
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags of the run, in one request."""
+        """Set tags, in one request."""
         self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
 
-    def describe(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
-        """Set the run's description, Markdown.
+    def log_description(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
+        """Set the description, Markdown.
 
         Args:
             text: `{page}` in it stands for the address of an artifact in MLflow's UI, `{comparison}` for that of the
-                page that compares the children, whose ids are given.
+                page that compares runs.
+            children: the ids of those runs.
         """
         if self.store.lost:
             return
         experiment = self.store.experiment
         page = f"#/experiments/{experiment}/runs/{self.id}/artifacts/{artifact}"
         query = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
-        self.log_tags({NOTE: text.format(page=page, comparison=f"#/compare-runs?{query}")})
+        self.log_tags({DESCRIPTION: text.format(page=page, comparison=f"#/compare-runs?{query}")})
 
     @best_effort
     def log_path(self, path: Path, folder: str | None = None) -> None:
-        """Add a file, or all that a folder holds, to the run's artifacts."""
+        """Add a file, or all that a folder holds, to the artifacts."""
         log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         log(self.id, str(path), folder)
 
     @best_effort
-    def log_model(
-        self, weights: Path, architecture: str, shape: tuple[int, int, int], classes: tuple[str, ...]
-    ) -> None:
-        """Add the weights to the run's artifacts as a model that MLflow can load and serve, in the folder `model`.
+    def log_model(self, weights: Path, identity: Identity) -> None:
+        """Add the weights to the artifacts as a model that MLflow can load and serve, in the folder `model`.
 
         It holds the weights' file, this package, no pickle; `shiftlab.tracking.serving` loads it. It takes raw images
         and gives logits, float32 `(N, classes)`. The images are float32, 0 to 255, since MLflow casts what JSON holds
         to the signature's type without a word: of a pixel of 0.5 a whole number would make a black one.
-
-        Args:
-            shape: of the images: channels, height, width.
-            classes: their names.
         """
         from mlflow import pyfunc  # seconds to import, for those alone who need it
         from mlflow.models import ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        images = TensorSpec(np.dtype(np.float32), (-1, *posted(shape)))
+        shape, classes = identity.shape, identity.classes
+        images = TensorSpec(np.dtype(np.float32), (-1, *request_shape(shape)))
         logits = TensorSpec(np.dtype(np.float32), (-1, len(classes)))
         logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # or it tells that it looks at the example
         with tempfile.TemporaryDirectory() as folder:
@@ -124,9 +122,9 @@ class Run:
                 data_path=str(weights),
                 code_paths=[str(Path(__file__).parents[1])],
                 signature=ModelSignature(Schema([images]), Schema([logits])),
-                input_example=np.zeros((2, *posted(shape)), np.float32),
+                input_example=np.zeros((2, *request_shape(shape)), np.float32),
                 pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in SERVING],
-                model_config={"architecture": architecture, "shape": list(shape), "classes": list(classes)},
+                model_config={"architecture": identity.model, "shape": list(shape), "classes": list(classes)},
             )
             self.client.log_artifacts(self.id, folder)
 
@@ -144,41 +142,61 @@ class Run:
         return run
 
 
-def posted(shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Return the shape in which a served model takes images of `(channels, height, width)`: grey without a channel."""
+def request_shape(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the shape of an image of `(channels, height, width)` in a request: grey without a channel."""
     return shape[1:] if shape[0] == 1 else shape
 
 
 @contextlib.contextmanager
 def training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[Run]:
-    """Have a new run for as long as the block lasts.
+    """Yield a new run, which ends with the block.
 
-    It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why.
+    It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why. Meanwhile it
+    records what the machine does, every few seconds.
     """
     run = _create_training(store, identity, params, {**process(), **tags})
-    with _system_metrics(run):
-        try:
-            yield run
-        except BaseException as error:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-            run.end(status, f"{type(error).__name__}: {error}")
-            raise
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says that it starts, and stops
+    monitor = None if store.lost else SystemMetricsMonitor(run.id, tracking_uri=run.client.tracking_uri)
+    if monitor:
+        monitor.start()
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        if monitor:
+            monitor.finish()
     _finish(run)
 
 
-@contextlib.contextmanager
-def _system_metrics(run: Run) -> Iterator[None]:
-    """Record what the machine does, every few seconds."""
-    if run.store.lost:
-        yield
-        return
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says that it starts, and stops
-    monitor = SystemMetricsMonitor(run.id, tracking_uri=run.client.tracking_uri)
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
+def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    """Return a new run, with the tag `restored`, for results that DVC took from its cache or the store has lost."""
+    return _finish(_create_training(store, identity, params, {**tags, "restored": "true"}))
+
+
+def finished(store: Store, subject: str, tags: Mapping[str, str]) -> Run:
+    """Return a new run for what is no training: a comparison of models, a study."""
+    return _finish(_create(store, subject, None, tags))
+
+
+def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
+    """Return the run of this name that others are below, made where there is none yet."""
+    for run in _search(store, f"attributes.run_name = '{name}'"):
+        return Run(store, run.info.run_id)
+    return finished(store, name, tags)
+
+
+@best_effort
+def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
+    """Add a finished run below another, in three requests: one for each training of a study adds up. Return its id."""
+    client, now = parent.client, get_current_time_millis()
+    run = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
+    child: str = run.info.run_id
+    points = [entities.Metric(key, value, now, 0) for key, value in metrics.items()]
+    client.log_batch(child, points, _as_params(params))
+    client.set_terminated(child, "FINISHED")
+    return child
 
 
 def end_interrupted(store: Store, key: str = "") -> None:
@@ -193,6 +211,12 @@ def end_interrupted(store: Store, key: str = "") -> None:
             Run(store, run.info.run_id).end("KILLED", "killed from outside; a later run goes on from its checkpoint")
 
 
+def kill(store: Store, experiment: str, reason: str) -> None:
+    """Mark as killed the runs of a DVC experiment that was ended on purpose."""
+    for run in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'"):
+        Run(store, run.info.run_id).end("KILLED", reason)
+
+
 def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
     """Return the latest run that trained these weights in a DVC experiment; in this process's if none is named."""
     experiment = experiment or dvc_experiment()
@@ -202,14 +226,72 @@ def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
     return None
 
 
-def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
-    """Return a new run, with the tag `restored`, for results that DVC took from its cache or the store has lost."""
-    return _finish(_create_training(store, identity, params, {**tags, "restored": "true"}))
+def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
+    """Return the metrics of the latest training, in whatever experiment, that ended with these weights, if any."""
+    condition = f"tags.`weights.md5` = '{weights_md5}' AND attributes.status = 'FINISHED'"
+    trained = (run.data.metrics for run in _search(store, condition))
+    return next((metrics for metrics in trained if "train/seconds" in metrics), None)  # a restored run was no training
 
 
-def finished(store: Store, subject: str, tags: Mapping[str, str]) -> Run:
-    """Return a new run for what is no training: a comparison of models, a study."""
-    return _finish(_create(store, subject, None, tags))
+@best_effort
+def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
+    """Return every running training's (epoch, accuracy on validation images), by its DVC experiment."""
+    return {
+        run.data.tags.get("dvc.experiment", WORKSPACE): [
+            (point.step, point.value)
+            for point in store.client.get_metric_history(run.info.run_id, "validation/accuracy")
+        ]
+        for run in _search(store, "attributes.status = 'RUNNING'")
+    }
+
+
+def tags(store: Store) -> list[dict[str, str]]:
+    """Return the tags of every run of the experiment."""
+    return [run.data.tags for run in _search(store, "")]
+
+
+def _search(store: Store, condition: str) -> list[entities.Run]:
+    """Return the experiment's runs that meet a condition, the latest first; none where the store is lost."""
+    if store.lost:
+        return []
+    order = ["attributes.start_time DESC"]
+    most = SEARCH_MAX_RESULTS_THRESHOLD  # 50,000, which an experiment of ours will not have
+    try:
+        return list(store.client.search_runs([store.experiment], condition, max_results=most, order_by=order))
+    except FAILURES as error:
+        store.fail(error)
+        return []
+
+
+def _create(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
+    tags = {**provenance(), **tags}
+    name = run_name(subject, seed, tags["dvc.experiment"])
+    return Run(store, _create_stored(store, name, {**tags, "sweep": sweep(tags)}) or "")
+
+
+@best_effort
+def _create_stored(store: Store, name: str, tags: dict[str, str]) -> str:
+    return str(store.client.create_run(store.experiment, run_name=name, tags=tags).info.run_id)
+
+
+def _create_training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    run = _create(store, identity.model, identity.seed, {"data.md5": identity.data_md5, **tags})
+    _log_inputs(run, identity, params)
+    return run
+
+
+@best_effort
+def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
+    of_run = {"data": identity.data, "model": identity.model, "seed": identity.seed}
+    run.client.log_batch(run.id, params=_as_params({**of_run, **params}))
+    source = json.dumps({"tags": {"stage": "download"}})
+    dataset = entities.Dataset(identity.data, identity.data_md5, source_type="code", source=source)
+    context = entities.InputTag("mlflow.data.context", "training")
+    run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])
+
+
+def _as_params(params: Mapping[str, object]) -> list[entities.Param]:
+    return [entities.Param(name, str(value)) for name, value in params.items()]
 
 
 def _finish(run: Run) -> Run:
@@ -233,92 +315,3 @@ def _supersede(run: Run) -> None:
         same = (other.info.run_name, other.data.tags.get("mlflow.source.git.commit", "")) == (name, commit)
         if same and other.info.run_id != run.id:
             run.client.delete_run(other.info.run_id)
-
-
-@best_effort
-def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
-    """Add a finished run below another, in three requests: one for each training of a study adds up. Return its id."""
-    client, now = parent.client, get_current_time_millis()
-    run = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
-    child: str = run.info.run_id
-    points = [entities.Metric(key, value, now, 0) for key, value in metrics.items()]
-    client.log_batch(child, points, [entities.Param(key, str(value)) for key, value in params.items()])
-    client.set_terminated(child, "FINISHED")
-    return child
-
-
-def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
-    """Return the run of this name that others are below, made where there is none yet."""
-    for run in _search(store, f"attributes.run_name = '{name}'"):
-        return Run(store, run.info.run_id)
-    return finished(store, name, tags)
-
-
-def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
-    """Return the metrics of the latest training, in whatever experiment, that ended with these weights, if any."""
-    condition = f"tags.`weights.md5` = '{weights_md5}' AND attributes.status = 'FINISHED'"
-    trained = (run.data.metrics for run in _search(store, condition))
-    return next((metrics for metrics in trained if "train/seconds" in metrics), None)  # a restored run was no training
-
-
-@best_effort
-def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
-    """Return every running training's (epoch, accuracy on validation images), by its DVC experiment."""
-    return {
-        run.data.tags.get("dvc.experiment", WORKSPACE): [
-            (point.step, point.value)
-            for point in store.client.get_metric_history(run.info.run_id, "validation/accuracy")
-        ]
-        for run in _search(store, "attributes.status = 'RUNNING'")
-    }
-
-
-def kill(store: Store, experiment: str, reason: str) -> None:
-    """Mark as killed the runs of a DVC experiment that was ended on purpose."""
-    for run in _search(store, f"tags.`dvc.experiment` = '{experiment}' AND attributes.status = 'RUNNING'"):
-        Run(store, run.info.run_id).end("KILLED", reason)
-
-
-def tags(store: Store) -> list[dict[str, str]]:
-    """Return the tags of every run of the experiment."""
-    return [run.data.tags for run in _search(store, "")]
-
-
-def _search(store: Store, condition: str) -> list[entities.Run]:
-    """Return the experiment's runs that meet a condition, the latest first; none where the store is lost."""
-    return _search_stored(store, condition) or []
-
-
-@best_effort
-def _search_stored(store: Store, condition: str) -> list[entities.Run]:
-    order = ["attributes.start_time DESC"]
-    # MLflow's most for one answer is 50,000, which an experiment of ours will not have.
-    most = SEARCH_MAX_RESULTS_THRESHOLD
-    return list(store.client.search_runs([store.experiment], condition, max_results=most, order_by=order))
-
-
-def _create_training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
-    run = _create(store, identity.model, identity.seed, {"data.md5": identity.data_md5, **tags})
-    _log_inputs(run, identity, params)
-    return run
-
-
-def _create(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
-    tags = {**provenance(), **tags}
-    name = run_name(subject, seed, tags["dvc.experiment"])
-    return Run(store, _create_stored(store, name, {**tags, "sweep": sweep(tags)}) or "")
-
-
-@best_effort
-def _create_stored(store: Store, name: str, tags: dict[str, str]) -> str:
-    return str(store.client.create_run(store.experiment, run_name=name, tags=tags).info.run_id)
-
-
-@best_effort
-def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
-    params = {"data": identity.data, "model": identity.model, "seed": identity.seed, **params}
-    run.client.log_batch(run.id, params=[entities.Param(key, str(value)) for key, value in params.items()])
-    source = json.dumps({"tags": {"stage": "download"}})
-    dataset = entities.Dataset(identity.data, identity.data_md5, source_type="code", source=source)
-    context = entities.InputTag("mlflow.data.context", "training")
-    run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])

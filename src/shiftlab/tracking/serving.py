@@ -21,9 +21,9 @@ from shiftlab.data.folder import as_pixels, decode
 from shiftlab.errors import UserError
 from shiftlab.models import weights
 from shiftlab.networks.classifier import Classifier
-from shiftlab.tracking.runs import posted
+from shiftlab.tracking.runs import request_shape
 
-PICTURES = ("image/png", "image/jpeg")
+IMAGE_TYPES = ("image/png", "image/jpeg")
 
 
 class Served:
@@ -35,9 +35,7 @@ class Served:
     """
 
     def __init__(self, model: Classifier, shape: tuple[int, int, int], classes: tuple[str, ...]) -> None:
-        self._model = model
-        self.shape = shape
-        self.classes = classes
+        self._model, self.shape, self.classes = model, shape, classes
 
     def get_raw_model(self) -> "Served":
         """Itself, which is how MLflow hands it out."""
@@ -62,13 +60,13 @@ class Served:
     @property
     def expected(self) -> str:
         """The images that it takes, in words."""
-        sides = ", ".join(map(str, posted(self.shape)))
+        sides = ", ".join(map(str, request_shape(self.shape)))
         colours = "grey" if self.shape[0] == 1 else "red, green and blue"
         return f"raw {colours} images, an array of (number of images, {sides}) whole numbers from 0, black, to 255"
 
     def _problem(self, images: NDArray[np.generic]) -> str:
         """Return what is wrong with the images; "" where nothing is."""
-        sides = posted(self.shape)
+        sides = request_shape(self.shape)
         if images.dtype == bool or not np.issubdtype(images.dtype, np.number):
             return f"the images hold {images.dtype}, not numbers"
         if images.shape == sides:
@@ -89,9 +87,16 @@ class Served:
 
 
 def _load_pyfunc(path: str, settings: dict[str, Any]) -> Served:
-    """Load a model that a run has logged: MLflow calls this function by its name."""
-    shape, classes = tuple(settings["shape"]), tuple(settings["classes"])
-    return Served(weights.load(settings["architecture"], Path(path), shape, len(classes)), shape, classes)
+    """Load a model that a run has logged: MLflow calls this function by its name.
+
+    Raises:
+        UserError: earlier code has logged it.
+    """
+    try:
+        architecture, shape, classes = settings["architecture"], tuple(settings["shape"]), tuple(settings["classes"])
+    except KeyError as error:
+        raise UserError(f"the model was logged by earlier code, without its {error}: train it anew") from None
+    return Served(weights.load(architecture, Path(path), shape, len(classes)), shape, classes)
 
 
 def load(address: str) -> Served:
@@ -100,10 +105,7 @@ def load(address: str) -> Served:
     Raises:
         UserError: earlier code has logged it.
     """
-    try:
-        served: Served = pyfunc.load_model(address).get_raw_model()
-    except KeyError as error:
-        raise UserError(f"{address} was logged by earlier code, without its {error}: train it anew") from None
+    served: Served = pyfunc.load_model(address).get_raw_model()
     return served
 
 
@@ -124,7 +126,7 @@ def server(model: Served) -> FastAPI:
         body = await request.body()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            images = _images_of_picture(body, model) if kind in PICTURES else _images_of_json(body, kind, model)
+            images = _images_of_picture(body, model) if kind in IMAGE_TYPES else _images_of_json(body, kind, model)
             return JSONResponse({"predictions": model.predict(images).tolist()})
         except (UserError, MlflowException) as error:
             message = error.message if isinstance(error, MlflowException) else str(error)
@@ -135,7 +137,7 @@ def server(model: Served) -> FastAPI:
 
 def _images_of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic]:
     if kind not in ("application/json", ""):
-        raise UserError(f"the content type is {kind}: post application/json, {' or '.join(PICTURES)}")
+        raise UserError(f"the content type is {kind}: post application/json, {' or '.join(IMAGE_TYPES)}")
     try:
         content = json.loads(body)
         (key,) = content.keys() & {"inputs", "instances"}
@@ -152,4 +154,4 @@ def _images_of_picture(body: bytes, model: Served) -> NDArray[np.generic]:
     if pixels.shape[2] > channels:
         raise UserError("the picture has colours, the model takes grey ones: save it in grey")
     full = np.broadcast_to(pixels, (height, width, channels))
-    return full.transpose(2, 0, 1).reshape(1, *posted(model.shape))
+    return full.transpose(2, 0, 1).reshape(1, *request_shape(model.shape))

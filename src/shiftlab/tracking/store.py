@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
 
+import yaml
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
@@ -30,65 +31,36 @@ from shiftlab.repository import root
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where databases listen unless told otherwise
 PATIENCE_S = 5  # with a tracking server that does not answer, at the start of a stage
-NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, Markdown
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a description, Markdown
 # The columns of an experiment's page are a view that somebody shares, as MLflow keeps it; an address can name it.
 VIEW = "mlflow.sharedViewState.shiftlab"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An experiment: what its runs are of, and which of their columns its page shows first."""
-
-    suffix: str  # of its name
-    about: str  # with the data's name left out
-    metrics: tuple[str, ...]
-    columns: tuple[str, ...]  # besides the metrics
-
-
-TRAININGS = Kind(
-    "",
-    "Models trained and evaluated on {}: a run for each, and one for each comparison, which holds the report. Group "
-    "the runs by the tag `sweep` to see those of one sweep together. Metrics named `zero/...` and `circular/...` are "
-    "of the test images, shifted in that boundary.",
-    ("validation/best accuracy", "zero/clean", "zero/right5", "zero/consistency"),
-    ("params.`model`", "params.`lr`", "params.`epochs`", "tags.`sweep`"),
-)
-# Apart, since a study's runs are a hundred and more.
-STUDY = Kind(
-    "-study",
-    "Where invariance comes from, on {}: a run for each study, which holds its page and verdicts, and below it one for "
-    "every variant and seed. Select those and compare them: parallel coordinates sort them by their components.",
-    ("zero/clean", "zero/right5", "zero/random5", "circular/consistency"),
-    ("params.`downsampling`", "params.`padding`", "params.`head`", "params.`augmentation`"),
-)
 # What a store may answer with; S3, where artifacts may lie, has errors of its own.
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError, Boto3Error, BotoCoreError, ClientError)
+
+Kind = Literal["trainings", "study"]  # of an experiment in MLflow
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 
 @dataclass
 class Store:
-    """Where runs go, and what happens where that fails."""
+    """Where runs are recorded."""
 
-    address: str
     choice: TrackingChoice
     client: MlflowClient = field(init=False)
     experiment: str = field(init=False)  # its id, in MLflow
-    lost: bool = False  # from then on nothing is recorded
-
-    @property
-    def store(self) -> "Store":
-        """Itself, so that functions of a store and of what lies in it fail alike."""
-        return self
+    lost: bool = False  # it has failed: from then on nothing is recorded
 
     def fail(self, error: BaseException) -> None:
-        """End with a sentence where the store is required; else say so, and go on without it.
+        """End with a sentence where the store is required; else print it, and go on without the store.
 
         Raises:
             UserError: it is required.
         """
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        shown = without_password(self.address)
-        trouble = f"MLflow's tracking store {shown} can't be used ({reason.replace(self.address, shown)})"
+        location = os.environ.get("MLFLOW_TRACKING_URI") or str(root() / "mlflow.db")
+        shown = without_password(location)
+        reason = first_line(error).replace(location, shown)
+        trouble = f"MLflow's tracking store {shown} can't be used ({reason})"
         self.lost = True
         if self.choice == "required":
             remedy = "delete the file, after which `make sync` records again what Git and DVC hold"
@@ -100,33 +72,35 @@ class Store:
         print(f"warning: {trouble}: going on without it; `make sync` records the results later", file=sys.stderr)
 
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def best_effort(
     function: Callable[Concatenate[Any, Arguments], Answer],
 ) -> Callable[Concatenate[Any, Arguments], Answer | None]:
-    """Have a function of a store, or of what lies in one, end as the store's choice says where the store fails.
+    """Have a function of a Store, or of a Run in one, call `Store.fail` where the store fails.
 
     It does nothing where the store is lost.
     """
 
     @functools.wraps(function)
     def call(owner: Any, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
-        if owner.store.lost:
+        store: Store = owner if isinstance(owner, Store) else owner.store
+        if store.lost:
             return None
         try:
             return function(owner, *arguments, **named)
         except FAILURES as error:
-            owner.store.fail(error)
+            store.fail(error)
             return None
 
     return call
 
 
-def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININGS) -> Store:
-    """Return the store, with the experiment that collects a kind of runs on one data set, created where it is missing.
+def connect(data: str, choice: TrackingChoice = "required", kind: Kind = "trainings") -> Store:
+    """Return the store, with the experiment of a data set's runs, created where it is missing.
 
     Metrics on different data sets don't compare: each has its experiment.
 
@@ -136,20 +110,21 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = TRAININ
     Raises:
         UserError: the store is required, and can't be reached or used.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    store = Store(uri or str(root() / "mlflow.db"), choice)
-    experiment = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + kind.suffix
-    tags = {
-        "mlflow.experimentKind": "custom_model_development",  # or the UI takes it for generative AI
-        NOTE: kind.about.format(data),
-        VIEW: json.dumps({"selectedColumns": [*(f"metrics.`{name}`" for name in kind.metrics), *kind.columns]}),
-    }
-    _open(store, experiment, None if uri else (root() / "mlartifacts" / experiment).as_uri(), tags)
+    store = Store(choice)
+    _connect(store, data, kind)
     return store
 
 
 @best_effort
-def _open(store: Store, name: str, artifacts: str | None, tags: Mapping[str, str]) -> None:
+def _connect(store: Store, data: str, kind: Kind) -> None:
+    settings = yaml.safe_load(Path(__file__).with_name("experiments.yaml").read_text(encoding="utf-8"))[kind]
+    name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + settings["suffix"]
+    artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (root() / "mlartifacts" / name).as_uri()
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # or the UI takes it for generative AI
+        DESCRIPTION: settings["description"].format(data),
+        VIEW: json.dumps({"selectedColumns": settings["columns"]}),
+    }
     with exclusive():
         client = MlflowClient(address())
         experiment = client.get_experiment_by_name(name)
@@ -175,7 +150,7 @@ def pages() -> dict[str, str]:
 
 @contextlib.contextmanager
 def required() -> Iterator[MlflowClient]:
-    """Have a client of the store, for questions that no experiment is needed for.
+    """Yield a client of the store, for questions that no experiment is needed for.
 
     Raises:
         UserError: the store can't be reached or used.
@@ -184,7 +159,7 @@ def required() -> Iterator[MlflowClient]:
         with exclusive():
             yield MlflowClient(address())
     except FAILURES as error:
-        Store(os.environ.get("MLFLOW_TRACKING_URI", str(root() / "mlflow.db")), "required").fail(error)
+        Store("required").fail(error)
 
 
 def address() -> str:
@@ -195,40 +170,40 @@ def address() -> str:
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
-    """Connect to the store while no other process does, and with little patience.
+    """Let no other process connect to the store meanwhile, and wait seconds alone for a server.
 
-    Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait. A server
-    that is silent is given up after seconds; MLflow's own default is minutes.
+    Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait. MLflow's
+    own patience with a silent server is minutes.
     """
-    for chatty in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for logger in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
+        logging.getLogger(logger).setLevel(logging.WARNING)
     database = make_url(address()).database if address().startswith("sqlite:") else None
     _refuse_silent_database(address())
     impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S)}
     with environment(impatient), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
         if database and not Path(database).exists():
-            _create(Path(database))
+            _create_database(Path(database))
         yield
 
 
-def _create(database: Path) -> None:
-    """Make MLflow's schema in another file, and give it its name when it is whole.
+def _create_database(database: Path) -> None:
+    """Create MLflow's schema in another file, and rename that when it is whole.
 
     It takes seconds, and one that was interrupted in the midst of it can neither be used nor gone on with.
     """
     with tempfile.TemporaryDirectory(dir=database.parent or None) as folder:
-        made, copied = Path(folder, "made.db"), Path(folder, "copied.db")
-        MlflowClient(f"sqlite:///{os.path.relpath(made)}").search_experiments()
-        with contextlib.closing(sqlite3.connect(made)) as connection:  # MLflow's own stays open
-            connection.execute("VACUUM INTO ?", (str(copied),))
-        copied.replace(database)
+        original, copy = Path(folder, "original.db"), Path(folder, "copy.db")
+        MlflowClient(f"sqlite:///{os.path.relpath(original)}").search_experiments()
+        with contextlib.closing(sqlite3.connect(original)) as connection:  # MLflow's own stays open
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        copy.replace(database)
 
 
 def _refuse_silent_database(uri: str) -> None:
-    """Find out whether anybody listens where a database is said to be: MLflow itself goes on asking for two minutes.
+    """Raise where no server listens at a database's address: MLflow itself goes on asking for two minutes.
 
     Raises:
-        OSError: nobody does.
+        OSError: none does.
         SQLAlchemyError: it is no address.
     """
     if "://" in uri and not uri.startswith(("sqlite:", "http:", "https:", "file:")):
@@ -240,14 +215,12 @@ def _refuse_silent_database(uri: str) -> None:
 
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment, which MLflow reads at every call, for as long as the block lasts."""
-    before = {name: os.environ.get(name) for name in variables}
+    """Set environment variables, which MLflow reads at every call, for as long as the block lasts."""
+    before = {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(before)

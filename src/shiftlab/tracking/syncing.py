@@ -16,9 +16,10 @@ from shiftlab.config.params import Augmentation, Training, recorded
 from shiftlab.errors import UserError
 from shiftlab.tracking import history, recording, runs
 from shiftlab.tracking.history import MissingError, Revision
-from shiftlab.tracking.store import STUDY, TRAININGS, Kind, Store, connect
+from shiftlab.tracking.store import Kind, Store, connect
 
 EARLIER = "made by earlier code: check that commit out and run `make sync` there, or make them anew with `dvc repro`"
+REPORT, STUDY_REPORT, PLOTS = "reports/index.html", "reports/study/index.html", "plots/pictures"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Result:
     data: str  # name of the data set
     tag: tuple[str, str]  # of the run that holds it
     title: str
-    log: Callable[[Store, Path], None]  # given an empty folder; logs nothing where it raises MissingError
+    log: Callable[[Store, Path], None]  # its second argument is an empty folder; raises MissingError before it logs
 
     def __str__(self) -> str:
         experiment, tree = self.revision.experiment, self.revision.tree
@@ -42,18 +43,18 @@ class Result:
 def results(revision: Revision) -> Iterator[Result]:
     """Yield what the stages of a revision have made: the one place that knows which stage leaves which result."""
     for stage in revision.stages:
-        kind, _, key = stage.partition("@")
+        name, _, model = stage.partition("@")
         outputs = revision.outputs(stage)
-        if kind == "evaluate":
-            yield from _evaluations(revision, key)
-        elif kind == "compare" and "reports/index.html" in outputs:
-            data, tag = _data(revision, stage), ("report.md5", outputs["reports/index.html"])
+        if name == "evaluate":
+            yield from _evaluations(revision, model)
+        elif name == "compare" and REPORT in outputs:
+            data, tag = _data(revision, stage), ("report.md5", outputs[REPORT])
             log = partial(_log_comparison, revision, data)
-            yield Result(revision, TRAININGS, data, tag, f"comparison on {data}", log)
-        elif kind == "decide":
+            yield Result(revision, "trainings", data, tag, f"comparison on {data}", log)
+        elif name == "decide":
             data = _data(revision, next(name for name in revision.stages if name.startswith("study@")))
-            tag = ("study.md5", outputs["reports/study/index.html"])
-            yield Result(revision, STUDY, data, tag, f"study on {data}", partial(_log_study, revision, stage))
+            tag, log = ("study.md5", outputs[STUDY_REPORT]), partial(_log_study, revision)
+            yield Result(revision, "study", data, tag, f"study on {data}", log)
 
 
 def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
@@ -61,12 +62,12 @@ def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
     evaluate = f"evaluate@{model}"
     if "evaluation" not in revision.params(evaluate):  # a stage for each seed, as before boundary modes had that name
         data, tag = _data(revision, f"train@{model}"), (evaluate, revision.tree or "")
-        yield Result(revision, TRAININGS, data, tag, f"{model} on {data}", _refuse_earlier)
+        yield Result(revision, "trainings", data, tag, f"{model} on {data}", _refuse)
         return
     for seed in revision.params(evaluate)["seeds"]:
         key = f"{model}-{seed}"
         train, predict, weights = f"train@{key}", f"predict@{key}", f"models/{key}.safetensors"
-        if not {train, predict} <= set(revision.stages):
+        if not {train, predict} <= revision.stages.keys():
             continue
         if revision.inputs(predict).get(weights) != revision.outputs(train).get(weights):
             continue
@@ -74,17 +75,17 @@ def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
         for boundary in revision.params(evaluate)["evaluation"]["boundaries"]:
             log = partial(_log_evaluation, revision, data, model, seed, boundary, digest)
             tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data}"
-            yield Result(revision, TRAININGS, data, tag, title, log)
+            yield Result(revision, "trainings", data, tag, title, log)
 
 
-def _refuse_earlier(store: Store, folder: Path) -> None:  # noqa: ARG001  # as all of them
+def _refuse(*_: object) -> None:
     raise MissingError(EARLIER)
 
 
 def _log_evaluation(
     revision: Revision, data: str, model: str, seed: int, boundary: str, digest: str, store: Store, folder: Path
 ) -> None:
-    """Add a model's metrics in a boundary to the run of its training, which is made where there is none."""
+    """Add a model's metrics in a boundary mode to the run of its training, which is made where there is none."""
     key = f"{model}-{seed}"
     train, weights_path = f"train@{key}", f"models/{key}.safetensors"
     weights_md5 = revision.outputs(train)[weights_path]
@@ -103,63 +104,61 @@ def _log_evaluation(
         training = Training.model_validate(params[f"models.{model}"])
         machine = (params["device"], params["threads"], params["determinism"])
         settings = recorded(params["recipe"], augmentation, *machine, training)
-        identity = runs.Identity(data, about["data_md5"], model, seed)
-        shape, classes = tuple(about["shape"]), tuple(about["classes"])
-        tags = _provenance(revision, train)
-        run = recording.restore_training(store, identity, settings, weights, shape, classes, epochs, tags)
+        identity = runs.Identity(data, about["data_md5"], model, seed, tuple(about["shape"]), tuple(about["classes"]))
+        run = recording.restore_training(store, identity, settings, weights, epochs, _provenance(revision, train))
     recording.log_evaluation(run, boundary, digest, metrics)
 
 
 def _log_comparison(revision: Revision, data: str, store: Store, folder: Path) -> None:
     """Log a report on several models as a run of its own."""
     outputs = revision.outputs("compare")
-    if "plots/pictures" not in outputs:
+    if PLOTS not in outputs:
         raise MissingError(EARLIER)
-    page = history.checkout(outputs["reports/index.html"], folder / "index.html")
-    pictures = history.checkout(outputs["plots/pictures"], folder / "pictures")
-    recording.log_comparison(store, data, page, pictures, _provenance(revision, "compare"))
+    page = history.checkout(outputs[REPORT], folder / "index.html")
+    plots = history.checkout(outputs[PLOTS], folder / "plots")
+    recording.log_comparison(store, data, page, plots, _provenance(revision, "compare"))
 
 
-def _log_study(revision: Revision, stage: str, store: Store, folder: Path) -> None:
+def _log_study(revision: Revision, store: Store, folder: Path) -> None:
     """Log a study as a run of its own, with one below it for each training."""
-    outputs = revision.outputs(stage)
+    outputs = revision.outputs("decide")
     # First, since git takes long for what may not be of use.
-    history.checkout(outputs["reports/study/index.html"], folder / "index.html")
+    history.checkout(outputs[STUDY_REPORT], folder / "index.html")
     summary = json.loads(revision.read("metrics/study.json"))
-    for path in outputs:
-        if path.startswith("reports/study/") and not path.endswith(".html"):
-            (folder / Path(path).name).write_bytes(revision.read(path))
-    recording.log_study(store, summary, folder, _provenance(revision, stage))
+    for path in map(Path, outputs):
+        if path.parent == Path(STUDY_REPORT).parent and path.suffix != ".html":
+            (folder / path.name).write_bytes(revision.read(str(path)))
+    recording.log_study(store, summary, folder, _provenance(revision, "decide"))
 
 
 def sync() -> None:
-    """Go through all that Git and DVC hold, and tell; what several revisions have is logged as the oldest has it.
+    """Log all that Git and DVC hold, and print it; what several revisions have is logged as the oldest has it.
 
     Raises:
         UserError: the working directory is not the repository's root; MLflow's store can't be used.
     """
     if not Path("dvc.yaml").exists():
         raise UserError("no dvc.yaml here: run this from the repository's root")
-    experiments = defaultdict[tuple[str, Kind], dict[tuple[str, str], list[Result]]](dict)
+    by_key = defaultdict[tuple[str, Kind, tuple[str, str]], list[Result]](list)
     for revision in history.revisions():
         for result in results(revision):
-            experiments[result.data, result.kind].setdefault(result.tag, []).append(result)
-    known, logged, left_out = 0, 0, defaultdict[str, list[str]](list)
-    for (data, kind), by_tag in sorted(experiments.items(), key=str):
-        store = connect(data, kind=kind)
+            by_key[result.data, result.kind, result.tag].append(result)
+    stores = {(data, kind): connect(data, kind=kind) for data, kind in dict.fromkeys(key[:2] for key in by_key)}
+    for store in stores.values():
         runs.end_interrupted(store)
-        stored_tags = {tag for tags in runs.tags(store) for tag in tags.items()}
-        known += len(by_tag.keys() & stored_tags)
-        for same in [same for tag, same in by_tag.items() if tag not in stored_tags]:
+    stored = {(*key, tag) for key, store in stores.items() for tags in runs.tags(store) for tag in tags.items()}
+    logged, left_out = 0, defaultdict[str, list[str]](list)
+    for (data, kind, tag), same in by_key.items():
+        if (data, kind, tag) not in stored:
             try:
-                print(f"logged: {_log_first(same, store)}", flush=True)
+                print(f"logged: {_log_first(same, stores[data, kind])}", flush=True)
                 logged += 1
             except MissingError as error:
                 left_out[str(error)].append(str(same[-1]))
     for reason, titles in left_out.items():
         others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         print(f"left out: {titles[-1]}{others}: {reason}")
-    print(f"MLflow has {known + logged} results, {logged} of them new; `make ui` shows them.")
+    print(f"MLflow has {len(by_key.keys() & stored) + logged} results, {logged} of them new; `make ui` shows them.")
 
 
 def _log_first(same: list[Result], store: Store) -> Result:

@@ -79,7 +79,7 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
         raise UserError(f"{shlex.join(choices)} leaves no model {search.model!r}: don't choose another")
     room = Resources(params.threads, int(params.device == "cuda"))
 
-    from shiftlab.tracking import recording, runs  # seconds to import
+    from shiftlab.tracking import runs  # seconds to import
     from shiftlab.tracking.store import connect
 
     with sweep.connected(address, room, cores, committed_data=False) as origin:
@@ -94,7 +94,8 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
     result = trials.result()
     folder = FOLDER / search.model
     write(result, folder)
-    recording.log_search(parent, str(result), folder)
+    parent.log_path(folder)
+    parent.log_description(f"{result}\n\n[Its picture]({{page}}).", "search.png")
     return result
 
 
