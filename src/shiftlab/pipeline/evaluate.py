@@ -47,6 +47,6 @@ def run(config: Params, name: str) -> None:
             Path("models", f"{label}.safetensors"),
             Path("plots", label, "history.csv").read_text(encoding="utf-8"),
         )
-        digest = folder_digest(predictions.folder(name, seed))
+        digest = folder_digest(predictions.FOLDER / name / str(seed))
         for boundary in paths:
             recording.log_evaluation(run, boundary, digest, report / boundary)
