@@ -10,7 +10,7 @@ from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from shiftlab.networks import components, cost
 from shiftlab.networks.classifier import Classifier
-from shiftlab.networks.components import Downsampling, Head, NarrowResNet, Padding, Small
+from shiftlab.networks.components import Downsampling, Head, Padding, Small
 from shiftlab.networks.fast import fuse
 from shiftlab.shifts.grids import grid
 from shiftlab.shifts.transform import shift
@@ -48,13 +48,6 @@ def test_size_of_the_last_maps_is_what_is_told(downsampling: Downsampling, paddi
         assert last_map(model, size) == told
         built += 1
     assert built > 0
-
-
-@pytest.mark.parametrize("stem", ["stock", "small"])
-@pytest.mark.parametrize("size", [(28, 28), (20, 33), (8, 8)])
-def test_size_of_the_last_maps_of_a_resnet(stem: str, size: tuple[int, int]) -> None:
-    model = architectures.build("narrow_resnet", (1, *size), 10, {"stem": stem}).eval()
-    assert last_map(model, size) == NarrowResNet.model_validate({"stem": stem}).last_map(*size)
 
 
 @pytest.mark.parametrize(

@@ -355,7 +355,7 @@ def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any]
     with _naming(where, ".components"):
         validated = components.validate(architecture, choices)
         if validated and size:
-            validated.last_map(*size)
+            validated.refuse_size(*size)
 
 
 def _refuse_canvas(name: str, canvas: int, size: ImageSize) -> None:

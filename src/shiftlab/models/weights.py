@@ -20,11 +20,7 @@ def path(model: str, seed: int) -> Path:
 
 
 def save(weights: dict[str, Tensor], name: str, path: Path, components: Mapping[str, object] | None = None) -> None:
-    """Write the state dict of an architecture `name`, put together so. The same weights give the same bytes.
-
-    Raises:
-        OSError: as `files.write`.
-    """
+    """Write the state dict of an architecture `name` with these components; the same weights give the same bytes."""
     # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
     architecture = f"{name} {json.dumps(dict(components), sort_keys=True)}" if components else name
@@ -32,9 +28,7 @@ def save(weights: dict[str, Tensor], name: str, path: Path, components: Mapping[
 
 
 def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Classifier:
-    """Return the architecture `name` with the weights in `path`, in evaluation mode and on the CPU.
-
-    Its components are those that the file names.
+    """Return the architecture `name`, components and weights as in `path`, in evaluation mode and on the CPU.
 
     Args:
         shape: of the images: channels, height, width.

@@ -39,31 +39,21 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
     first, others = channels
     layers: list[nn.Module] = []
     for layer, (inputs, outputs) in enumerate(pairwise([shape[0], first, *[others] * (components.layers - 1)])):
-        downsampled = layer < DOWNSAMPLED
         dilation = components.dilation(layer)
-        circular = components.padding == "circular"
-        layers += [
-            *([nn.CircularPad2d(dilation)] if circular else []),
-            nn.Conv2d(
-                inputs,
-                outputs,
-                kernel_size=3,
-                stride=2 if downsampled and components.downsampling == "stride" else 1,
-                padding=dilation if components.padding == "zero" else 0,
-                dilation=dilation,
-                bias=False,
-            ),
-            nn.BatchNorm2d(outputs),
-            ACTIVATIONS[components.activation](),
-        ]
-        if downsampled:
+        stride = 2 if layer < DOWNSAMPLED and components.downsampling == "stride" else 1
+        padding = dilation if components.padding == "zero" else 0
+        if components.padding == "circular":
+            layers.append(nn.CircularPad2d(dilation))
+        layers.append(nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, bias=False))
+        layers += [nn.BatchNorm2d(outputs), ACTIVATIONS[components.activation]()]
+        if layer < DOWNSAMPLED:
             layers += _downsampling(components, outputs)
-    seen = height * width if components.head == "flatten" else 1
-    return nn.Sequential(*layers, HEADS[components.head](), nn.Flatten(), nn.Linear(others * seen, classes))
+    pixels = height * width if components.head == "flatten" else 1
+    return nn.Sequential(*layers, HEADS[components.head](), nn.Flatten(), nn.Linear(others * pixels, classes))
 
 
 def _downsampling(components: Small, channels: int) -> list[nn.Module]:
-    """What halves the maps, after the activation."""
+    """Return the layers that halve the maps, after the activation."""
     circular = components.padding == "circular"
     match components.downsampling:
         case "none" | "stride":

@@ -20,13 +20,8 @@ class Components(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    def last_map(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the last maps, of images of that size.
-
-        Raises:
-            ValueError: no such network can be built for them.
-        """
-        raise NotImplementedError
+    def refuse_size(self, height: int, width: int) -> None:
+        """Raise a ValueError where no such network can be built for images of that size."""
 
 
 class Small(Components):
@@ -38,8 +33,12 @@ class Small(Components):
     head: Head = "flatten"  # what makes a vector of the last maps, before the one dense layer
     layers: Annotated[int, Field(ge=DOWNSAMPLED, le=8)] = 3  # convolutions
 
+    def refuse_size(self, height: int, width: int) -> None:
+        """As `Components.refuse_size`: every convolution needs a pixel, and some downsamplings more than one."""
+        self.last_map(height, width)
+
     def last_map(self, height: int, width: int) -> tuple[int, int]:
-        """As `Components.last_map`: every convolution needs a pixel, and some downsamplings more than one."""
+        """Return height and width of the last maps, of images of that size; ValueError: they are too small."""
         return self._last_side(height), self._last_side(width)
 
     def dilation(self, layer: int) -> int:
@@ -50,11 +49,10 @@ class Small(Components):
         side = pixels
         for layer in range(self.layers):
             before = f"{side} of {pixels} pixels a side are left before convolution {layer + 1}"
-            if self.padding == "circular" and side < self.dilation(layer):
-                raise ValueError(
-                    f"{before}, too few for circular padding of {self.dilation(layer)}: choose larger images"
-                )
-            side -= 2 * self.dilation(layer) if self.padding == "valid" else 0
+            dilation = self.dilation(layer)
+            if self.padding == "circular" and side < dilation:
+                raise ValueError(f"{before}, too few for circular padding of {dilation}: choose larger images")
+            side -= 2 * dilation if self.padding == "valid" else 0
             if side < 1:
                 raise ValueError(f"{before}, and valid padding leaves none: choose another padding or larger images")
             if layer < DOWNSAMPLED and self.downsampling != "none":
@@ -71,11 +69,6 @@ class NarrowResNet(Components):
     """Components of the architecture `narrow_resnet`."""
 
     stem: Literal["stock", "small"] = "stock"  # 7x7 with stride 2 and a pooling; or 3x3, and neither
-
-    def last_map(self, height: int, width: int) -> tuple[int, int]:
-        """As `Components.last_map`; every layer is padded, so that no size is too small."""
-        halvings = 5 if self.stem == "stock" else 3
-        return -(-height // 2**halvings), -(-width // 2**halvings)
 
 
 COMPONENTS: dict[str, type[Components]] = {"small": Small, "narrow_resnet": NarrowResNet}

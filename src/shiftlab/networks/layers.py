@@ -16,9 +16,6 @@ class BlurPool2d(nn.Module):
 
     The kernel is the binomial one of 3x3, of each channel for itself. Beyond the edge the map is mirrored, as the
     paper's code has it, or goes on at the other side.
-
-    Args:
-        mode: what lies beyond the edge.
     """
 
     kernel: Tensor

@@ -29,7 +29,7 @@ def build(
 
     Args:
         shape: of its images: channels, height, width.
-        choices: of its components, where it has some; the others are as their defaults.
+        choices: of its components; the others are as their defaults.
 
     Raises:
         ModuleNotFoundError: `name` is not among `names()`; params.py keeps users from getting here with one.

@@ -27,12 +27,9 @@ def prepare(network: nn.Module) -> nn.Module:
 
 
 def make_adam(model: nn.Module, images: Tensor, **settings: Any) -> MemoryOrderAdam:
-    """Return Adam for the weights that meet data when the model learns from images of that size.
-
-    The model is in evaluation mode afterwards.
+    """Return Adam for the weights that meet data when the model learns from such images: `weights_that_meet_data`.
 
     Args:
-        images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
         settings: of torch.optim.Adam: `lr`, `betas`, `eps`.
     """
     return MemoryOrderAdam(weights_that_meet_data(model, images), **settings)

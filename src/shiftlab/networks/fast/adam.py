@@ -17,8 +17,12 @@ class MemoryOrderAdam(Adam):
 
     def __init__(self, weights: Iterable[Tensor], **settings: Any) -> None:
         self._weights = list(weights)
-        self._orders = [_memory_order(weight) for weight in self._weights]
-        self._views = [weight.detach().permute(_memory_order(weight)) for weight in self._weights]
+        # Of each weight the axes in the order in which they lie in memory: that with the largest stride first.
+        self._orders = [
+            sorted(range(weight.dim()), key=weight.stride().__getitem__, reverse=True) for weight in self._weights
+        ]
+        ordered = zip(self._weights, self._orders, strict=True)
+        self._views = [weight.detach().permute(order) for weight, order in ordered]
         super().__init__([view.contiguous() for view in self._views], fused=True, **settings)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -39,8 +43,3 @@ class MemoryOrderAdam(Adam):
         for param, view in copied:
             view.copy_(param)
         return loss
-
-
-def _memory_order(weight: Tensor) -> list[int]:
-    """Return the axes in the order in which they lie in memory, that with the largest stride first."""
-    return sorted(range(weight.dim()), key=weight.stride().__getitem__, reverse=True)

@@ -6,14 +6,13 @@ Only the order of sums differs; `fuse` makes sure of that on a batch of noise an
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from shiftlab.networks.fast.padding import ChannelsLastPad2d
 from shiftlab.networks.fast.small_maps import is_plain_convolution
@@ -33,12 +32,9 @@ def fuse(model: Model, shape: tuple[int, int, int]) -> Model:
     """
     faster = copy.deepcopy(model)
     for parent in list(faster.modules()):
-        for name, normalised in _convolutions_before_normalisation(parent):
-            _fold(getattr(parent, name), getattr(parent, normalised))
-            setattr(parent, normalised, nn.Identity())
+        _fold_normalisation(parent)
         if isinstance(parent, nn.Sequential):
-            _pool_in_convolutions(parent)
-            _pool_around_edges(parent)
+            _replace_pooling(parent)
     faster.requires_grad_(False)
     # Random pixels from a generator of its own, so that the caller's stays as it is.
     noise = torch.randint(0, 256, (PROBES, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -89,41 +85,26 @@ class CircularMaxPool2d(nn.Module):
         return maps
 
 
-def _convolutions_before_normalisation(parent: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the names of each convolution and of the batch normalisation made right after it."""
-    for (name, first), (following, second) in pairwise(parent.named_children()):
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and second.running_mean is not None:
-            yield name, following
+def _fold_normalisation(parent: nn.Module) -> None:
+    """Fold batch normalisation with its running statistics into the convolution that was made right before it."""
+    for (name, layer), (following, norm) in pairwise(list(parent.named_children())):
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+            setattr(parent, name, fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last))
+            setattr(parent, following, nn.Identity())
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Fold batch normalisation with its running statistics into the convolution before it."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    convolution.weight, convolution.bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    convolution.to(memory_format=torch.channels_last)
-
-
-def _pool_in_convolutions(sequence: nn.Sequential) -> None:
+def _replace_pooling(sequence: nn.Sequential) -> None:
     layers = list(sequence.children())
-    for at, (first, second, third) in enumerate(zip(layers, layers[1:], layers[2:], strict=False)):
+    for at, (first, second, third) in enumerate(zip(layers, layers[1:], [*layers[2:], nn.Identity()], strict=False)):
         narrow = is_plain_convolution(first) and first.stride == (1, 1) and first.out_channels % VECTOR > 0
-        if narrow and isinstance(second, ELEMENTWISE) and _is_average_of_2x2(third):
+        if narrow and isinstance(second, ELEMENTWISE) and _is_same(third, nn.AvgPool2d(2)):
             assert isinstance(first, nn.Conv2d)
             sequence[at] = PhasedConv2d(first, second)
             sequence[at + 1] = sequence[at + 2] = nn.Identity()
-
-
-def _pool_around_edges(sequence: nn.Sequential) -> None:
-    layers = list(sequence.children())
-    for at, (first, second) in enumerate(pairwise(layers)):
         circular = isinstance(first, ChannelsLastPad2d) and (first.padding, first.inset) == ((0, 1, 0, 1), 0)
-        if circular and type(second) is nn.MaxPool2d and second.extra_repr() == nn.MaxPool2d(2, 1).extra_repr():
+        if circular and _is_same(second, nn.MaxPool2d(2, 1)):
             sequence[at], sequence[at + 1] = CircularMaxPool2d(), nn.Identity()
 
 
-def _is_average_of_2x2(layer: nn.Module) -> bool:
-    plain = nn.AvgPool2d(2)
-    return type(layer) is nn.AvgPool2d and layer.extra_repr() == plain.extra_repr() and not layer.ceil_mode
+def _is_same(layer: nn.Module, pooling: nn.Module) -> bool:
+    return type(layer) is type(pooling) and vars(layer) == vars(pooling.eval())

@@ -27,32 +27,33 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """As nn.Conv2d: float `(N, C, H, W)` to `(N, D, H', W')`."""
-        first_taps = self._first_taps(input)
-        if first_taps is None:
+        weight, tops, lefts = self._meeting_data(input)
+        if tops is None or lefts is None:
             return super().forward(input)
-        weight = self._meeting_data(input, *first_taps)
-        if self.training and self.trained is not None and _share_memory(self.trained, weight):
-            weight = self.trained
-        tops, lefts = ([tap - min(taps) for tap in taps] for taps in first_taps)
+        trained = self.trained if self.training else None
+        # It is another view where the model was moved, or has maps of another size.
+        if trained is not None and (trained.data_ptr(), trained.shape) == (weight.data_ptr(), weight.shape):
+            weight = trained
         output: Tensor = _CoveringProduct.apply(input, weight, tops, lefts)
         return output if self.bias is None else output + self.bias[:, None, None]
 
     def train_on(self, input: Tensor) -> None:
         """Set `trained` to what of the weight meets data on maps of that size; None where that is the whole kernel."""
-        first_taps = self._first_taps(input)
-        view = self.weight.detach() if first_taps is None else self._meeting_data(input, *first_taps).detach()
+        view = self._meeting_data(input)[0].detach()
         self.trained = None if view.shape == self.weight.shape else view.requires_grad_()
 
-    def _first_taps(self, input: Tensor) -> tuple[list[int], list[int]] | None:
-        if not input.is_cpu:
-            return None
-        padding = cast("tuple[int, int]", self.padding)
-        tops, lefts = map(covering, input.shape[-2:], self.kernel_size, self.stride, padding)
-        return None if tops is None or lefts is None else (tops, lefts)
+    def _meeting_data(self, input: Tensor) -> tuple[Tensor, list[int] | None, list[int] | None]:
+        """Return what of the weight meets data, and where the map's first row and column are in it at each position.
 
-    def _meeting_data(self, input: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
-        height, width = input.shape[-2:]
-        return self.weight[:, :, min(tops) : max(tops) + height, min(lefts) : max(lefts) + width]
+        The whole weight and None where some position does not cover the map, or on an accelerator.
+        """
+        (height, width), padding = input.shape[-2:], cast("tuple[int, int]", self.padding)
+        tops, lefts = map(covering, (height, width), self.kernel_size, self.stride, padding)
+        if tops is None or lefts is None or not input.is_cpu:
+            return self.weight, None, None
+        top, left = min(tops), min(lefts)
+        weight = self.weight[:, :, top : max(tops) + height, left : max(lefts) + width]
+        return weight, [tap - top for tap in tops], [tap - left for tap in lefts]
 
 
 def replace_convolutions(network: nn.Module) -> None:
@@ -65,10 +66,9 @@ def replace_convolutions(network: nn.Module) -> None:
 def weights_that_meet_data(model: nn.Module, images: Tensor) -> list[Tensor]:
     """Return what of a model's weights meets data when it learns from images of that size, for an optimiser to change.
 
-    In the order of `model.parameters()`, which they are but for a `SmallMapConv2d`: of its weight it is a view
-    `(D, C, h, w)`, which takes the gradient from now on. That of the others would be zero, for which Adam takes no
-    step: they are six tenths of ResNet-18's weights where images have 28x28 pixels. The model is in evaluation mode
-    afterwards.
+    They are `model.parameters()`, but of the weight of a `SmallMapConv2d` a view `(D, C, h, w)`, which takes the
+    gradient from now on. That of the others would be zero, for which Adam takes no step: they are six tenths of
+    ResNet-18's weights where images have 28x28 pixels. The model is in evaluation mode afterwards.
 
     Args:
         images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
@@ -97,11 +97,6 @@ def is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if type(layer) is not nn.Conv2d or isinstance(layer.padding, str):
         return False
     return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
-
-
-def _share_memory(first: Tensor, second: Tensor) -> bool:
-    """Return whether they are one place in memory: a model that was moved, and maps of another size, have others."""
-    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
 
 
 class _CoveringProduct(torch.autograd.Function):
