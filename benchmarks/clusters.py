@@ -29,13 +29,10 @@ def nothing() -> None:
     """What an empty task does."""
 
 
-class FirstWeights:
-    """A ResNet-18 with its first weights: what a node makes its model from."""
-
-    def load(self) -> Classifier:
-        """Return the model."""
-        torch.manual_seed(0)
-        return fuse(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
+def first_weights() -> Classifier:
+    """Return a ResNet-18 with its first weights."""
+    torch.manual_seed(0)
+    return fuse(architectures.build(NAME, GREY, CLASSES).eval(), GREY)
 
 
 def predict(count: int, execute: Executor) -> float:
@@ -52,20 +49,20 @@ def predict(count: int, execute: Executor) -> float:
 def here(count: int) -> float:
     """Return the seconds that predictions take in this process, with one thread."""
     determinism.use(1)
-    return predict(count, inference.local(FirstWeights().load()))
+    return predict(count, inference.local(first_weights()))
 
 
 def there(count: int, workers: int) -> float:
     """Return the seconds that they take on so many workers with a core each, which have started."""
-    with engine.connected(engine.HERE, workers):
-        execute = executor.on_nodes(FirstWeights(), "cpu", 1, "portable")
+    with engine.connected(engine.LOCAL, workers):
+        execute = executor.on_nodes(first_weights, "cpu", 1, "portable")
         predict(4 * workers * inference.MOST_IN_TASK, execute)
         return predict(count, execute)
 
 
 def empty(count: int) -> float:
     """Milliseconds a task that does nothing takes, of so many."""
-    with engine.connected(engine.HERE, 2):
+    with engine.connected(engine.LOCAL, 2):
         list(engine.results(nothing, [(f"warm {number}", ()) for number in range(20)], Resources()))
         begun = time.perf_counter()
         list(engine.results(nothing, [(str(number), ()) for number in range(count)], Resources()))

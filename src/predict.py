@@ -1,10 +1,6 @@
 """Stage `predict`: what one trained model predicts of every test image under shifts, in every boundary mode."""
 
-from shiftlab.config import params
-from shiftlab.errors import one_sentence
-from shiftlab.pipeline import arguments, predict
+from shiftlab.pipeline import arguments
 
 if __name__ == "__main__":
-    with one_sentence():
-        options = arguments.model_and_seed(__doc__)
-        predict.run(params.load(), options.model, options.seed)
+    arguments.run_stage("predict", __doc__, "model", "seed")

@@ -224,15 +224,17 @@ def sweep(
 ) -> None:
     """Run experiments, as many at a time as there is room for, on this machine or on many."""
     with _mistakes():
+        from shiftlab.distributed import engine
         from shiftlab.distributed import sweep as sweeping
 
         if status:
-            typer.echo(sweeping.status("auto" if ray == "local" else ray))
+            with engine.connected("auto" if ray == engine.LOCAL else ray):
+                typer.echo(engine.status())
             return
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
-        of_file = sweeping.lines(file) if file else [""]
-        choices = [shlex.join([*(choice or []), *shlex.split(line)]) for line in of_file]
+        lines = files.lines(file, "the choices of an experiment") if file else [""]
+        choices = [shlex.join([*(choice or []), *shlex.split(line)]) for line in lines]
         sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
         if study:
             sweeping.decide(choice or [])

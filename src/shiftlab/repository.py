@@ -14,7 +14,7 @@ CODE = ["src", "conf", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc/config"]
 
 
 def root() -> Path:
-    """Where what outlives a copy of this repository lies: MLflow's store, checkpoints, downloads.
+    """Return where what outlives a copy of this repository lies: MLflow's store, checkpoints, downloads.
 
     DVC runs queued and temporary experiments in a copy that it deletes afterwards; DVC_ROOT names the original. A sweep
     runs them in clones, and names the place in SHIFTLAB_ROOT.
@@ -23,18 +23,18 @@ def root() -> Path:
 
 
 def require() -> None:
-    """End where git does not take this folder for a repository, in which DVC keeps results and experiments.
+    """Refuse a folder that git does not take for a repository, in which DVC keeps results and experiments.
 
     Raises:
         UserError: with the two ways out.
     """
     try:
-        asked = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
+        done = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
     except FileNotFoundError:
         raise UserError("git is not installed, which DVC keeps results and experiments with: install it") from None
-    if asked.returncode == 0:
+    if done.returncode == 0:
         return
-    if "dubious ownership" in asked.stderr:
+    if "dubious ownership" in done.stderr:
         raise UserError(
             "git refuses this repository, since another user owns it: make it yours (`sudo chown -R $(id -u) .`), or "
             'trust it (`git config --global --add safe.directory "$PWD"`)'
@@ -47,7 +47,7 @@ def require() -> None:
 
 
 def require_clean() -> None:
-    """End where a clone of the commit would not be this tree.
+    """Refuse a tree that differs from a clone of its commit.
 
     Raises:
         UserError: it names what no commit has.
@@ -58,11 +58,38 @@ def require_clean() -> None:
         raise UserError(f"no commit has {changed[0]}{more} as it is here, and nodes clone a commit: commit or undo it")
 
 
+def git(*arguments: str) -> str:
+    """Return the output of a git command."""
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def commit() -> str:
+    """Return the hash of the commit that is checked out."""
+    return git("rev-parse", "HEAD").strip()
+
+
+def setting(name: str, default: str) -> str:
+    """Return one of git's own settings."""
+    return git("config", "--default", default, "--get", name).strip() or default
+
+
+def remote_address(name: str) -> str:
+    """Return the address of one of git's remotes; a folder's is absolute."""
+    address = git("remote", "get-url", name).strip()
+    return str(Path(address).absolute()) if Path(address).exists() else address
+
+
 def dvc(*arguments: str, check: bool = True, capture_output: bool = False) -> None:
     """Run DVC of this environment; it has said why where it fails."""
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture_output)
     if check and done.returncode:
         sys.exit(done.returncode)
+
+
+def dvc_remote() -> str:
+    """Return the name of DVC's default remote; empty where there is none."""
+    command = [sys.executable, "-m", "dvc", "config", "core.remote"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def stages() -> dict[str, list[str]]:
@@ -77,40 +104,13 @@ def stages() -> dict[str, list[str]]:
     try:
         with Repo() as repo:
             graph = repo.index.graph
-            return {stage.addressing: [one.addressing for one in graph.successors(stage)] for stage in graph}
+            return {stage.addressing: [before.addressing for before in graph.successors(stage)] for stage in graph}
     except DvcException as error:
         raise UserError(f"DVC can't read the pipeline: {' '.join(str(error).split())}") from None
 
 
-def git(*arguments: str) -> str:
-    """The output of a git command."""
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def commit() -> str:
-    """The name of the one that is checked out."""
-    return git("rev-parse", "HEAD").strip()
-
-
-def setting(name: str) -> str:
-    """One of git's own; empty where it is not set."""
-    return subprocess.run(["git", "config", name], capture_output=True, text=True).stdout.strip()
-
-
-def remote_address(name: str) -> str:
-    """The address of one of git's remotes; a folder's is whole."""
-    address = git("remote", "get-url", name).strip()
-    return str(Path(address).absolute()) if Path(address).exists() else address
-
-
-def dvc_remote() -> str:
-    """The name of DVC's default remote; empty where there is none."""
-    asked = [sys.executable, "-m", "dvc", "config", "core.remote"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-
-
 def compose(choices: Sequence[str], path: Path) -> None:
-    """Write params.yaml there as DVC would for an experiment.
+    """Write params.yaml to a path as DVC would for an experiment.
 
     Raises:
         UserError: there is no such choice.
@@ -123,12 +123,11 @@ def compose(choices: Sequence[str], path: Path) -> None:
     try:
         compose_and_dump(path, str(Path("conf").resolve()), None, "config", "", list(choices))
     except (DvcException, HydraException, YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{' '.join(choices)} can't be chosen ({reason}): `conf/` has what can") from None
+        raise _refusal(" ".join(choices), error, "`conf/` has what can") from None
 
 
 def combinations(line: str) -> Iterator[tuple[str, ...]]:
-    """Every combination of the values that a line of choices gives to parameters.
+    """Return every combination of the values that a line of choices gives to parameters.
 
     Raises:
         UserError: it can't be read.
@@ -138,8 +137,11 @@ def combinations(line: str) -> Iterator[tuple[str, ...]]:
     from hydra.errors import HydraException
 
     try:
-        found = get_hydra_sweeps({"params.yaml": shlex.split(line)})
+        sweeps = get_hydra_sweeps({"params.yaml": shlex.split(line)})
     except (DvcException, HydraException, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{line} can't be chosen ({reason}): `conf/` has what can, as in `model=lenet`") from None
-    return (tuple(one["params.yaml"]) for one in found)
+        raise _refusal(line, error, "`conf/` has what can, as in `model=lenet`") from None
+    return (tuple(sweep["params.yaml"]) for sweep in sweeps)
+
+
+def _refusal(choices: str, error: Exception, advice: str) -> UserError:
+    return UserError(f"{choices} can't be chosen ({' '.join(str(error).split())}): {advice}")

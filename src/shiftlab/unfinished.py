@@ -1,7 +1,7 @@
-"""Where unfinished work of the pipeline is kept, under a name made of all that its result depends on.
+"""Unfinished work of the pipeline: files in the repository's root, named after all that the result depends on.
 
-DVC deletes a stage's outputs before it runs the stage, and a queued experiment's whole folder when it fails. So it lies
-in neither: it lies in the repository's root.
+DVC deletes a stage's outputs before it runs the stage, and a queued experiment's whole folder when it fails, so that
+unfinished work lies in neither.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from pathlib import Path
 from shiftlab import determinism, imports
 from shiftlab.repository import root
 
-BOUNDARIES = "shiftlab.shifts.boundaries"  # which are loaded by their names
+BOUNDARIES = "shiftlab.shifts.boundaries"  # modules that are loaded by their names
 
 
-def folder() -> Path:
-    """Return the folder of all unfinished work."""
-    return root() / "checkpoints"
+def path(name: str, key: str) -> Path:
+    """Return the place of unfinished work, for people its name, and its key."""
+    return root() / "checkpoints" / f"{name}-{key[:16]}"
 
 
 def key(settings: Mapping[str, object], model: str, *modules: str) -> str:

@@ -28,6 +28,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def add(shared: int, number: int) -> int:
+    return shared + number
+
+
 def die_once(folder: str) -> int:
     """The first attempt ends with its process."""
     marker = Path(folder, "tried")
@@ -77,9 +81,8 @@ def test_task_whose_process_is_lost_runs_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_shared_value_stands_for_what_it_was_given() -> None:
-    shared = engine.Shared(4)
-    assert dict(engine.results(double, [("one", (shared,))], Resources())) == {"one": 8}
+def test_shared_value_is_the_first_argument_of_every_task() -> None:
+    assert dict(engine.results(add, [("one", (1,)), ("two", (2,))], Resources(), shared=(4,))) == {"one": 5, "two": 6}
 
 
 @pytest.mark.usefixtures("here")
@@ -91,11 +94,11 @@ def test_every_node_is_asked_and_named_where_it_refuses() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_room_that_no_node_has_is_refused() -> None:
-    engine.refuse_room(Resources(2))
+    engine.refuse_resources(Resources(2))
     with pytest.raises(UserError, match=r"no node has 3 cores, .* the largest has 2 cores and 0 GPUs"):
-        engine.refuse_room(Resources(3))
+        engine.refuse_resources(Resources(3))
     with pytest.raises(UserError, match="no node has 1 cores and 1 GPU"):
-        engine.refuse_room(Resources(1, 1))
+        engine.refuse_resources(Resources(1, 1))
 
 
 @pytest.mark.usefixtures("here")
@@ -142,19 +145,18 @@ import sys
 import time
 import psutil
 from shiftlab.distributed import engine
-from tests.distributed.test_engine import double
+from tests.distributed.test_engine import add
 
 engine.LOST_AFTER_S = 25  # two or three times of it until Ray takes the node for dead
 with engine.connected(sys.argv[1]):
-    shared = engine.Shared(4)
-    tasks = [("one", (shared,))]
-    assert dict(engine.results(double, tasks, engine.Resources())) == {"one": 8}
+    tasks = [("one", (1,))]
+    assert dict(engine.results(add, tasks, engine.Resources(), shared=(4,))) == {"one": 5}
     while engine.ray.available_resources().get("CPU") != 1:
         time.sleep(0.2)
     psutil.Process(int(sys.argv[2])).suspend()  # it takes requests for room, and does not answer
     print("frozen", flush=True)
-    tasks += [("two", (5,))]
-    assert dict(engine.results(double, tasks, engine.Resources())) == {"one": 8, "two": 10}
+    tasks += [("two", (2,))]
+    assert dict(engine.results(add, tasks, engine.Resources(), shared=(4,))) == {"one": 5, "two": 6}
 """
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -34,12 +33,12 @@ def test_every_combination_is_an_experiment() -> None:
         for seed in (0, 1)
     ]
     assert list(planned.jobs) == [f"{planned.name}-{number}" for number in (1, 2, 3, 4)]
-    assert planned.room == Resources(1, 0)
+    assert planned.resources == Resources(1, 0)
 
 
 @pytest.mark.usefixtures("here")
 def test_threads_and_device_are_what_a_node_has_to_give() -> None:
-    assert sweep.plan(["model=mlp threads=2", "model=mlp device=cuda threads=3"]).room == Resources(3, 1)
+    assert sweep.plan(["model=mlp threads=2", "model=mlp device=cuda threads=3"]).resources == Resources(3, 1)
 
 
 @pytest.mark.usefixtures("here")
@@ -74,17 +73,6 @@ def test_wrong_choice_is_named(choices: str, named: str) -> None:
         sweep.plan([choices])
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_file_of_choices(tmp_path: Path) -> None:
-    path = tmp_path / "choices"
-    path.write_text("# what to try\nmodel=mlp\n\nmodel=lenet seeds=[1]  # another\n")
-    assert sweep.lines(path) == ["model=mlp", "model=lenet seeds=[1]"]
-    path.write_text("# nothing\n")
-    with pytest.raises(UserError, match="is empty"):
-        sweep.lines(path)
-    with pytest.raises(UserError, match="can't be read"):
-        sweep.lines(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,25 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from shiftlab import determinism
+from shiftlab.config import params
 from shiftlab.pipeline import arguments
 from tests.helpers import PARAMETERS, SRC, run_python
 
 
-def test_arguments_are_a_model_and_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_a_model_and_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train.py", "mlp", "3"])
-    options = arguments.model_and_seed("what it does")
-    assert (options.model, options.seed) == ("mlp", 3)
+    (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
+    calls: list[tuple[object, ...]] = []
+    stage = SimpleNamespace(run=lambda *values: calls.append(values))
+    monkeypatch.setattr(arguments, "importlib", SimpleNamespace(import_module=lambda _: stage))
+    monkeypatch.setattr(determinism, "prepare", lambda _: None)
+    arguments.run_stage("train", "what it does", "model", "seed")
+    assert calls == [(params.load(), "mlp", 3)]
 
 
 @pytest.mark.parametrize("typed", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])
@@ -19,7 +28,7 @@ def test_other_arguments_end_with_the_usage(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", *typed])
     with pytest.raises(SystemExit) as caught:
-        arguments.model_and_seed("what it does")
+        arguments.run_stage("train", "what it does", "model", "seed")
     assert caught.value.code == 2
     assert "usage: train.py" in capsys.readouterr().err
 

@@ -23,7 +23,7 @@ EXEMPT = {
     "shiftlab.files": "writing files whole",
     "shiftlab.imports": "names of checkpoints",
     "shiftlab.unfinished": "names of unfinished work",
-    "shiftlab.pipeline.arguments": "parsing and progress",
+    "shiftlab.pipeline.arguments": "parsing and progress; determinism is a parameter",
     "shiftlab.repository": "where things lie",
     "shiftlab.pipeline.checkpoints": "names of unfinished work",
     "shiftlab.data.sources": "the registry: a source is the file that data.path names",

@@ -77,7 +77,7 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
 
             stack.enter_context(engine.connected(options.ray))
             spec = RemoteModelSpec.of(options.model, model_options, preprocessing)
-            executor = on_nodes(spec, cast("DeviceName", where.type), threads or 1, "portable")
+            executor = on_nodes(spec.load, cast("DeviceName", where.type), threads or 1, "portable")
 
         def on_checked(check: Check | None, notes: Sequence[str]) -> None:
             bar.clear()

@@ -1,4 +1,4 @@
-"""Ray, which finds room for tasks on one machine or many: the one module that knows it.
+"""Ray, which finds room for tasks on one machine or many: the one module that imports it.
 
 Ray runs a task again where its process or its node is lost, as often as that happens; an exception of its own ends it.
 Ray 2.60 itself loses a task whose request for room went to a node that froze: it waits for ever, although Ray takes the
@@ -35,17 +35,19 @@ with extra("cluster"):
     from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-HERE = "local"  # an address: Ray on this machine's cores, for as long as this process lives
-PATIENCE_S = 5  # with an address that does not answer
+LOCAL = "local"  # an address: Ray on this machine's cores, for as long as this process lives
+CONNECT_TIMEOUT_S = 5
 POLL_S = 2  # between looks for tasks that are to be cancelled and nodes that are gone
 LOST_AFTER_S = 180  # of waiting though there is room; a worker that has to start first takes seconds
-LOST_AT_MOST = 3  # times, before anything comes of it
-AHEAD = 4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
+MAX_RECONNECTIONS = 3  # in a row, without the result of a task between them
+QUEUED_PER_CORE = (
+    4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
+)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a task is given of its node: other tasks don't get it meanwhile."""
+    """What of a node a task has for itself."""
 
     cpus: int = 1
     gpus: int = 0
@@ -53,76 +55,62 @@ class Resources:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """Stands for the answer of a task that was cancelled before it had one."""
-
-
-class Shared:
-    """Stands among a task's arguments for a value that is handed to all nodes once."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-        self._connection: object = None
-        self._reference: Any = None
-
-    def reference(self) -> Any:
-        """Return Ray's reference, of the connection that there is."""
-        if self._connection is not _settings:
-            self._connection, self._reference = _settings, ray.put(self._value)
-        return self._reference
+    """Stands for the result of a task that was cancelled before it had one."""
 
 
 @contextlib.contextmanager
 def connected(address: str, cpus: int | None = None) -> Iterator[None]:
-    """Have Ray at an address for as long as the block lasts.
+    """Connect to Ray for as long as the block lasts.
 
     Args:
         address: HOST:PORT of a cluster's head, "auto" for the one that this machine belongs to, or "local".
-        cpus: how many of this machine's cores a local one gives away; None: all.
+        cpus: how many of this machine's cores a local one has; None: all.
 
     Raises:
         UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
     """
-    settings: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     last = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")  # where Ray notes what "auto" stands for
-    if address == HERE:
-        settings |= {"num_cpus": cpus or os.cpu_count(), "include_dashboard": True}
-    elif address != "auto":
-        _refuse_silence(address)
-    elif "RAY_ADDRESS" not in os.environ and last.exists():
-        _refuse_silence(last.read_text(encoding="utf-8").strip())
-    _connect(settings)
+    if address == LOCAL:
+        _connect(address, num_cpus=cpus or os.cpu_count(), include_dashboard=True)
+    else:
+        if address != "auto":
+            _refuse_silence(address)
+        elif "RAY_ADDRESS" not in os.environ and last.exists():
+            _refuse_silence(last.read_text(encoding="utf-8").strip())
+        _connect(address)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-_settings: dict[str, Any] = {}  # of the connection
+_connection: dict[str, Any] = {}  # the arguments of `ray.init`
 
 
-def _connect(settings: dict[str, Any]) -> None:
-    """Have Ray, and know how to have it anew.
+def _connect(address: str, **settings: Any) -> None:
+    """Connect to Ray, and keep the settings for `_reconnect`.
 
     Raises:
         UserError: it can't be used.
     """
-    global _settings
+    _connection.clear()
+    _connection.update(settings, address=address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(**settings)
+        ray.init(**_connection, **quiet)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise UserError(f"Ray at {settings['address']} can't be used: {_reason(error)}") from None
-    _settings = dict(settings)  # another object for each connection
+        raise UserError(f"Ray at {address} can't be used: {_reason(error)}") from None
 
 
 def _refuse_silence(address: str) -> None:
-    """Find out whether anybody listens there: Ray itself goes on asking for a minute.
+    """Refuse an address where nobody listens: Ray itself goes on asking for a minute.
 
     Raises:
         UserError: nobody does, or it is no address.
     """
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except ValueError:
         raise UserError(f"{address!r} is no address of Ray: give HOST:PORT of its head, auto, or local") from None
     except OSError as error:
@@ -140,20 +128,20 @@ def _reason(error: BaseException) -> str:
     return words.split(". ")[0] or type(error).__name__
 
 
-def refuse_room(room: Resources) -> None:
-    """Make sure that some node is large enough for a task, now rather than never.
+def refuse_resources(resources: Resources) -> None:
+    """Refuse a task that no node is large enough for, which would wait for ever.
 
     Raises:
         UserError: none is.
     """
-    sizes = [node["Resources"] for node in _nodes()]
-    if any(size.get("CPU", 0) >= room.cpus and size.get("GPU", 0) >= room.gpus for size in sizes):
+    sizes = [(node["Resources"].get("GPU", 0), node["Resources"].get("CPU", 0)) for node in _nodes()]
+    if any(gpus >= resources.gpus and cpus >= resources.cpus for gpus, cpus in sizes):
         return
-    most: dict[str, float] = max(sizes, key=lambda size: (size.get("GPU", 0), size.get("CPU", 0)), default={})
-    needed = f"{room.cpus} cores" + (f" and {room.gpus} GPU" if room.gpus else "")
+    gpus, cpus = max(sizes, default=(0, 0))
+    needed = f"{resources.cpus} cores" + (f" and {resources.gpus} GPU" if resources.gpus else "")
     raise UserError(
-        f"no node has {needed}, which a task asks for; the largest has {most.get('CPU', 0):g} cores and "
-        f"{most.get('GPU', 0):g} GPUs: choose fewer `threads` or `device=cpu`, or add a node"
+        f"no node has {needed}, which a task asks for; the largest has {cpus:g} cores and {gpus:g} GPUs: choose fewer "
+        "`threads` or `device=cpu`, or add a node"
     )
 
 
@@ -164,11 +152,11 @@ def address() -> str:
 
 def cores() -> int:
     """Return how many cores the nodes that are alive have together."""
-    return int(sum(node["Resources"].get("CPU", 0) for node in _nodes()))
+    return int(ray.cluster_resources().get("CPU", 0))
 
 
 def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str, Any]:
-    """Call a function once on each node, without taking its room; return the answers by the node's address.
+    """Call a function once on each node, beside the tasks that run there; return the results by the node's address.
 
     A node that is lost meanwhile is left out: Ray takes one for alive until it has been silent for some seconds.
 
@@ -177,94 +165,95 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
     """
     calls = {}
     for node in _nodes():
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        remote = ray.remote(function).options(num_cpus=0, scheduling_strategy=there, max_retries=3)
+        affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        remote = ray.remote(function).options(num_cpus=0, scheduling_strategy=affinity, max_retries=3)
         calls[node["NodeID"]] = (f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})", remote.remote(*arguments))
-    answers = {}
+    results = {}
     for node_id, (name, call) in calls.items():
-        lost = False
-        while not lost and not ray.wait([call], timeout=POLL_S)[0]:
-            lost = node_id not in {node["NodeID"] for node in _nodes()}
+        alive = True
+        while alive and not ray.wait([call], timeout=POLL_S)[0]:
+            alive = any(node["NodeID"] == node_id for node in _nodes())
         try:
-            if not lost:
-                answers[name] = ray.get(call)
+            if alive:
+                results[name] = ray.get(call)
         except RayTaskError as error:
             raise UserError(f"the node {name} can't be used: {_cause(error)}") from None
         except RayError:
             continue
-    if not answers:
+    if not results:
         raise UserError("no node of Ray's is alive: start one with `ray start --address HOST:PORT`")
-    return answers
+    return results
 
 
 def results(
     function: Callable[..., Any],
     tasks: Iterable[tuple[str, tuple[object, ...]]],
-    room: Resources,
+    resources: Resources,
     at_once: int | None = None,
     to_cancel: Callable[[], Iterable[str]] | None = None,
+    shared: tuple[object, ...] = (),
 ) -> Iterator[tuple[str, Any]]:
     """Call a function with the arguments of each task, as many at a time as there is room for.
 
     Args:
-        tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up. A `Shared`
-            stands for its value.
-        at_once: how many are handed to Ray at a time; None: some more than there is room for.
-        to_cancel: asked every few seconds for the names of tasks that are to be cancelled.
+        tasks: name, which Ray's dashboard shows, and arguments of each; they are taken as room comes up.
+        at_once: how many tasks are handed to Ray at a time; None: some more than there is room for.
+        to_cancel: returns the names of tasks that are to be cancelled; it is called every few seconds.
+        shared: the function's first arguments, which are handed to each node once.
 
     Yields:
-        Name and answer of each task as it ends; in place of an answer the UserError that one raised, or `Cancelled`.
+        Name and result of each task as it ends; in place of a result the UserError that one raised, or `Cancelled`.
 
     Raises:
         UserError: tasks wait for ever though there is room.
         RayError: a task raised something else, which is a bug.
     """
-    remote = ray.remote(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=-1)(function)
-    left = iter(tasks)
-    waiting: dict[Any, tuple[str, tuple[object, ...]]] = {}
-    well, lost = time.monotonic(), 0
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=-1)(function)
+    queue = iter(tasks)
+    running: dict[Any, tuple[str, tuple[object, ...]]] = {}  # or waiting for room in Ray
+    references = [ray.put(value) for value in shared]
+    last_progress, reconnections = time.monotonic(), 0
     while True:
-        while len(waiting) < (at_once or max(1, AHEAD * cores())) and (task := next(left, None)):
+        while len(running) < (at_once or max(1, QUEUED_PER_CORE * cores())) and (task := next(queue, None)):
             name, arguments = task
-            values = (value.reference() if isinstance(value, Shared) else value for value in arguments)
-            waiting[remote.options(name=name).remote(*values)] = task
-        if not waiting:
+            running[remote.options(name=name).remote(*references, *arguments)] = task
+        if not running:
             return
-        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_S)
+        for call in ready:
+            reconnections = 0
+            name, _ = running.pop(call)
+            yield name, _result(call, name)
         if to_cancel and not ready:
             names = set(to_cancel())
-            for call in [call for call, (name, _) in waiting.items() if name in names]:
+            for call in [call for call, (name, _) in running.items() if name in names]:
                 ray.cancel(call)
-        if ready:
-            lost = 0
-        if ready or not _overlooked(len(waiting), room):
-            well = time.monotonic()
-        elif time.monotonic() - well > LOST_AFTER_S:
-            lost += 1
-            if lost > LOST_AT_MOST:
+        if ready or not _is_overlooked(len(running), resources):
+            last_progress = time.monotonic()
+        elif time.monotonic() - last_progress > LOST_AFTER_S:
+            reconnections += 1
+            if reconnections > MAX_RECONNECTIONS:
                 raise UserError(
-                    f"{len(waiting)} tasks wait though there is room, and Ray does not start them: its logs, in "
+                    f"{len(running)} tasks wait though there is room, and Ray does not start them: its logs, in "
                     "/tmp/ray/session_latest/logs on the nodes, say why"
                 )
             # With the connection go all of its tasks; a new one begins with clean books.
             ray.shutdown()
-            _connect(_settings)
-            left, waiting, well = itertools.chain(list(waiting.values()), left), {}, time.monotonic()
-        for call in ready:
-            name, _ = waiting.pop(call)
-            yield name, _answer(call, name)
+            _connect(**_connection)
+            references = [ray.put(value) for value in shared]
+            queue, running, last_progress = itertools.chain(list(running.values()), queue), {}, time.monotonic()
 
 
-def _overlooked(handed: int, room: Resources) -> bool:
-    """Return whether there is room for a task, and so few run, of anybody, that one which Ray was handed waits."""
+def _is_overlooked(tasks: int, resources: Resources) -> bool:
+    """Return whether there is room for a task, and so few run, of anybody, that one of these waits."""
     total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
-    if handed <= (total - free) / room.cpus:
+    if tasks <= (total - free) / resources.cpus:
         return False
     nodes = available_resources_per_node().values()
-    return any(node.get("CPU", 0) >= room.cpus and node.get("GPU", 0) >= room.gpus for node in nodes)
+    return any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus for node in nodes)
 
 
-def _answer(call: Any, name: str) -> Any:
+def _result(call: Any, name: str) -> Any:
     try:
         return ray.get(call)
     except TaskCancelledError:
@@ -291,21 +280,23 @@ def status() -> str:
 
     this = address()  # or it would ask the cluster that was started here last
     try:
-        nodes = list_nodes(this, limit=10_000)
+        nodes = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in list_nodes(this, limit=10_000)}
         tasks = list_tasks(this, filters=[("state", "!=", "FINISHED")], limit=10_000, detail=True)
     except RayStateApiException as error:
         raise UserError(f"Ray can't say what runs, since its dashboard does not answer ({_reason(error)})") from None
-    addresses = {node.node_id: f"{node.node_ip} ({node.node_id[:6]})" for node in nodes}
     running = [task for task in tasks if str(task.state).startswith("RUNNING")]
     waiting = sum(task.state != "FAILED" for task in tasks) - len(running)
-    rows = []
-    for task in running:
-        minutes = (time.time() - task.start_time_ms / 1000) / 60 if task.start_time_ms else 0.0
-        rows.append(f"{task.name:32} {addresses.get(task.node_id or '', ''):28} {minutes:6.1f} min")
+    now = 1000 * time.time()
+    minutes = [(now - (task.start_time_ms or now)) / 60_000 for task in running]
+    rows = [
+        f"{task.name:32} {nodes.get(task.node_id or '', ''):28} {duration:6.1f} min"
+        for task, duration in zip(running, minutes, strict=True)
+    ]
     return "\n".join([*sorted(rows), f"{len(running)} running on {cores()} cores, {waiting} waiting"])
 
 
 def _nodes() -> list[dict[str, Any]]:
+    """Return what Ray knows of the nodes that are alive."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 

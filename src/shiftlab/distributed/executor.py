@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from shiftlab import determinism
 from shiftlab.config.params import Determinism, DeviceName
@@ -23,33 +23,24 @@ if TYPE_CHECKING:
     from shiftlab.shifts.store import Arrays
 
 
-class RemoteModelSpec(Protocol):
-    """What a node makes a model from: it is pickled, and so holds what is not installed there."""
-
-    def load(self) -> nn.Module:
-        """Return the model in evaluation mode, on the CPU."""
-
-
-def on_nodes(spec: RemoteModelSpec, device: DeviceName, threads: int, how: Determinism) -> Executor:
+def on_nodes(load: Callable[[], nn.Module], device: DeviceName, threads: int, settings: Determinism) -> Executor:
     """Return the executor that predicts on the nodes of the cluster which is connected.
 
     Args:
+        load: returns the model in evaluation mode, on the CPU. It is pickled, and so holds what nodes do not have.
         threads: of the processor, for each task.
 
     Raises:
-        UserError: as `engine.refuse_room`.
+        UserError: as `engine.refuse_resources`.
     """
     resources = Resources(threads, int(device == "cuda"))
-    engine.refuse_room(resources)
-    # Packed, so that a node can prepare before it unpacks what needs PyTorch.
-    shared = engine.Shared(pickle.dumps(spec))
+    engine.refuse_resources(resources)
+    # Pickled, so that a node can prepare before it unpickles what needs PyTorch.
+    shared = (pickle.dumps(load), device, threads, settings)
 
     def execute(tasks: Iterator[Task], on_progress: Progress) -> Iterator[tuple[int, Arrays]]:
-        jobs = (
-            (f"{task.plan.boundary}, images {task.number}", (shared, device, threads, how, pickle.dumps(task)))
-            for task in tasks
-        )
-        for _, result in engine.results(_predict, jobs, resources):
+        calls = ((f"{task.plan.boundary}, images {task.number}", (pickle.dumps(task),)) for task in tasks)
+        for _, result in engine.results(_predict, calls, resources, shared=shared):
             if isinstance(result, UserError):
                 raise result
             number, images, arrays = pickle.loads(result)
@@ -59,25 +50,26 @@ def on_nodes(spec: RemoteModelSpec, device: DeviceName, threads: int, how: Deter
     return execute
 
 
-def _predict(spec: bytes, device: DeviceName, threads: int, how: Determinism, task: bytes) -> bytes:
-    """Predict a task, on a node; return its number, how many images that were, and its arrays, packed."""
-    determinism.prepare(how)
-    model = _load(spec, device, threads)
+def _predict(load: bytes, device: DeviceName, threads: int, settings: Determinism, pickled: bytes) -> bytes:
+    """Predict a task, on a node; return its number, how many images were predicted, and its arrays, pickled."""
+    determinism.prepare(settings)
+    model = _load(load, device, threads)
     import torch
 
     from shiftlab.shifts import inference
 
-    work: Task = pickle.loads(task)
-    seen: list[int] = []
-    arrays = inference.predict_task(model, work, torch.device(device), seen.append)
-    return pickle.dumps((work.number, sum(seen), arrays))
+    task: Task = pickle.loads(pickled)
+    images: list[int] = []
+    arrays = inference.predict_task(model, task, torch.device(device), images.append)
+    return pickle.dumps((task.number, sum(images), arrays))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(spec: bytes, device: DeviceName, threads: int) -> nn.Module:
+def _load(load: bytes, device: DeviceName, threads: int) -> nn.Module:
     """Load a model once in each process of a node."""
+    import torch
 
-    determinism.use(threads)
+    torch.set_num_threads(threads)
     determinism.pick_device(device)
-    unpacked: RemoteModelSpec = pickle.loads(spec)
-    return unpacked.load().to(device)
+    model: nn.Module = pickle.loads(load)()
+    return model.to(device)

@@ -24,7 +24,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from filelock import FileLock
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from shiftlab.errors import UserError, one_sentence
 
@@ -32,7 +32,7 @@ RETRY_LATER = 75  # exit status of what may well succeed later; BSD's EX_TEMPFAI
 PATIENCE_S = 1800  # with servers that are away
 MUST_MATCH = ("shiftlab", "torch", "numpy", "dvc", "mlflow")  # versions that results, or their records, depend on
 STORE_LOST = "MLflow's tracking store"  # what a stage's last sentence names where the server is away
-NO_DATA = "the data is neither there nor in DVC's remote: `dvc push` it from where it is"
+DVC = (sys.executable, "-m", "dvc")
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Origin:
         return self.workspace / "clones" / name
 
 
-class LaterError(Exception):
-    """An attempt came to nothing, for a reason that may pass."""
+class LaterError(UserError):
+    """An attempt failed for a reason that may pass."""
 
 
 def versions() -> dict[str, str]:
@@ -79,15 +79,15 @@ def versions() -> dict[str, str]:
 
 
 def preflight(origin: Origin, data: str | None) -> dict[str, str]:
-    """Find out on a node whether experiments can be run there; return its versions.
+    """Refuse a node that can't run experiments; return its versions.
 
     Args:
-        data: a stage whose outputs DVC's remote has to have, if the node does not; None: any will do.
+        data: a stage whose outputs the node or DVC's remote has to have; None: none.
 
     Raises:
         UserError: no commit, data or MLflow can be had there.
     """
-    _run_in_subprocess(origin, {"data": data}, patience_s=0)
+    _run_in_subprocess(origin, {"data": data})
     return versions()
 
 
@@ -99,34 +99,21 @@ def run(job: Job, origin: Origin) -> str:
     Raises:
         UserError: it failed for a reason that will not pass, or servers were away for too long.
     """
+    patiently = retry(
+        retry=retry_if_exception_type(LaterError),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_exponential_jitter(initial=1, max=60),
+        reraise=True,
+    )
     try:
-        _run_in_subprocess(origin, {"job": asdict(job)}, PATIENCE_S)
+        patiently(_run_in_subprocess)(origin, {"job": asdict(job)})
     finally:
         shutil.rmtree(origin.clone(job.name), ignore_errors=True)  # of an attempt that was ended
     return job.name
 
 
-def _run_in_subprocess(origin: Origin, task: Mapping[str, object], patience_s: float) -> None:
-    """Do a task in a process of its own, and again while the reason why it failed may pass.
-
-    Raises:
-        UserError: as the process ended.
-    """
-    message = json.dumps({"origin": asdict(origin), **task})
-    retrying = Retrying(
-        retry=retry_if_exception_type(LaterError),
-        stop=stop_after_delay(patience_s),
-        wait=wait_exponential_jitter(initial=1, max=60),
-        reraise=True,
-    )
-    try:
-        retrying(_attempt, message)
-    except LaterError as error:
-        raise UserError(str(error)) from None
-
-
-def _attempt(message: str) -> None:
-    """Do a task once.
+def _run_in_subprocess(origin: Origin, task: Mapping[str, object]) -> None:
+    """Do a task once, in a process of its own.
 
     Raises:
         LaterError, UserError: it failed.
@@ -139,7 +126,7 @@ def _attempt(message: str) -> None:
         )
         assert process.stdin
         try:
-            process.stdin.write(f"{message}\n".encode())
+            process.stdin.write(json.dumps({"origin": asdict(origin), **task}).encode() + b"\n")
             process.stdin.flush()
             status = process.wait()
         finally:
@@ -148,15 +135,14 @@ def _attempt(message: str) -> None:
             process.wait()
         output.seek(0)
         lines = output.read().decode(errors="replace").strip().splitlines()
-    if status == 0:
-        return
-    sentence = (lines or [f"it ended with status {status}"])[-1].removeprefix("error: ")
-    raise LaterError(sentence) if status == RETRY_LATER or status < 0 else UserError(sentence)
+    if status:
+        sentence = (lines or [f"it ended with status {status}"])[-1].removeprefix("error: ")
+        raise LaterError(sentence) if status == RETRY_LATER or status < 0 else UserError(sentence)
 
 
 def main() -> None:
-    """Be the process of its own, which is told on a line of its input what to do."""
-    message = json.loads(sys.stdin.readline())  # which is all that ever comes
+    """Do the task on the one line of this process's input."""
+    message = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_leash, daemon=True).start()
     origin = Origin(**message["origin"])
     os.environ.update(origin.environment)
@@ -184,7 +170,8 @@ def _preflight(origin: Origin, data: str | None) -> None:
         client.search_experiments(max_results=1)
     with _cloned("preflight", origin) as clone:
         if data:
-            _dvc(clone, "fetch", "--quiet", data, otherwise=NO_DATA)
+            no_data = "the data is neither there nor in DVC's remote: `dvc push` it from where it is"
+            _call(clone, *DVC, "fetch", "--quiet", data, failure=no_data)
 
 
 def _run(job: Job, origin: Origin) -> None:
@@ -192,25 +179,25 @@ def _run(job: Job, origin: Origin) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with _cloned(job.name, origin) as clone:
         options = [*([] if origin.root else ["--pull"]), *(f"--set-param={choice}" for choice in job.choices)]
-        command = [sys.executable, "-m", "dvc", "exp", "run", "--name", job.name, *options, *job.targets]
+        command = [*DVC, "exp", "run", "--name", job.name, *options, *job.targets]
         with log.open("a", encoding="utf-8") as output:
-            status = subprocess.run(
-                command, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            ).returncode
-        if status:
-            sentence = _sentence(log)
-            killed = status < 0 or "exited with -" in sentence  # DVC, or the stage
+            done = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        if done.returncode:
+            sentence = _last_error(log)
+            killed = done.returncode < 0 or "exited with -" in sentence  # DVC, or the stage
             if killed or STORE_LOST in sentence:
                 raise LaterError(sentence)
             raise UserError(f"{job.name} failed: {sentence}; all it said is in {log}")
         if not origin.root:
-            _dvc(clone, "push", "--quiet", "--run-cache", otherwise="DVC's remote is away")
-        (reference,) = _git(clone, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{job.name}").split()
+            _call(clone, *DVC, "push", "--quiet", "--run-cache", failure="DVC's remote is away")
+        pattern = f"refs/exps/*/*/{job.name}"
+        (reference,) = _call(clone, "git", "for-each-ref", "--format=%(refname)", pattern, failure="no results").split()
         # The last step: from here on it is done, and before it is not.
-        _network(clone, "git", "push", "--quiet", "--force", "origin", reference, otherwise="the repository is away")
+        push = ("git", "push", "--quiet", "--force", "origin", reference)
+        _call(clone, *push, failure="the repository is away")
 
 
-def _sentence(log: Path) -> str:
+def _last_error(log: Path) -> str:
     """Return what a stage, or else DVC, ended with."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     begin = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
@@ -222,22 +209,24 @@ def _sentence(log: Path) -> str:
 
 @contextlib.contextmanager
 def _cloned(name: str, origin: Origin) -> Iterator[Path]:
-    """Have a clone of the commit for as long as the block lasts: what an attempt has left would lead the next astray.
+    """Clone the commit for as long as the block lasts: what an attempt has left would lead the next astray.
 
     What is worth keeping is not in it: results are in DVC's cache, unfinished work in SHIFTLAB_ROOT.
     """
-    clone = origin.clone(name)
+    clone, cache = origin.clone(name), str(origin.workspace / "cache")
     clone.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(clone.with_name(f"{name}.lock")):
         shutil.rmtree(clone, ignore_errors=True)
         try:
             _git_clone(origin, clone, "--no-checkout", "--reference-if-able", str(_mirror(origin)))
             try:
-                _git(clone, "checkout", "--quiet", "--detach", origin.commit)
-            except subprocess.CalledProcessError:
+                _call(clone, "git", "checkout", "--quiet", "--detach", origin.commit, failure="")
+            except LaterError:
                 lacks = f"{origin.repository} does not have the commit {origin.commit[:9]}"
                 raise UserError(f"{lacks}: `git push` it there") from None
-            _dvc(clone, "cache", "dir", "--quiet", "--local", str(_cache(origin)), otherwise="no cache")
+            if origin.root:
+                cache = str(Path(origin.root, _call(Path(origin.root), *DVC, "cache", "dir", failure="").strip()))
+            _call(clone, *DVC, "cache", "dir", "--quiet", "--local", cache, failure="no cache")
             yield clone
         finally:
             shutil.rmtree(clone, ignore_errors=True)
@@ -258,38 +247,23 @@ def _mirror(origin: Origin) -> Path:
     return mirror
 
 
-def _git_clone(origin: Origin, to: Path, *options: str) -> None:
-    command = ("git", "clone", "--quiet", *options, origin.repository, str(to))
-    _network(to.parent, *command, otherwise=f"{origin.repository} can't be cloned")
+def _git_clone(origin: Origin, folder: Path, *options: str) -> None:
+    command = ("git", "clone", "--quiet", *options, origin.repository, str(folder))
+    _call(folder.parent, *command, failure=f"{origin.repository} can't be cloned")
 
 
-def _cache(origin: Origin) -> Path:
-    if not origin.root:
-        return origin.workspace / "cache"
-    command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    done = subprocess.run(command, cwd=origin.root, capture_output=True, text=True, check=True)
-    return Path(origin.root, done.stdout.strip())
-
-
-def _dvc(folder: Path, *arguments: str, otherwise: str) -> None:
-    _network(folder, sys.executable, "-m", "dvc", *arguments, otherwise=otherwise)
-
-
-def _network(folder: Path, *command: str, otherwise: str) -> None:
-    """Run what needs the network.
+def _call(folder: Path, *command: str, failure: str) -> str:
+    """Run a command, most of which need a server; return what it prints.
 
     Raises:
-        LaterError: it failed.
+        LaterError: it failed; `failure` in words, with the command's last line.
     """
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         silent = "it was killed" if done.returncode < 0 else "it said nothing"
         lines = (done.stderr.strip() or done.stdout.strip() or silent).splitlines()
-        raise LaterError(f"{otherwise} ({lines[-1]})")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+        raise LaterError(f"{failure} ({lines[-1]})")
+    return done.stdout
 
 
 if __name__ == "__main__":

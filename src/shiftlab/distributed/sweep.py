@@ -16,10 +16,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from shiftlab import repository
+from shiftlab.config import params
 from shiftlab.config.params import Params
-from shiftlab.config.params import load as load_params
 from shiftlab.distributed import engine, node
-from shiftlab.distributed.engine import HERE, Resources
+from shiftlab.distributed.engine import LOCAL, Resources
 from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError
 
@@ -28,12 +28,12 @@ PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "SHIFTLAB_MIRROR")
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be run, and with what of a node each."""
+    """Experiments, and what of a node each of them needs."""
 
     name: str
     jobs: Mapping[str, Job]  # by name
-    room: Resources
-    committed_data: bool  # does it begin from the data that this commit names?
+    resources: Resources
+    committed_data: bool  # does an experiment begin from the data that this commit names?
 
 
 def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep", study: bool = False) -> Sweep:
@@ -50,31 +50,19 @@ def plan(choices: Sequence[str], targets: Sequence[str] = (), name: str = "sweep
     combinations = [combination for line in choices or [""] for combination in repository.combinations(line)]
     jobs = [job for combination in combinations for job in _jobs(combination, tuple(targets), study)]
     settings = [composed(job.choices) for job in jobs]
-    # A name tells what was chosen, so that a sweep that is begun again goes on, and another is another.
+    # The name is that of the choices, so that a sweep that is begun again goes on, and another is another.
     content = "\n".join([repository.commit(), *(shlex.join([*job.choices, *job.targets]) for job in jobs)])
     prefix = f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
-    named = [replace(job, name=f"{prefix}-{number}") for number, job in enumerate(jobs, start=1)]
-    threads = max(params.study.threads if study else params.threads for params in settings)
-    room = Resources(threads, int(any(params.device == "cuda" for params in settings)))
-    data = load_params().data
-    committed_data = any(params.data == data for params in settings)
-    return Sweep(prefix, {job.name: job for job in named}, room, committed_data)
-
-
-def lines(path: Path) -> list[str]:
-    """Read the choices in a user's file: of one experiment a line, or of several where a parameter has several values.
-
-    Raises:
-        UserError: no such file, or nothing in it.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path} can't be read: it has to be a text file with an experiment's choices a line") from None
-    choices = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
-    if not choices:
-        raise UserError(f"{path} is empty: it has to have an experiment's choices on each line, as in `model=lenet`")
-    return choices
+    names = [f"{prefix}-{number}" for number in range(1, len(jobs) + 1)]
+    threads = max(config.study.threads if study else config.threads for config in settings)
+    gpus = int(any(config.device == "cuda" for config in settings))
+    data = params.load().data
+    return Sweep(
+        prefix,
+        {name: replace(job, name=name) for name, job in zip(names, jobs, strict=True)},
+        Resources(threads, gpus),
+        committed_data=any(config.data == data for config in settings),
+    )
 
 
 def run(sweep: Sweep, address: str, tell: Callable[[str], object], cores: int | None = None) -> None:
@@ -82,25 +70,26 @@ def run(sweep: Sweep, address: str, tell: Callable[[str], object], cores: int | 
 
     Args:
         address: Ray's, or "local".
-        cores: how many of this machine's are used, where it is.
+        tell: called with lines on the progress.
+        cores: how many of this machine's are used, with "local".
 
     Raises:
         UserError: the tree has changes that no commit has; a node can't run them; some have failed.
     """
-    with connected(address, sweep.room, cores, sweep.committed_data) as origin:
-        if address == HERE:
+    failures: list[UserError] = []
+    with connected(address, sweep.resources, cores, sweep.committed_data) as origin:
+        if address == LOCAL:
             tell(f"`shiftlab sweep --ray {engine.address()} --status` shows what runs where")
-        done = _finished(origin) & sweep.jobs.keys()
-        if done:
-            tell(f"{sweep.name}: {len(done)} of {len(sweep.jobs)} are done already")
-        failures: list[UserError] = []
-        tasks = {name: (job, origin) for name, job in sweep.jobs.items() if name not in done}
+        finished = _finished(origin) & sweep.jobs.keys()
+        if finished:
+            tell(f"{sweep.name}: {len(finished)} of {len(sweep.jobs)} are done already")
+        tasks = {name: (job, origin) for name, job in sweep.jobs.items() if name not in finished}
         with tqdm(total=len(tasks), desc=sweep.name, unit="exp", disable=not tasks) as bar:
-            for name, answer in engine.results(node.run, tasks.items(), sweep.room):
+            for name, result in engine.results(node.run, tasks.items(), sweep.resources):
                 bar.update()
-                if isinstance(answer, UserError):
-                    failures.append(answer)
-                tell(f"{name}: {answer if isinstance(answer, UserError) else shlex.join(sweep.jobs[name].choices)}")
+                if isinstance(result, UserError):
+                    failures.append(result)
+                tell(f"{name}: {result if isinstance(result, UserError) else shlex.join(sweep.jobs[name].choices)}")
     if not origin.root:
         fetch_results(_finished(origin) & sweep.jobs.keys())
     if failures:
@@ -108,20 +97,20 @@ def run(sweep: Sweep, address: str, tell: Callable[[str], object], cores: int | 
 
 
 @contextlib.contextmanager
-def connected(address: str, room: Resources, cores: int | None, committed_data: bool) -> Iterator[Origin]:
-    """Have Ray for as long as the block lasts, once every node has been found fit.
+def connected(address: str, resources: Resources, cores: int | None, committed_data: bool) -> Iterator[Origin]:
+    """Connect to Ray for as long as the block lasts, and make sure that every node can run experiments.
 
     Args:
         committed_data: do nodes need the data that this commit names?
 
     Raises:
-        UserError: the tree has changes that no commit has; no node has the room; one can't run experiments.
+        UserError: the tree has changes that no commit has; no node is large enough; one can't run experiments.
     """
     repository.require()
     repository.require_clean()
     with engine.connected(address, cores):
         origin = origin_of(address)
-        engine.refuse_room(room)
+        engine.refuse_resources(resources)
         data = "download" if committed_data and not origin.root else None
         _refuse_other_versions(engine.on_every_node(node.preflight, origin, data))
         yield origin
@@ -141,12 +130,12 @@ def origin_of(address: str) -> Origin:
         UserError: nodes elsewhere have no way to.
     """
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    for who in ("AUTHOR", "COMMITTER"):
-        environment[f"GIT_{who}_NAME"] = repository.setting("user.name") or "shiftlab"
-        environment[f"GIT_{who}_EMAIL"] = repository.setting("user.email") or "shiftlab@localhost"
-    if address == HERE:
-        top = str(Path.cwd())
-        return Origin(top, repository.commit(), top, environment)
+    for role in ("AUTHOR", "COMMITTER"):
+        environment[f"GIT_{role}_NAME"] = repository.setting("user.name", "shiftlab")
+        environment[f"GIT_{role}_EMAIL"] = repository.setting("user.email", "shiftlab@localhost")
+    if address == LOCAL:
+        root = str(Path.cwd())
+        return Origin(root, repository.commit(), root, environment)
     if "MLFLOW_TRACKING_URI" not in environment:
         raise UserError(
             "nodes elsewhere can't reach mlflow.db: name a server that they can, as in `export "
@@ -176,7 +165,7 @@ def _remote() -> str:
 
 
 def _refuse_other_versions(of_nodes: Mapping[str, Mapping[str, str]]) -> None:
-    """Make sure that all nodes compute and record alike.
+    """Refuse nodes that compute or record otherwise.
 
     Raises:
         UserError: one has other versions than this machine.
@@ -202,7 +191,7 @@ def reference(name: str) -> str:
 
 
 def _jobs(choices: tuple[str, ...], targets: tuple[str, ...], study: bool) -> Iterator[Job]:
-    """Yield what one combination of choices stands for: an experiment, or one for each variant of a study, unnamed."""
+    """Yield the unnamed experiment of one combination of choices, or those of the study's variants."""
     if not study:
         yield Job("", one_thread(choices), targets)
         return
@@ -230,22 +219,16 @@ def composed(choices: Sequence[str]) -> Params:
         path = Path(folder, "params.yaml")
         repository.compose(choices, path)
         try:
-            return load_params(path)
+            return params.load(path)
         except UserError as error:
             raise UserError(str(error).replace(str(path), shlex.join(choices))) from None
 
 
-def status(address: str) -> str:
-    """Return what runs where on a cluster, and how much waits, as a table.
+def decide(choices: Sequence[str]) -> None:
+    """Decide a study's claims from the variants that a sweep has run.
 
     Raises:
-        UserError: no cluster is there, or it does not say.
+        UserError: they could not be decided.
     """
-    with engine.connected(address):
-        return engine.status()
-
-
-def decide(choices: Sequence[str]) -> None:
-    """Decide a study's claims from the variants that a sweep has run."""
     if subprocess.run([sys.executable, "scripts/run_study.py", *choices]).returncode:
         raise UserError("the study could not be decided, for the reason above")

@@ -1,47 +1,53 @@
-"""What the stage scripts share: their arguments, and a progress bar."""
+"""How dvc.yaml's commands, src/train.py and the others, run a stage, and the progress bar of stages."""
 
 import argparse
+import importlib
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
+from shiftlab import determinism
+from shiftlab.config import params
+from shiftlab.config.params import Determinism
+from shiftlab.errors import one_sentence
 
-def none(description: str) -> None:
-    """Take no arguments, but for `--help`."""
-    argparse.ArgumentParser(description=description).parse_args()
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "model": {"help": "name of an architecture that params.yaml selects"},
+    "seed": {"help": "seed of the weights' first values and of the order of the images", "type": int},
+    "variant": {"help": "one of study.variants in params.yaml"},
+}
+# Of stages that do not leave it to params.yaml.
+DETERMINISM: dict[str, Determinism] = {
+    "download": "native",
+    "evaluate": "portable",
+    "compare": "portable",
+    "decide": "portable",
+}
 
 
-def model(description: str) -> argparse.Namespace:
-    """Return the argument of a stage that works on one model, over its seeds: `model`."""
-    return _parser(description).parse_args()
+def run_stage(stage: str, description: str | None, *names: str) -> None:
+    """Run a stage of this package on params.yaml, with the command's arguments, which have `names` in `ARGUMENTS`.
 
-
-def model_and_seed(description: str) -> argparse.Namespace:
-    """Return the arguments of a stage that works on one trained model: `model` and `seed`."""
-    parser = _parser(description)
-    parser.add_argument("seed", type=int, help="of the weights' first values and the order of the images")
-    return parser.parse_args()
-
-
-def variant(description: str) -> argparse.Namespace:
-    """Return the argument of a stage that works on one variant of the study: `variant`."""
+    Raises:
+        SystemExit: status 2 and the usage for other arguments; as `errors.one_sentence`.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("variant", help="one of study.variants in params.yaml")
-    return parser.parse_args()
-
-
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("model", help="name of an architecture that params.yaml selects")
-    return parser
+    for name in names:
+        parser.add_argument(name, **ARGUMENTS[name])
+    arguments = parser.parse_args()
+    with one_sentence():
+        config = params.load()
+        determinism.prepare(DETERMINISM.get(stage, config.determinism))  # before the stage imports PyTorch
+        run = importlib.import_module(f"shiftlab.pipeline.{stage}").run
+        run(config, *(getattr(arguments, name) for name in names))
 
 
 def progress(total: int, description: str, done: int = 0, hidden: bool = False) -> "tqdm[Any]":
-    """A bar that counts images and estimates the time left; in a log it is a line every ten seconds.
+    """Return a bar that counts images and estimates the time left; in a log it is a line every ten seconds.
 
     Args:
-        done: how many of `total` an earlier attempt, now gone on with, has done.
+        done: how many of `total` an earlier attempt, which is resumed, has done.
     """
     if done:
         print(f"{description}: going on where an earlier attempt ended, {done / total:.0%} done", flush=True)

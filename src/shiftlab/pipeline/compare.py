@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shiftlab import determinism
+from shiftlab import files
 from shiftlab.config.params import Params
+from shiftlab.data import dataset
+from shiftlab.metrics import comparison, evaluation
+from shiftlab.reports import columns, explorer, plots, report, tables
+from shiftlab.shifts import predictions
+from shiftlab.tracking import recording
+from shiftlab.tracking.store import connect
 
 REPORT = Path("reports/study")
 
 
 def run(config: Params) -> None:
     """Put all models side by side: write reports/, plots/ and metrics/; log a run."""
-    determinism.prepare()
-
-    from shiftlab import files
-    from shiftlab.data import dataset
-    from shiftlab.metrics import comparison, evaluation
-    from shiftlab.reports import columns, explorer, plots, report, tables
-    from shiftlab.shifts import predictions
-    from shiftlab.tracking import recording
-    from shiftlab.tracking.store import connect
-
     settings = config.evaluation
     store = connect(config.data.name, config.tracking)
     trained = [(name, seed) for name in config.models for seed in config.seeds]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shiftlab import determinism
+from shiftlab import files
 from shiftlab.config.params import Params
 from shiftlab.errors import UserError
+from shiftlab.reports import study as report
+from shiftlab.reports import study_plots
+from shiftlab.study import summary, trials
+from shiftlab.tracking import recording
+from shiftlab.tracking.store import connect
 
 REPORT = Path("reports/study")
 
@@ -17,15 +22,6 @@ def run(config: Params) -> None:
     study = config.study
     if not study.variants:
         raise UserError("params.yaml selects no variants: choose them with `dvc exp run -S study=claims`")
-    determinism.prepare()
-
-    from shiftlab import files
-    from shiftlab.reports import study as report
-    from shiftlab.reports import study_plots
-    from shiftlab.study import summary, trials
-    from shiftlab.tracking import recording
-    from shiftlab.tracking.store import connect
-
     paths = {name: trials.path(name) for name in study.variants}
     trials.prune(paths.values())
     verdicts = summary.summarise(study, {name: trials.load(path) for name, path in paths.items()})

@@ -4,49 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shiftlab import determinism
 from shiftlab.config import params
 from shiftlab.config.params import Params
+from shiftlab.metrics import evaluation
+from shiftlab.reports import tables
+from shiftlab.shifts import predictions
+from shiftlab.tracking import recording, runs
+from shiftlab.tracking.history import folder_digest
+from shiftlab.tracking.store import connect
 
 
 def run(config: Params, name: str) -> None:
     """Compute a model's metrics from its predictions, for every seed and boundary mode: write tables and plots; log."""
     settings = params.training(config, name)
-    determinism.prepare()
-
-    from shiftlab.metrics import evaluation
-    from shiftlab.reports import tables
-    from shiftlab.shifts import predictions
-    from shiftlab.tracking import recording, runs
-    from shiftlab.tracking.history import folder_digest
-    from shiftlab.tracking.store import connect
-
+    choices = params.recorded(
+        config.recipe, config.augmentation, config.device, config.threads, config.determinism, settings
+    )
     store = connect(config.data.name, config.tracking)
     modes = config.evaluation.boundaries
     every = [predictions.path(name, seed, boundary) for seed in config.seeds for boundary in modes]
     predictions.prune_files(every, predictions.FOLDER / name)
     for seed in config.seeds:
-        label = f"{name}-{seed}"
         report = Path("reports", name, str(seed))
-        paths = {boundary: predictions.path(name, seed, boundary) for boundary in modes}
-        about = None
-        for boundary, path in paths.items():
-            of_boundary = predictions.load(path)
-            about = about or of_boundary.about
+        for boundary in modes:
+            of_boundary = predictions.load(predictions.path(name, seed, boundary))
+            about = of_boundary.about
             metrics = evaluation.evaluate(of_boundary, config.evaluation.radius, config.evaluation.phase)
             tables.write_report(metrics, name, seed, report / boundary)
             tables.write_confusions_for_dvc(of_boundary, Path("plots", name, "confusion"), seed)
-        assert about is not None  # there is a boundary mode at least
-        identity = runs.Identity(about.data, about.data_md5, name, seed, about.shape, about.classes)
         run = runs.find(store, about.weights_md5) or recording.restore_training(
             store,
-            identity,
-            params.recorded(
-                config.recipe, config.augmentation, config.device, config.threads, config.determinism, settings
-            ),
-            Path("models", f"{label}.safetensors"),
-            Path("plots", label, "history.csv").read_text(encoding="utf-8"),
+            runs.Identity(about.data, about.data_md5, name, seed, about.shape, about.classes),
+            choices,
+            Path("models", f"{name}-{seed}.safetensors"),
+            Path("plots", f"{name}-{seed}", "history.csv").read_text(encoding="utf-8"),
         )
         digest = folder_digest(predictions.FOLDER / name / str(seed))
-        for boundary in paths:
+        for boundary in modes:
             recording.log_evaluation(run, boundary, digest, report / boundary)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from shiftlab import determinism
+from shiftlab import determinism, files, unfinished
 from shiftlab.config.params import Params
+from shiftlab.data import dataset
 from shiftlab.errors import UserError
+from shiftlab.models import architectures
+from shiftlab.networks import cost
 from shiftlab.pipeline import arguments
-
-if TYPE_CHECKING:
-    from shiftlab.shifts.predictions import Predictions
+from shiftlab.shifts.predictions import PredictionMetadata, Predictions
+from shiftlab.shifts.store import Store
+from shiftlab.study import trial, trials
 
 
 def run(config: Params, name: str) -> None:
@@ -22,26 +25,16 @@ def run(config: Params, name: str) -> None:
             "choose them with `dvc exp run -S study=claims`"
         )
     variant = study.every[name]
-    determinism.prepare(config.determinism)
-
-    from shiftlab import files, unfinished
-    from shiftlab.data import dataset
-    from shiftlab.models import architectures
-    from shiftlab.networks import cost
-    from shiftlab.shifts.predictions import PredictionMetadata
-    from shiftlab.shifts.store import Store
-    from shiftlab.study import trial, trials
-
-    determinism.use(study.threads)
-    processor = determinism.pick_device(config.device)
+    torch.set_num_threads(study.threads)
+    device = determinism.pick_device(config.device)
     data_path = dataset.path(config.data.name)
     data = trial.on_canvas(dataset.load(data_path), variant).crop_to_frame()
     untrained = architectures.build(variant.architecture, data.shape, len(data.classes), variant.components)
     parameters, multiply_adds = cost.count(untrained.eval(), data.test.images[0])
     about = PredictionMetadata(
-        config.data.name,
-        files.md5(data_path),
-        data.classes,
+        data=config.data.name,
+        data_md5=files.md5(data_path),
+        classes=data.classes,
         weights_md5="",
         shape=data.shape,
         canvas=data.canvas,
@@ -52,7 +45,7 @@ def run(config: Params, name: str) -> None:
     facts = {
         "variant": name,
         **variant.model_dump(),
-        "data": config.data.name,
+        "data": about.data,
         "data_md5": about.data_md5,
         "shape": list(data.shape),
         "radius": trial.evaluation(data, study).radius,
@@ -60,22 +53,20 @@ def run(config: Params, name: str) -> None:
         "multiply_adds": multiply_adds,
     }
     extent = study.model_dump(exclude={"seeds", "baseline", "variants", "claims"})
-    settings = {"device": processor.type, **extent, **facts}
-    key = unfinished.key(settings, variant.architecture, "shiftlab.study.trial")
-    store = Store(unfinished.folder() / f"study-{key[:16]}")
+    key = unfinished.key({"device": device.type, **extent, **facts}, variant.architecture, "shiftlab.study.trial")
+    store = Store(unfinished.path("study", key))
     size = trial.count(data, variant, study)
     validation: dict[int, float] = {}
     of_seeds: dict[tuple[int, str], Predictions] = {}
     with arguments.progress(len(study.seeds) * size, name) as bar:
         for seed in study.seeds:
             if arrays := store.load(f"{seed}"):
-                accuracy, predicted = trials.from_arrays(arrays, about)
+                validation[seed], predicted = trials.from_arrays(arrays, about)
                 bar.update(size)
             else:
-                accuracy, predicted = trial.run(variant, data, study, about, seed, processor, bar.update)
-                store.save(f"{seed}", trials.to_arrays(accuracy, predicted))
-            validation[seed] = accuracy
+                validation[seed], predicted = trial.run(variant, data, study, about, seed, device, bar.update)
+                store.save(f"{seed}", trials.to_arrays(validation[seed], predicted))
             of_seeds |= {(seed, boundary): of_boundary for boundary, of_boundary in predicted.items()}
-    made_on = {**facts, "made_on": determinism.description(processor)}
+    made_on = {**facts, "made_on": determinism.description(device)}
     trials.save(trials.Trials(made_on, validation, of_seeds), trials.path(name))
     store.remove()
