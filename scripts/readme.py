@@ -50,11 +50,12 @@ def with_tables(page: str, root: Path) -> str:
         if not (root / path).exists():
             raise UserError(f"no {path}: `{command}` writes it")
     results, of_study = (json.loads((root / path).read_text(encoding="utf-8")) for path in (RESULTS, STUDY))
+    changes = study.changes_table(of_study)
     tables = {
-        "answer": f"**{report.one_sentence(results)}** {study.answer(of_study)[0]}\n",
-        "how-much": report.how_much(results),
+        "answer": f"**{report.short_answer(results)}** {study.answer(of_study)[0]}\n",
+        "how-much": report.answer_table(results).markdown(),
         "results": report.tables(results),
-        "where-from": study.where_from(of_study),
+        "where-from": changes.markdown() if changes else "",
         "study": study.verdicts(of_study),
         "tree": architecture.tree(root),
         "speed": (root / SPEED).read_text(encoding="utf-8"),

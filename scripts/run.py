@@ -110,7 +110,7 @@ def answer(results: str) -> str:
     from shiftlab.reports import report  # seconds to import
 
     summary = json.loads(results)
-    return f"{report.how_much_text(summary)}\n{wrapped(report.one_sentence(summary))}"
+    return f"{report.answer_table(summary, terminal=True).text()}\n{wrapped(report.short_answer(summary))}"
 
 
 def wrapped(text: str) -> str:

@@ -142,7 +142,7 @@ def test_drawing_is_answered_as_in_python(page: Page, models: dict[str, Preproce
 @pytest.mark.slow
 @needs_browser
 def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, PreprocessedModel]) -> None:
-    from shiftlab.reports.explorer import PALETTE
+    from shiftlab.reports.blocks import CLASS_COLOURS
     from shiftlab.shifts.transform import shift
 
     draw(page)
@@ -153,7 +153,7 @@ def test_map_has_the_answer_at_every_shift(page: Page, models: dict[str, Preproc
     image = torch.from_numpy(seen(page).copy())[None, None]
     for dx, dy in [(0, 0), (-14, -14), (14, 3), (-6, 2), (5, 0), (0, 14)]:
         number = int(probabilities(models["lenet"], shift(image, dx, dy)).argmax())
-        assert "#{:02x}{:02x}{:02x}".format(*cells[dy + 14, dx + 14]) == PALETTE[number]
+        assert "#{:02x}{:02x}{:02x}".format(*cells[dy + 14, dx + 14]) == CLASS_COLOURS[number]
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import copy
+import json
 import re
 from html import escape
 from html.parser import HTMLParser
@@ -107,7 +108,7 @@ def over_seeds() -> dict[str, Any]:
 
 
 def test_answer_is_a_table_of_means_with_one_interval() -> None:
-    assert report.how_much(SUMMARY).splitlines() == [
+    assert report.answer_table(SUMMARY).markdown().splitlines() == [
         "| model | trained on | unmoved | 5 px right | anywhere within 5 px | robust within 3 px | moves survived |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| MLP | MNIST | 97.9 ±1.0 | 30.0 ±2.0 | 30.0 ±1.0 | 50.0 ±10.0 | 1 |",
@@ -123,8 +124,8 @@ def test_answer_names_other_data_and_models_as_they_are() -> None:
         "moves_survived": {"zero": {"mine": 0}},
         "augmentation": {"mine": {"kind": "crops", "pixels": 2}},
     }
-    assert "| mine | MNIST (canvas), cropped up to 2 px off the middle |" in report.how_much(other)
-    assert report.one_sentence(other).endswith(
+    assert "| mine | MNIST (canvas), cropped up to 2 px off the middle |" in report.answer_table(other).markdown()
+    assert report.short_answer(other).endswith(
         "mine (trained on moved images) still classifies 30.0% of the 10,000 test images right; unmoved, 97.9%."
     )
 
@@ -143,15 +144,15 @@ def four_models() -> dict[str, Any]:
 
 
 def test_answer_fits_a_terminal_of_80_columns() -> None:
-    lines = report.how_much_text(four_models()).splitlines()
+    lines = report.answer_table(four_models(), terminal=True).text().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1].split() == ["InvariantNet", "by", "10", "px", *["50.0", "±11.0"] * 4, "≥14"]
-    rows = report.how_much_text(SUMMARY).splitlines()
+    rows = report.answer_table(SUMMARY, terminal=True).text().splitlines()
     assert rows[2].split() == ["MLP", "no", "97.9", "±1.0", "30.0", "±2.0", "30.0", "±1.0", "50.0", "±10.0", "1"]
 
 
 def test_answer_in_one_sentence() -> None:
-    assert report.one_sentence(SUMMARY) == (
+    assert report.short_answer(SUMMARY) == (
         "Moved 5 pixels to the right, LeNet-5 (trained on moved images) still classifies 50.0% of the 10,000 test "
         "images right; the MLP 30.0%."
     )
@@ -161,7 +162,7 @@ def test_tables_begin_with_the_answer_and_have_every_model_in_every_boundary() -
     summary = copy.deepcopy(SUMMARY)
     summary["models"] += [{**one, "boundary": "circular"} for one in SUMMARY["models"]]
     text = report.tables(summary)
-    assert text.startswith(report.how_much(summary))
+    assert text.startswith(report.answer_table(summary).markdown())
     assert text.count("| MLP | 97.89 ±1.00 | 30.00 ±2.00 | 30.00 ±1.00 |") == 2
     assert text.count("| 535,818 | 535,040 |") == 4
     assert "Boundary circular: content wraps round" in text
@@ -170,10 +171,10 @@ def test_tables_begin_with_the_answer_and_have_every_model_in_every_boundary() -
 def test_means_over_seeds_have_one_interval_for_both() -> None:
     summary = copy.deepcopy(SUMMARY)
     summary["models"] = [entry("mlp", seed, "zero", 0.97, right5) for seed, right5 in enumerate((0.2, 0.3, 0.4))]
-    (row,) = report.rows(summary)
+    (row,) = report.rows(summary)["zero"]
     student = 4.302653 * 0.1 / 3**0.5
     assert row.estimates["right5"].half == pytest.approx(student, rel=1e-3)  # wider than over images, by far
-    assert row.metrics["clean"] == "97.00 ±0.60"  # the seeds agree: that over images
+    assert row.cells(["clean"]) == ["97.00 ±0.60"]  # the seeds agree: that over images
     assert "Means over 3 trainings (seeds 0, 1, 2)" in report.tables(summary)
     assert "conservative" in report.tables(summary)
 
@@ -184,7 +185,7 @@ def test_intervals_end_where_the_metric_does() -> None:
     for one, value in zip(summary["models"], (-0.1, 0.1, 0.0), strict=True):
         one["metrics"]["corrected_consistency"] = share(value, value - 0.01, value + 0.01)
         one["metrics"]["consistency"] = share(0.0, 0.0, 0.01)
-    (row,) = report.rows(summary)
+    (row,) = report.rows(summary)["zero"]
     assert row.estimates["corrected_consistency"].low < -0.2
     assert row.estimates["consistency"].low == 0
 
@@ -376,7 +377,11 @@ def test_page_escapes_names() -> None:
     summary["data"] = "<b>"
     drawn = {"zero-gallery-<b>": b"", "image-0": b""}
     study = {**trials.summarised(), "data": "<b>"}
+    study["claims"][0]["says"] = says = "</script><script>alert(1)</script>"
     explored = explorer.parts(answers(), found(), IMAGES, study)
     html = report.page(summary, drawn, {**explored, "library": "", "script": ""}, study, STUDY_PLOTS)
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
+    assert says not in html
+    (content,) = re.findall('id="content">(.*?)</script>', html, re.DOTALL)
+    assert json.loads(content)["claims"][0]["says"] == says

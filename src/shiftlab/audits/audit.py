@@ -123,7 +123,7 @@ class Audit:
             import pandas
         return pandas.DataFrame(self.rows()).set_index(["boundary", "metric"])
 
-    def plot(self, what: str = "maps", boundary: BoundaryName | None = None) -> show.Picture:
+    def plot(self, what: str = "maps", boundary: BoundaryName | None = None) -> show.Plot:
         """One of the report's pictures as PNG, which a notebook shows.
 
         Raises:
@@ -133,7 +133,7 @@ class Audit:
         name = f"{boundary or next(iter(self.metrics))}-{what}"
         if name not in drawn:
             raise UserError(f"no picture {name!r} of this audit, only {', '.join(drawn)}")
-        return show.Picture(drawn[name])
+        return show.Plot(drawn[name])
 
     def summary(self) -> dict[str, Any]:
         """All numbers, in JSON's types: the content of metrics.json."""

@@ -9,7 +9,7 @@ from shiftlab import files
 from shiftlab.config.params import Params
 from shiftlab.data import dataset
 from shiftlab.metrics import comparison, evaluation
-from shiftlab.reports import columns, explorer, plots, report, tables
+from shiftlab.reports import explorer, names, plots, report, tables
 from shiftlab.shifts import predictions
 from shiftlab.tracking import recording
 from shiftlab.tracking.store import connect
@@ -48,7 +48,7 @@ def run(config: Params) -> None:
     files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    title = f"# Results on {columns.data_name(summary['data'])}"
+    title = f"# Results on {names.data_name(summary['data'])}"
     files.write(Path("reports/results.md"), f"{title}\n\n{report.tables(summary)}")
-    print(f"{report.how_much_text(summary)}\n{report.one_sentence(summary)}")
+    print(f"{report.answer_table(summary, terminal=True).text()}\n{report.short_answer(summary)}")
     recording.log_comparison(store, summary["data"], Path("reports/index.html"), Path("plots/pictures"))

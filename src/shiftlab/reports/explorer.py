@@ -1,27 +1,28 @@
 """What the report's moving parts show: stored answers, images and metrics, packed for the page's script.
 
-With several seeds they are those of the first. The browser computes no metric: it looks answers up.
+With several seeds they are those of the first. The browser computes no metric: it looks answers up. The only importer
+of vl_convert, which brings the JavaScript that draws charts.
 """
 
-import json
+import copy
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import vl_convert
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics
-from shiftlab.metrics.intervals import Estimate, Estimates
-from shiftlab.reports import charts, primitives
-from shiftlab.reports.blocks import CONTRAST_COLOURS, address
+from shiftlab.metrics.intervals import Estimate, Floats
+from shiftlab.reports import primitives
+from shiftlab.reports.blocks import CLASS_COLOURS, CONTRAST_COLOURS, address, load_yaml, read_text
 from shiftlab.reports.plots import pixels
-from shiftlab.reports.study import contrast_in_words, metric_in_words, test_in_words, which_way
+from shiftlab.reports.study import contrast_label, metric_label, p_value_label, which_way
 from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.predictions import Predictions
 
@@ -36,10 +37,6 @@ RADII = {  # what is shown against the radius, and the name it has in metrics
     "expected calibration error at the radius": "calibration_error",
     "ink in the frame at the radius": "ink",
 }
-# Classes on a map of answers, where there are few: ten colours that colour-blind eyes tell apart, by Paul Tol (2021).
-PALETTE = [
-    *("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb"),
-]
 
 Study = Mapping[str, Any]  # the content of metrics/study.json
 
@@ -52,13 +49,14 @@ def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, 
         study: of the same data; none where there is none.
 
     Returns:
-        The choices of its controls, lists of names; what it embeds: "script", "library" and "style", "charts" and
-        "content", which are JSON, and "answers", which is base64.
+        The choices of its controls, lists of names; and what it embeds: "script", "library" and "style", "charts" and
+        "content", which are in JSON's types, and "answers", which is base64.
     """
     places = select_images(predictions, metrics, images)
     looked_up = content(predictions, metrics, images, places, study)
     models = next(iter(looked_up["metrics"].values()))
     first = next(iter(models.values()))
+    library: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has no default
     return {
         "boundaries": list(looked_up["metrics"]),
         "models": list(models),
@@ -67,13 +65,22 @@ def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, 
         "radii": list(first["radii"]),
         "sets": list(first["confusions"]),
         "seed": looked_up["seed"],
-        "script": Path(__file__).with_name("explorer.js").read_text(encoding="utf-8"),
-        "style": Path(__file__).with_name("explorer.css").read_text(encoding="utf-8"),
-        "library": charts.library(),
-        "charts": _json(charts.specifications(CONTRAST_COLOURS)),
-        "content": _json(looked_up),
+        "script": read_text("explorer.js"),
+        "style": read_text("explorer.css"),
+        "library": library,  # vega, vega-lite and vega-embed, which draw the charts
+        "charts": charts(),
+        "content": looked_up,
         "answers": b64encode(pack(predictions, places)).decode(),
     }
+
+
+def charts() -> dict[str, Any]:
+    """Return the charts of charts.yaml, Vega-Lite by name, with the colours of the study's verdicts."""
+    by_name: dict[str, Any] = copy.deepcopy(load_yaml("charts.yaml")["charts"])
+    colours = {"domain": list(CONTRAST_COLOURS), "range": list(CONTRAST_COLOURS.values())}
+    for layer in by_name["effects"]["layer"][1:]:
+        layer["encoding"]["color"]["scale"] = colours
+    return by_name
 
 
 def select_images(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor) -> NDArray[np.intp]:
@@ -107,11 +114,7 @@ def pack(predictions: PredictionsByKey, places: NDArray[np.intp]) -> bytes:
 
 
 def content(
-    predictions: PredictionsByKey,
-    metrics: MetricsByKey,
-    images: Tensor,
-    places: NDArray[np.intp],
-    study: Study | None,
+    predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, places: NDArray[np.intp], study: Study | None
 ) -> dict[str, Any]:
     """Return all else that the page's script looks up, in JSON's types.
 
@@ -119,26 +122,26 @@ def content(
         images: the test images, uint8 `(N, C, H, W)`.
         places: in the grid, of the images that the page holds.
     """
-    of_first_seed = first_seed(metrics)
+    metrics = first_seed(metrics)
     (_, seed, _), first = next(iter(first_seed(predictions).items()))
     names = boundaries(metrics)
-    radius = next(iter(of_first_seed.values())).radius
+    radius = next(iter(metrics.values())).radius
     with_matrices = len(first.about.classes) <= MOST_CLASSES
     return {
         "data": first.about.data,
         "seed": seed,
         "classes": first.about.classes,
-        "palette": PALETTE,
+        "palette": CLASS_COLOURS,
         "frame": first.about.shape[1:],
         "radius": radius,
         "shifts": first.grid.shifts.tolist(),
         "boundaries": {name: boundary_modes.get(boundary).display for boundary, name in names.items()},
         "images": _images(first, images, places, radius, names),
         "metrics": {
-            name: {model: _metrics(each, with_matrices) for model, each in of_boundary(of_first_seed, boundary).items()}
+            name: {model: _metrics(each, with_matrices) for model, each in of_boundary(metrics, boundary).items()}
             for boundary, name in names.items()
         },
-        "claims": _claims(study) if study else [],
+        "claims": [_claim(claim) for claim in study["claims"]] if study else [],
     }
 
 
@@ -166,51 +169,39 @@ def _metrics(metrics: Metrics, with_matrices: bool) -> dict[str, Any]:
     radii = [at.radius for at in metrics.radii]
     matrices = metrics.confusion_matrices if with_matrices else {}
     return {
-        "maps": {name: _cells(metrics.maps[name]) for name in MAPS},
+        "maps": {name: _rounded(vars(metrics.maps[name])) for name in MAPS},
         "curves": {direction: _line(*zip(*curve, strict=True)) for direction, curve in metrics.curves.items()},
-        "radii": {words: _line(radii, [getattr(at, name) for at in metrics.radii]) for words, name in RADII.items()},
+        "radii": {label: _line(radii, [getattr(at, name) for at in metrics.radii]) for label, name in RADII.items()},
         "confusions": {name: matrix.tolist() for name, matrix in matrices.items()},
     }
 
 
 def _line(steps: Sequence[int], estimates: Sequence[Estimate]) -> dict[str, Sequence[float | None]]:
-    ends = ("value", "low", "high")
-    return {"step": steps, **{end: [_rounded(getattr(estimate, end)) for estimate in estimates] for end in ends}}
+    ends = {end: np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high")}
+    return {"step": steps, **_rounded(ends)}
 
 
-def _cells(estimates: Estimates) -> dict[str, list[float | None]]:
-    """Return the cells of a map, row by row."""
-    return {end: [_rounded(value) for value in values.ravel().tolist()] for end, values in vars(estimates).items()}
+def _rounded(arrays: Mapping[str, Floats]) -> dict[str, list[float | None]]:
+    """Return arrays, a map's row by row, rounded to four decimals; JSON has no nan."""
+    return {
+        name: [None if value != value else round(value, 4) for value in array.ravel().tolist()]
+        for name, array in arrays.items()
+    }
 
 
-def _rounded(value: float) -> float | None:
-    """Round to four decimals; JSON has no nan."""
-    return None if value != value else round(value, 4)
-
-
-def _claims(study: Study) -> list[dict[str, Any]]:
-    """Return every claim with its contrasts, in points."""
-    return [
+def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claim with its contrasts, in points."""
+    contrasts = [
         {
-            "claim": claim["claim"],
-            "says": claim["says"],
-            "verdict": claim["verdict"],
-            "which_way": which_way(claim),
-            "contrasts": [
-                {
-                    "contrast": f"{contrast_in_words(contrast)} ({metric_in_words(contrast)})",
-                    **{end: round(100 * contrast[end], 3) for end in ("difference", "low", "high")},
-                    "p": test_in_words(contrast),
-                    "verdict": contrast["verdict"] or "secondary",
-                }
-                for contrast in claim["contrasts"]
-                if contrast["difference"] is not None
-            ],
+            "contrast": f"{contrast_label(contrast)} ({metric_label(contrast)})",
+            **{end: round(100 * contrast[end], 3) for end in ("difference", "low", "high")},
+            "p": p_value_label(contrast),
+            "verdict": contrast["verdict"] or "secondary",
         }
-        for claim in study["claims"]
+        for contrast in claim["contrasts"]
+        if contrast["difference"] is not None
     ]
-
-
-def _json(value: Any) -> str:
-    """Return JSON that may stand in a page: nothing in it ends a script."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return {key: claim[key] for key in ("claim", "says", "verdict")} | {
+        "which_way": which_way(claim),
+        "contrasts": contrasts,
+    }

@@ -14,18 +14,18 @@ def percent(share: float | None, undefined: str = UNDEFINED) -> str:
     return undefined if share is None else f"{100 * share:.1f}"
 
 
+def share(value: float | None) -> str:
+    """Write a share, in 0..1, in % with the sign."""
+    return UNDEFINED if value is None else f"{percent(value)}%"
+
+
 def scale(metric: str) -> tuple[int, int]:
     """Return the factor and the number of decimals of a metric: shares are written in %, distances as they are."""
     return (1, 3) if metric and registry.get(metric).unit != "%" else (100, 1)
 
 
 def plus_minus(estimate: Estimate, metric: str = "", more_digits: int = 0) -> str:
-    """Write an estimate ± the half-width of its 95% interval.
-
-    Args:
-        metric: whose estimate it is.
-        more_digits: decimals beyond the usual number, of shares.
-    """
+    """Write an estimate ± the half-width of its 95% interval; of a share with more decimals than usual."""
     if estimate.value != estimate.value:
         return UNDEFINED
     factor, digits = scale(metric)
@@ -43,11 +43,7 @@ def with_interval(estimate: Mapping[str, float | None], metric: str = "") -> str
 
 
 def over_seeds_and_images(mean: float, by_seeds: float | None, by_images: float) -> str:
-    """Write a mean share in % with half of its intervals over seeds, s, and images, i; the wider is bold (Markdown).
-
-    Args:
-        by_seeds: none of a single seed.
-    """
+    """Write a mean share in % with half of its intervals over seeds (several), s, and images, i; the wider is bold."""
     images = f"i ±{100 * by_images:.2f}"
     if by_seeds is None:
         return f"{100 * mean:.2f} ({images})"
@@ -68,9 +64,9 @@ def points_interval(test: Mapping[str, Any], metric: str = "") -> str:
     return "" if test.get("low") is None else f"[{points(test['low'], metric)}, {points(test['high'], metric)}]"
 
 
-def count(images: int | None) -> str:
-    """Write a number of images; nothing where none are counted."""
-    return "" if images is None else f"{images:,}"
+def with_commas(count: int | None) -> str:
+    """Write a count with commas between thousands; nothing where there is none."""
+    return "" if count is None else f"{count:,}"
 
 
 def p_value(p: float) -> str:

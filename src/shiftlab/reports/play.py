@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import gradio as gr
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor, nn
 
 from shiftlab.errors import UserError
 from shiftlab.reports import primitives
-from shiftlab.reports.blocks import address
-from shiftlab.reports.explorer import PALETTE
+from shiftlab.reports.blocks import CLASS_COLOURS, address, fill_macro, read_text
 from shiftlab.shifts import boundaries
 from shiftlab.shifts.inference import probabilities
 from shiftlab.shifts.transform import crop_at
@@ -33,26 +31,8 @@ CANVAS = 560  # pixels of the square to draw on
 BRUSH = 1.2  # its radius in pixels of what a model sees: as thick as MNIST's strokes
 MOST = 14  # pixels either way that a drawing is moved
 CHUNK = 120  # shifts that are answered between two looks at the map
+UNKNOWN = (136, 136, 136)  # colour of a shift that is not answered yet
 SHOWN = 3  # classes of each model with their probabilities
-STYLE = """
-footer {display: none !important}
-.min_value, .max_value {color: var(--body-text-color) !important} /* gradio's greys are too pale to read */
-button[role=tab].selected {color: var(--primary-700) !important}
-.dark button[role=tab].selected {color: var(--primary-300) !important}
-.maps {display: flex; flex-wrap: wrap; gap: 1rem} .maps figure {margin: 0}
-.maps img, .seen img {image-rendering: pixelated; width: 203px; display: block; background: #888}
-.steps figure {width: 160px} .steps img {width: 100%}
-.maps div {position: relative} .maps i {position: absolute; border: 2px solid #000; outline: 2px solid #fff}
-.legend span {margin-right: .8rem; white-space: nowrap}
-.legend i {display: inline-block; width: .9em; height: .9em; margin-right: .3em; border: 1px solid #888}
-"""
-# The brush in the visitor's hand from the start, which gradio leaves to be picked up.
-TAKE_BRUSH = """() => {
-  const waiting = setInterval(() => {
-    const brush = document.querySelector('#sketch button[aria-label="Brush"]');
-    if (brush) { brush.click(); clearInterval(waiting); }
-  }, 100);
-}"""
 WELCOME = "Draw anywhere on the sheet, or give a picture."
 
 
@@ -97,8 +77,8 @@ class Demo:
             words = str(error)
             return None, None, f"**{words[0].upper()}{words[1:]}.**", ""
         *_, pixels = steps.values()
-        figures = (_figure(_image(step, words), words) for words, step in steps.items())
-        return source, pixels, "", f'<div class="maps steps">{"".join(figures)}</div>'
+        pictures = {description: _address(step) for description, step in steps.items()}
+        return source, pixels, "", fill_macro("play.html", "steps", pictures=pictures)
 
     def show(self, pixels: Pixels | None, dx: int, dy: int) -> list[Any]:
         """Return what models see at a shift, as HTML, and each model's probabilities by class there."""
@@ -107,7 +87,7 @@ class Demo:
         shifted = self.shifted(pixels, [(dx, dy)])[0].permute(1, 2, 0).squeeze(2).numpy()
         predicted = [self.predict(name, pixels, [(dx, dy)])[0].tolist() for name in self.models]
         return [
-            f'<div class="seen">{_image(shifted, "what the models see")}</div>',
+            fill_macro("play.html", "seen", picture=_address(shifted)),
             *[dict(zip(self.classes, of_model, strict=True)) for of_model in predicted],
         ]
 
@@ -134,23 +114,14 @@ def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
     Raises:
         UserError: the port can't be listened on.
     """
+    theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    looks: Keywords = {"theme": theme, "css": read_text("play.css"), "js": read_text("play.js"), "footer_links": []}
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        server: Keywords = {"server_name": host, "server_port": port, "inbrowser": open_browser, "share": False}
         try:
             blocks = page(demo).queue(default_concurrency_limit=2)
-            blocks.launch(
-                server_name=host,
-                server_port=port,
-                inbrowser=open_browser,
-                share=False,
-                theme=gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-                css=STYLE,
-                js=TAKE_BRUSH,
-                ssr_mode=False,
-                footer_links=[],
-                quiet=True,
-                prevent_thread_lock=True,
-            )
+            blocks.launch(**server, **looks, ssr_mode=False, quiet=True, prevent_thread_lock=True)
         except OSError:
             raise UserError(f"port {port} can't be listened on: choose another, as in --port 7861") from None
         print(f"Draw for {', '.join(demo.models)} at http://{host}:{port} until Ctrl-C.", flush=True)
@@ -159,8 +130,6 @@ def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
 
 def page(demo: Demo) -> gr.Blocks:
     """Return the page; what a visitor draws is known to that visitor's session alone."""
-    height, width = demo.shape[1:]
-    unit = CANVAS / max(height, width)
     reach = demo.radius
     with gr.Blocks(title="Draw for networks", analytics_enabled=False, delete_cache=(60, 60)) as blocks:
         gr.Markdown("# What do they call it where you draw it?\nNothing leaves this machine, and nothing is kept.")
@@ -168,22 +137,11 @@ def page(demo: Demo) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=340):
                 with gr.Tab("Draw"):
-                    sketch = gr.Sketchpad(
-                        label="draw here",
-                        type="pil",
-                        height=f"min({CANVAS}px, 110vw)",
-                        canvas_size=(CANVAS, CANVAS * height // width),
-                        fixed_canvas=True,
-                        layers=False,
-                        transforms=(),
-                        brush=gr.Brush(default_size=round(BRUSH * unit), colors=["#000000"], color_mode="fixed"),
-                        elem_id="sketch",
-                    )
+                    sketch = _sketchpad(*demo.shape[1:])
                 with gr.Tab("A picture"):
                     upload = gr.File(label="a photograph or drawing, PNG or JPEG", type="filepath", elem_id="upload")
-                    paste = gr.Image(
-                        label="or paste one", sources=["clipboard"], type="pil", image_mode=None, elem_id="paste"
-                    )
+                    clipboard: Keywords = {"sources": ["clipboard"], "type": "pil", "image_mode": None}
+                    paste = gr.Image(label="or paste one", elem_id="paste", **clipboard)
                 centred = gr.Checkbox(label="centre it as MNIST was centred", elem_id="centre")
                 dx = gr.Slider(-reach, reach, 0, step=1, label="dx, pixels to the right", elem_id="dx")
                 dy = gr.Slider(-reach, reach, 0, step=1, label="dy, pixels down", elem_id="dy")
@@ -200,56 +158,43 @@ def page(demo: Demo) -> gr.Blocks:
         with gr.Accordion("How a picture becomes what they see", open=False):
             steps = gr.HTML(elem_id="steps")
 
-        new: Keywords = {
-            "outputs": [picture, seen, message, steps],
-            "show_progress": "hidden",
-            "trigger_mode": "always_last",
-        }
-        look: Keywords = {
-            "fn": demo.show,
-            "inputs": [seen, dx, dy],
-            "outputs": [shown, *labels],
-            "show_progress": "hidden",
-        }
-        fill: Keywords = {"fn": demo.fill, "inputs": [seen, dx, dy], "outputs": maps, "show_progress": "hidden"}
+        place: Keywords = {"inputs": [seen, dx, dy], "show_progress": "hidden"}
+        show: Keywords = {"fn": demo.show, "outputs": [shown, *labels], **place}
+        fill: Keywords = {"fn": demo.fill, "outputs": maps, **place}
+        opened = [picture, seen, message, steps]
         sources = [(sketch.change, sketch), (upload.change, upload), (paste.change, paste), (centred.input, picture)]
         for event, source in sources:
-            event(demo.open, [source, centred], **new).then(**look).then(**fill)
+            new = event(demo.open, [source, centred], opened, show_progress="hidden", trigger_mode="always_last")
+            new.then(**show).then(**fill)
         for slider in (dx, dy):
-            slider.change(**look, trigger_mode="always_last").then(**fill)
-    made: gr.Blocks = blocks
-    return made
+            slider.change(**show, trigger_mode="always_last").then(**fill)
+    finished: gr.Blocks = blocks
+    return finished
 
 
-def _maps(answers: Mapping[str, NDArray[np.int_]], classes: Sequence[str], here: tuple[int, int]) -> str:
-    """Return maps of each model's answers, class numbers `(D, D)`, as HTML, with the place of the present shift."""
-    busy = str(any((numbers < 0).any() for numbers in answers.values())).lower()
-    predicted = [number for number in np.unique(np.stack(list(answers.values()))).tolist() if number >= 0]
-    colours = {number: PALETTE[number % len(PALETTE)] for number in predicted}
-    figures = []
-    for name, numbers in answers.items():
-        side = len(numbers)
-        pixels = np.full((side, side, 3), 136, dtype=np.uint8)
-        for number, colour in colours.items():
-            pixels[numbers == number] = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
-        cell = 100 / side
-        left, top = (cell * (where + side // 2) for where in here)
-        square = f'<i style="left:{left}%;top:{top}%;width:{cell}%;height:{cell}%"></i>'
-        shown = f"<div>{_image(pixels, f'what {name} calls it at every shift')}{square}</div>"
-        figures.append(_figure(shown, name, above=True))
-    legend = "".join(
-        f'<span><i style="background:{colours[number]}"></i>{escape(classes[number])}</span>' for number in predicted
+def _sketchpad(height: int, width: int) -> gr.Sketchpad:
+    brush = gr.Brush(default_size=round(BRUSH * CANVAS / max(height, width)), colors=["#000000"], color_mode="fixed")
+    canvas: Keywords = {"height": f"min({CANVAS}px, 110vw)", "canvas_size": (CANVAS, CANVAS * height // width)}
+    options: Keywords = {"type": "pil", "fixed_canvas": True, "layers": False, "transforms": (), "brush": brush}
+    return gr.Sketchpad(label="draw here", elem_id="sketch", **canvas, **options)
+
+
+def _maps(predicted: Mapping[str, NDArray[np.int_]], classes: Sequence[str], shift: tuple[int, int]) -> str:
+    """Return maps of each model's predicted classes, `(D, D)`, -1 where unknown, as HTML, with the present shift."""
+    numbers = np.stack(list(predicted.values()))
+    colours = np.array([*map(ImageColor.getrgb, CLASS_COLOURS), UNKNOWN], dtype=np.uint8)
+    pixels = colours[np.where(numbers < 0, -1, numbers % len(CLASS_COLOURS))]
+    side = numbers.shape[1]
+    return fill_macro(
+        "play.html",
+        "maps",
+        pictures=dict(zip(predicted, map(_address, pixels), strict=True)),
+        busy=bool((numbers < 0).any()),
+        cell=100 / side,
+        place=[100 / side * (step + side // 2) for step in shift],
+        legend=[(CLASS_COLOURS[n % len(CLASS_COLOURS)], classes[n]) for n in np.unique(numbers).tolist() if n >= 0],
     )
-    return (
-        "<p>What each calls it at every shift, the square being where it is now:</p>"
-        f'<div class="maps" aria-busy="{busy}">{"".join(figures)}</div><p class="legend">{legend}</p>'
-    )
 
 
-def _image(pixels: Pixels, words: str) -> str:
-    return f'<img alt="{escape(words)}" src="{address(primitives.png(pixels))}">'
-
-
-def _figure(content: str, words: str, above: bool = False) -> str:
-    caption = f"<figcaption>{escape(words)}</figcaption>"
-    return f"<figure>{caption}{content}</figure>" if above else f"<figure>{content}{caption}</figure>"
+def _address(pixels: Pixels) -> str:
+    return address(primitives.png(pixels))

@@ -12,7 +12,7 @@ from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundari
 from shiftlab.metrics.evaluation import Metrics, boundary_name
 from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
-from shiftlab.reports.columns import MODELS, data_name
+from shiftlab.reports.names import data_name, model_name
 from shiftlab.reports.primitives import AXIS_LABELS, Line, Panel
 from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.grids import DIRECTIONS
@@ -109,7 +109,7 @@ def against_shift(metrics: MetricsByKey, images: Tensor) -> bytes:
     for (model, _, boundary), of_model in metrics.items():
         if boundary == first.metadata.boundary:
             to_the_right = [accuracy.value for step, accuracy in of_model.curves["x"] if step >= 0]
-            curves.setdefault(MODELS.get(model, model), []).append(to_the_right)
+            curves.setdefault(model_name(model), []).append(to_the_right)
     means = {name: np.mean(of_seeds, axis=0) for name, of_seeds in curves.items()}
     title = f"Test images of {data_name(first.metadata.data)} classified right (%)"
     return primitives.against_shift(means, _cut_from(first, images), title)

@@ -13,9 +13,9 @@ from shiftlab.reports.study import (
     POINT,
     Summary,
     Variant,
-    contrast_in_words,
+    contrast_label,
     label,
-    metric_in_words,
+    metric_label,
     page,
     settings,
     tables,
@@ -50,9 +50,9 @@ def _effects(summary: Summary, about: str) -> bytes:
 
 
 def _effect(contrast: Mapping[str, Any]) -> Effect:
-    words = contrast_in_words(contrast)
+    words = contrast_label(contrast)
     if contrast["exactly"] is None:
-        words += f": {metric_in_words(contrast)} ({contrast['sign']})"
+        words += f": {metric_label(contrast)} ({contrast['sign']})"
     difference, low, high = (100 * contrast[key] for key in ("difference", "low", "high"))
     return Effect(words, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
 

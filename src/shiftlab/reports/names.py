@@ -2,8 +2,12 @@
 
 from shiftlab.data import sources
 
-# Models as people know them; others go by their architecture's name.
 MODELS = {"mlp": "MLP", "lenet": "LeNet-5", "resnet": "ResNet-18", "invariant": "InvariantNet"}
+
+
+def model_name(model: str) -> str:
+    """Return a model as people know it; others than the project's go by their architecture's name."""
+    return MODELS.get(model, model)
 
 
 def data_name(data: str) -> str:
