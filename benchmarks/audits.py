@@ -124,7 +124,7 @@ def _peaks(folder: str, count: int) -> tuple[float, float]:
     assert whole.labels is not None
     numbers = np.arange(count) % len(whole)
     many = replace(whole, numbers=numbers, labels=whole.labels[numbers])
-    prepared = Preprocessing(None, "bilinear", (224, 224), "rgb", 1, (0.5,), (0.5,), "nchw")
+    prepared = Preprocessing(frame=(224, 224), channels="rgb", mean=(0.5,), std=(0.5,))
     options = AuditOptions(boundaries=("crop",), radius=5, shifts=16, any_accuracy=True)
     measure(model, whole.sample(50, 0), prepared, options, CPU)
     before = _peak()

@@ -23,7 +23,7 @@ from torch import nn
 from shiftlab.audits import adapters
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.audit import Audit, evaluation_of, measure
-from shiftlab.audits.images import Images, load_images
+from shiftlab.audits.images import Images, PreparedImages, load_images
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import AuditOptions, PreprocessingHints
 from shiftlab.errors import UserError
@@ -61,7 +61,7 @@ def expected(images: Images) -> dict[str, Predictions]:
     from shiftlab.data.dataset import Examples
 
     preprocessing = Preprocessing.of(OPTIONS, GREY)
-    (raw,) = images.batches(preprocessing, 0, 60)
+    (raw,) = PreparedImages(images, preprocessing).chunks(0, 60)
     labels = images.labels
     assert labels is not None
     found: dict[str, Predictions] = {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shiftlab.audits.images import Images, from_arrays, load_images
+from shiftlab.audits.images import Images, PreparedImages, from_arrays, load_images
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import PreprocessingHints
 from shiftlab.data import folder
@@ -32,7 +32,7 @@ def birds(tmp_path: Path) -> Path:
 
 
 def everything(images: Images, seen: Preprocessing = SEEN, margin: int = 0, size: int = 5) -> torch.Tensor:
-    return torch.cat(list(images.batches(seen, margin, size)))
+    return torch.cat(list(PreparedImages(images, seen).chunks(margin, size)))
 
 
 def test_a_folder_streams_as_its_files_are(birds: Path) -> None:
@@ -45,13 +45,13 @@ def test_a_folder_streams_as_its_files_are(birds: Path) -> None:
     expected = np.stack([folder.read(path)[4:16, 7:23] for path in paths]).transpose(0, 3, 1, 2)
     assert np.array_equal(found.numpy(), expected)
     assert torch.equal(everything(images, size=100), found)
-    assert torch.equal(torch.cat(list(images.batches(SEEN, 0, 5, first=7))), found[7:])
-    assert torch.equal(images.at([3, 8], SEEN, 0), found[[3, 8]])
+    assert torch.equal(torch.cat(list(PreparedImages(images, SEEN).chunks(0, 5, first=7))), found[7:])
+    assert torch.equal(PreparedImages(images, SEEN).at([3, 8], 0), found[[3, 8]])
 
 
 def test_a_reader_that_stops_early_leaves_no_thread_behind(birds: Path) -> None:
     before = threading.active_count()
-    batches = load_images(str(birds)).batches(SEEN, 0, 2)
+    batches = PreparedImages(load_images(str(birds)), SEEN).chunks(0, 2)
     next(batches)
     batches.close()  # type: ignore[attr-defined]  # a generator
     assert threading.active_count() == before

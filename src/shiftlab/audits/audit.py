@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shiftlab import files
 from shiftlab.audits import checks, presets, thresholds
 from shiftlab.audits.checks import Check
-from shiftlab.audits.images import Images
-from shiftlab.audits.inference import PreparedImages, store
+from shiftlab.audits.images import Images, Labels, PreparedImages
 from shiftlab.audits.model import Model, PreprocessedModel, is_random
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome
@@ -30,17 +28,19 @@ from shiftlab.errors import UserError, extra
 from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.networks import cost
-from shiftlab.reports import audit as show
+from shiftlab.reports import audit as report
 from shiftlab.reports import plots, tables
 from shiftlab.shifts import boundaries, predictions
 from shiftlab.shifts.grids import ANCHOR_RADIUS
 from shiftlab.shifts.inference import Executor, local, predict
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.shifts.protocol import predict_evaluation
+from shiftlab.shifts.store import Store
 
 if TYPE_CHECKING:
     import pandas
 
+FINGERPRINT = 32  # images, by whose logits a model is known again
 RANDOM = "it is random: asked twice, it gives different answers, and consistency is lower for it"
 BOUNDARIES: Sequence[BoundaryName] = ("zero", "circular")  # unless others are named
 METRICS, REPORT, PREDICTIONS, UNFINISHED = "metrics.json", "report.html", "predictions", ".unfinished"
@@ -73,10 +73,10 @@ class Audit:
     @property
     def held(self) -> bool:
         """Did every threshold hold?"""
-        return all(one.held for one in self.outcomes)
+        return all(outcome.held for outcome in self.outcomes)
 
     def metric(self, name: str, boundary: BoundaryName | None = None) -> Estimate:
-        """A metric by its name in metrics.json, in one boundary, or in the first.
+        """Return a metric by its name in metrics.json, in one boundary, or in the first.
 
         Raises:
             UserError: there is no such metric or boundary.
@@ -84,10 +84,10 @@ class Audit:
         boundary = boundary or next(iter(self.metrics))
         if boundary not in self.metrics:
             raise UserError(f"no boundary {boundary!r} in this audit, only {', '.join(self.metrics)}")
-        every = self.metrics[boundary].estimates
-        if name not in every:
-            raise UserError(f"no metric {name!r} in this audit, only {', '.join(every)}")
-        return every[name]
+        estimates = self.metrics[boundary].estimates
+        if name not in estimates:
+            raise UserError(f"no metric {name!r} in this audit, only {', '.join(estimates)}")
+        return estimates[name]
 
     @property
     def clean(self) -> Estimate:
@@ -101,7 +101,7 @@ class Audit:
 
     @property
     def consistency(self) -> Estimate:
-        """The chance that two shifts of an image are called the same, in the first boundary."""
+        """The chance that two shifts of an image are predicted the same, in the first boundary."""
         return self.metric("consistency")
 
     @property
@@ -110,48 +110,47 @@ class Audit:
         return self.metric(f"robust_accuracy_{min(ANCHOR_RADIUS, self.evaluation.radius)}")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every metric in every boundary: boundary, metric, value, low, high."""
+        """Return every metric in every boundary: boundary, metric, value, low, high."""
         return [
-            {"boundary": boundary_name(metrics.metadata), "metric": name, **_interval(estimate)}
-            for metrics in self.metrics.values()
-            for name, estimate in metrics.estimates.items()
+            {"boundary": boundary, "metric": name, **interval}
+            for boundary, intervals in self.summary()["metrics"].items()
+            for name, interval in intervals.items()
         ]
 
     def to_frame(self) -> pandas.DataFrame:
-        """`rows` as a table of pandas."""
+        """Return `rows` as a table of pandas."""
         with extra("mlflow"):
             import pandas
         return pandas.DataFrame(self.rows()).set_index(["boundary", "metric"])
 
-    def plot(self, what: str = "maps", boundary: BoundaryName | None = None) -> show.Plot:
-        """One of the report's pictures as PNG, which a notebook shows.
+    def plot(self, what: str = "maps", boundary: BoundaryName | None = None) -> report.Plot:
+        """Return one of the report's plots as PNG, which a notebook shows.
 
         Raises:
-            UserError: there is no such picture or boundary.
+            UserError: there is no such plot or boundary.
         """
-        drawn = self._pictures()
+        every = self._plots()
         name = f"{boundary or next(iter(self.metrics))}-{what}"
-        if name not in drawn:
-            raise UserError(f"no picture {name!r} of this audit, only {', '.join(drawn)}")
-        return show.Plot(drawn[name])
+        if name not in every:
+            raise UserError(f"no picture {name!r} of this audit, only {', '.join(every)}")
+        return report.Plot(every[name])
 
     def summary(self) -> dict[str, Any]:
-        """All numbers, in JSON's types: the content of metrics.json."""
-        metrics = {
-            boundary_name(values.metadata): {name: _interval(one) for name, one in values.estimates.items()}
-            for values in self.metrics.values()
+        """Return all numbers, in JSON's types: the content of metrics.json."""
+        check = self.check and {
+            "accuracy": _interval(self.check.accuracy),
+            "chance": self.check.chance,
+            "otherwise": self.check.otherwise,
         }
-        check = None
-        if self.check:
-            held = _interval(self.check.accuracy)
-            check = {"accuracy": held, "chance": self.check.chance, "otherwise": self.check.otherwise}
         return {
             **self.metadata,
             "labelled": self.labelled,
-            "metrics": metrics,
-            "published": {name: _interval(one) for name, one in self.published.items()},
+            "metrics": {
+                boundary_name(metrics.metadata): _intervals(metrics.estimates) for metrics in self.metrics.values()
+            },
+            "published": _intervals(self.published),
             "check": check,
-            "thresholds": [asdict(one) for one in self.outcomes],
+            "thresholds": [asdict(outcome) for outcome in self.outcomes],
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -163,46 +162,52 @@ class Audit:
         Raises:
             OSError: as `files.write`.
         """
-        place = Path(folder)
-        for boundary, found in self.metrics.items():
+        folder = Path(folder)
+        for boundary, metrics in self.metrics.items():
             if self.labelled:
-                tables.write_tables(found, place / boundary)
-            predictions.save(self.predictions[boundary], place / PREDICTIONS / f"{boundary}.safetensors")
+                tables.write_tables(metrics, folder / boundary)
+            predictions.save(self.predictions[boundary], folder / PREDICTIONS / f"{boundary}.safetensors")
         summary = self.summary()
-        files.write(place / REPORT, show.page(summary, self._pictures()))
-        files.write(place / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        return place / REPORT
+        files.write(folder / REPORT, report.page(summary, self._plots()))
+        files.write(folder / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        return folder / REPORT
 
-    def _pictures(self) -> dict[str, bytes]:
-        drawn: dict[str, bytes] = {}
-        for boundary, found in self.metrics.items():
-            if not self.labelled:
-                kinds = plots.of_unlabelled({self.model: found})
-                drawn |= {f"{boundary}-{name}": picture for name, picture in kinds.items()}
-                continue
-            drawn |= {f"{boundary}-{name}": picture for name, picture in plots.of_models({self.model: found}).items()}
-            caption = f"boundary {boundary_name(found.metadata)}: confusion matrices"
-            drawn[f"{boundary}-confusion"] = plots.confusion({self.model: found}, ("clean", "random5"), caption)
-            drawn[f"{boundary}-gallery"] = self._gallery(boundary, found)
-        return drawn
+    def _plots(self) -> dict[str, bytes]:
+        """Return the report's plots as PNG, by boundary and name: "zero-maps"."""
+        every: dict[str, bytes] = {}
+        for boundary, metrics in self.metrics.items():
+            models = {self.model: metrics}
+            if self.labelled:
+                title = f"boundary {boundary_name(metrics.metadata)}: confusion matrices"
+                of_boundary = plots.of_models(models)
+                of_boundary["confusion"] = plots.confusion(models, ("clean", "random5"), title)
+                of_boundary["gallery"] = self._gallery(boundary, metrics)
+            else:
+                of_boundary = plots.of_unlabelled(models)
+            every |= {f"{boundary}-{name}": plot for name, plot in of_boundary.items()}
+        return every
 
-    def _gallery(self, boundary: BoundaryName, found: Metrics) -> bytes:
-        """Of the few images that it shows, which are read anew."""
-        places = [one.image for one in plots.in_gallery(found)]
+    def _gallery(self, boundary: BoundaryName, metrics: Metrics) -> bytes:
+        """Plot the gallery, of few images, which are read anew."""
         margin = boundaries.get(boundary).margin(max(self.evaluation.radius, NAMED_REACH))
-        read = self.images.at(places, self.preprocessing, margin) if places else torch.zeros(0, 1, 1, 1)
-        return plots.gallery(found, self.model, dict(zip(places, read, strict=True)))
+        images = PreparedImages(self.images, self.preprocessing)
+        shown = {robustness.image: images.read(robustness.image, margin) for robustness in plots.in_gallery(metrics)}
+        return plots.gallery(metrics, self.model, shown)
 
     def table(self) -> str:
         """Return all metrics as a table for a terminal."""
-        return show.table(self.summary())
+        return report.table(self.summary())
 
     def __repr__(self) -> str:
         return f"Audit of {self.model} on {self.metadata['data']['name']}\n{self.table()}"
 
 
-def _interval(one: Estimate) -> dict[str, float | None]:
-    values = {"value": one.value, "low": one.low, "high": one.high}
+def _intervals(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: _interval(estimate) for name, estimate in estimates.items()}
+
+
+def _interval(estimate: Estimate) -> dict[str, float | None]:
+    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
     return {name: None if value != value else value for name, value in values.items()}
 
 
@@ -212,7 +217,7 @@ def evaluation_of(options: AuditOptions) -> Evaluation:
     Raises:
         UserError: there is no such published protocol.
     """
-    return options.evaluation([presets.of(options.published).boundary] if options.published else BOUNDARIES)
+    return options.evaluation([presets.get(options.published).boundary] if options.published else BOUNDARIES)
 
 
 def measure(
@@ -224,7 +229,7 @@ def measure(
     *,
     unfinished: Path | None = None,
     executor: Executor | None = None,
-    on_checked: Callable[[Check | None, Sequence[str]], object] = lambda *_: None,
+    tell: Callable[[str], object] = lambda _: None,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> Audit:
     """Check a model's preprocessing on a few images, and measure it on all of them.
@@ -232,7 +237,7 @@ def measure(
     Args:
         unfinished: a folder for predictions that are done, from which a later attempt goes on.
         executor: has images predicted; None: this process does.
-        on_checked: called with the check and what a reader should know, before the long part begins.
+        tell: takes the check's result and what a reader should know, in sentences, before the long part begins.
         on_progress: called with the number of images predicted since the last call.
 
     Raises:
@@ -243,49 +248,53 @@ def measure(
         refuse_shifts(evaluation, preprocessing.frame)
     except ValueError as error:
         raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
-    preset = presets.of(options.published) if options.published else None
     limits = thresholds.parse(options.fail_under, evaluation.boundaries, evaluation.radius, images.labels is not None)
+    preset = presets.get(options.published) if options.published else None
+    if preset and preset.needs_labels and images.labels is None:
+        raise UserError(f"--protocol {options.published} is of accuracies, which need labels")
     prepared = PreprocessedModel(model, preprocessing).eval()
+    source = PreparedImages(images, preprocessing)
     few = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.FEW].tolist()
-    pixels = images.at(few, preprocessing, 0).to(device)
+    pixels = source.at(few, 0).to(device)
     with torch.inference_mode():
-        logits = prepared(pixels[: checks.FINGERPRINT]).cpu().numpy()
-    outputs = logits.shape[1]
-    # A function has no weights to be known by, so that its logits tell whose predictions a folder holds.
-    unfinished = unfinished / hashlib.sha256(logits.tobytes()).hexdigest()[:16] if unfinished else None
-    names, labels = _match_classes(model, images, outputs)
+        logits = prepared(pixels[:FINGERPRINT]).cpu().numpy()
+    classes, labels = _match_classes(model, images, logits.shape[1])
     check = None if labels is None else checks.check(model, preprocessing, pixels, labels[few])
     if check and not options.any_accuracy:
         checks.refuse_chance(check, model.name)
     notes = [*model.notes, *([RANDOM] if is_random(prepared, pixels) else [])]
-    on_checked(check, notes)
-    if preset and preset.needs_labels and labels is None:
-        raise UserError(f"--protocol {options.published} is of accuracies, which need labels")
-    source, digest = PreparedImages(images, preprocessing), images.sha256()
-    executor = executor or local(prepared, device)
+    for sentence in (*notes, *([str(check), *check.warnings()] if check else [])):
+        tell(sentence)
+
+    execute, digest = executor or local(prepared, device), images.sha256()
+    # A function has no weights to be known by, so that its logits tell whose predictions a folder holds.
+    fingerprint = hashlib.sha256(logits.tobytes()).hexdigest()
+
+    def store(*facts: object) -> Store | None:
+        """Return the store of unfinished predictions that depend on these facts."""
+        key = hashlib.sha256(json.dumps([fingerprint, *map(str, facts)]).encode()).hexdigest()[:16]
+        return Store(unfinished / key) if unfinished else None
+
     published = {}
     if preset:
-        plan = preset.plan(len(images), preprocessing.shape, evaluation.seed)
-        kept = store(unfinished, options.published, evaluation.seed, preprocessing, digest)
-        published = preset.estimate(predict(source, plan, executor, kept, on_progress), labels, evaluation.seed)
-    parameters, products = _cost(prepared, pixels[0])
+        seed = evaluation.seed
+        plan = preset.plan(len(images), preprocessing.shape, presets.generator(seed))
+        arrays = predict(source, plan, execute, store(preset.paper, seed, preprocessing, digest), on_progress)
+        published = preset.estimate(arrays, labels, presets.generator(seed))
+    size = _cost(prepared, pixels[0])
     predicted, metrics = {}, {}
     for boundary in evaluation.boundaries:
         about = PredictionMetadata(
-            images.name, digest, names, model.digest, preprocessing.shape, False, boundary, parameters, products
+            images.name, digest, classes, model.digest, preprocessing.shape, canvas=False, boundary=boundary, **size
         )
-        kept = store(unfinished, about, evaluation, preprocessing)
-        predicted[boundary] = predict_evaluation(source, labels, about, evaluation, executor, kept, on_progress)
+        kept = store(about, evaluation, preprocessing)
+        predicted[boundary] = predict_evaluation(source, labels, about, evaluation, execute, kept, on_progress)
         metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
+    named = {"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": len(classes)}
+    counts = {"images": len(images), "of": images.total, "classes": len(classes)}
     metadata = {
-        "model": {
-            **{"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": outputs},
-            **{"parameters": parameters, "multiply_adds": products, "notes": notes},
-        },
-        "data": {
-            **{"name": images.name, "digest": digest, "images": len(images), "of": images.total},
-            "classes": len(names),
-        },
+        "model": {**named, **size, "notes": notes},
+        "data": {"name": images.name, "digest": digest, **counts},
         "options": options.recorded(),
         "protocol": {
             **evaluation.model_dump(exclude={"images"}),
@@ -301,7 +310,7 @@ def measure(
     return Audit(evaluation, metrics, predicted, check, outcomes, published, metadata, images, preprocessing)
 
 
-def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], Labels | None]:
     """Return the outputs' names, and the images' labels as numbers of outputs, `(N,)`.
 
     Raises:
@@ -332,11 +341,13 @@ def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[st
     return model.classes, np.array([place[name] for name in images.classes])[labels]
 
 
-def _cost(prepared: PreprocessedModel, image: Tensor) -> tuple[int, int]:
-    """Parameters and products of one image's forward pass; 0 where they can't be counted."""
-    if not isinstance(prepared.model.module, nn.Module) or isinstance(prepared.model.module, torch.jit.ScriptModule):
-        return 0, 0
-    try:
-        return cost.count(prepared, image)
-    except (RuntimeError, NotImplementedError, UserError):
-        return sum(weights.numel() for weights in prepared.parameters()), 0
+def _cost(prepared: PreprocessedModel, image: Tensor) -> dict[str, int]:
+    """Return the parameters and the products of one image's forward pass; 0 where they can't be counted."""
+    module = prepared.model.module
+    parameters, products = 0, 0
+    if module is not None and not isinstance(module, torch.jit.ScriptModule):
+        try:
+            parameters, products = cost.count(prepared, image)
+        except (RuntimeError, NotImplementedError, UserError):
+            parameters = sum(weights.numel() for weights in prepared.parameters())
+    return {"parameters": parameters, "multiply_adds": products}

@@ -14,12 +14,10 @@ from torch import Tensor
 
 from shiftlab.audits.model import Model, PreprocessedModel
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.config.audit import Channels
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, proportion
 
 FEW = 200  # images
-FINGERPRINT = 32  # of them, by whose logits a model is known again
 ABOVE = 0.1  # of the way from chance to perfect, that the lower end of the accuracy's interval has to be
 IMAGES_A_CLASS = 5  # before the order of classes is looked at
 BETTER = 0.05  # of accuracy, from which another way to prepare pixels is worth a word
@@ -45,21 +43,19 @@ class Check:
         """Is the accuracy far above chance?"""
         return self.accuracy.low > self.chance + ABOVE * (1 - self.chance)
 
-    def hints(self) -> list[str]:
-        """Return a warning where another preprocessing is clearly better."""
-        words, value = max(self.otherwise.items(), key=lambda one: one[1], default=("", 0.0))
-        if value <= self.accuracy.high + BETTER:
-            return []
-        return [f"warning: with {words} {value:.1%} would be right: is that how it was trained?"]
-
-    def in_words(self) -> str:
-        """Return the result as a sentence, with what else was tried."""
-        tried = "; ".join(f"{words} {value:.1%}" for words, value in self.otherwise.items())
+    def __str__(self) -> str:
+        tried = "; ".join(f"{change} {value:.1%}" for change, value in self.otherwise.items())
         return (
             f"{self.accuracy.value:.1%} of {self.accuracy.images} unshifted images are right "
-            f"(chance {self.chance:.1%}); "
-            f"tried otherwise: {tried}"
+            f"(chance {self.chance:.1%}); tried otherwise: {tried}"
         )
+
+    def warnings(self) -> list[str]:
+        """Return a warning where another preprocessing is clearly better."""
+        best = max(self.otherwise, key=self.otherwise.__getitem__, default="")
+        if self.otherwise.get(best, 0) <= self.accuracy.high + BETTER:
+            return []
+        return [f"warning: with {best} {self.otherwise[best]:.1%} would be right: is that how it was trained?"]
 
 
 def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: NDArray[np.int64]) -> Check:
@@ -72,9 +68,9 @@ def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: ND
     predicted = logits.argmax(1)
     chance = float(np.bincount(labels).max() / len(labels))
     otherwise = {}
-    for words, other in _alternatives(preprocessing):
+    for change, other in _alternatives(preprocessing):
         try:
-            otherwise[words] = float((_logits(PreprocessedModel(model, other), images).argmax(1) == labels).mean())
+            otherwise[change] = float((_logits(PreprocessedModel(model, other), images).argmax(1) == labels).mean())
         except UserError:  # it does not take such inputs
             continue
     if len(labels) >= IMAGES_A_CLASS * len(np.unique(labels)):  # of fewer, some order always fits
@@ -92,7 +88,7 @@ def refuse_chance(result: Check, name: str) -> None:
     """
     if not result.held:
         raise UserError(
-            f"{name} is not far above chance: {result.in_words()}. Look at --range, --mean and --std, --channels, and "
+            f"{name} is not far above chance: {result}. Look at --range, --mean and --std, --channels, and "
             "at the order of its classes (--classes); with --any-accuracy it is audited all the same"
         )
 
@@ -105,12 +101,13 @@ def _logits(prepared: PreprocessedModel, images: Tensor) -> NDArray[np.float32]:
 
 def _alternatives(preprocessing: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
     """Yield preprocessings that people mix up with this one, each with its name."""
-    if preprocessing.channels != "grey":
-        swapped: Channels = "bgr" if preprocessing.channels == "rgb" else "rgb"
-        yield f"channels {swapped}", replace(preprocessing, channels=swapped)
-    white = 255.0 if preprocessing.white == 1 else 1.0
-    yield f"range 0..{white:g}", replace(preprocessing, white=white)
-    for words, (mean, std) in USUAL.items():
-        fits = len(mean) == 1 or preprocessing.channels != "grey"
-        if fits and (preprocessing.white, preprocessing.mean, preprocessing.std) != (1, mean, std):
-            yield words, replace(preprocessing, white=1.0, mean=mean, std=std)
+    if preprocessing.channels == "rgb":
+        yield "channels bgr", replace(preprocessing, channels="bgr")
+    elif preprocessing.channels == "bgr":
+        yield "channels rgb", replace(preprocessing, channels="rgb")
+    white = 255 if preprocessing.white == 1 else 1
+    yield f"range 0..{white}", replace(preprocessing, white=white)
+    for name, (mean, std) in USUAL.items():
+        alternative = replace(preprocessing, white=1, mean=mean, std=std)
+        if alternative != preprocessing and (preprocessing.channels != "grey" or len(mean) == 1):
+            yield name, alternative

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from shiftlab import files
 from shiftlab.audits.audit import METRICS, PREDICTIONS, Audit
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError
-from shiftlab.metrics import comparison, evaluation, registry
-from shiftlab.metrics.evaluation import Metrics
-from shiftlab.reports import audit as show
+from shiftlab.metrics import comparison, registry
+from shiftlab.metrics.evaluation import Metrics, evaluate
+from shiftlab.reports import audit as report
 from shiftlab.reports import plots
 from shiftlab.shifts import predictions
 from shiftlab.shifts.predictions import Predictions
@@ -35,44 +36,44 @@ SAME = {
     ("preprocessing", "interpolation"): "the interpolation",
 }
 
+Summary = Mapping[str, Any]  # the content of metrics.json
+Results = tuple[Summary, Mapping[BoundaryName, Predictions]]
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Two audits or more, and how they differ."""
 
-    summaries: dict[str, Mapping[str, Any]]  # by label
+    summaries: dict[str, Summary]  # by label
     metrics: dict[BoundaryName, dict[str, Metrics]]
     differences: dict[str, list[dict[str, Any]]]  # by boundary: paired tests of every pair of models
 
     def summary(self) -> dict[str, Any]:
-        """All numbers, in JSON's types."""
+        """Return all numbers, in JSON's types."""
         return {
-            "models": {label: one["model"] for label, one in self.summaries.items()},
-            "metrics": {label: one["metrics"] for label, one in self.summaries.items()},
+            "models": {label: summary["model"] for label, summary in self.summaries.items()},
+            "metrics": {label: summary["metrics"] for label, summary in self.summaries.items()},
             "differences": self.differences,
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write comparison.html and comparison.json.
-
-        Returns:
-            The page's path.
+        """Write comparison.html and comparison.json; return the page's path.
 
         Raises:
             OSError: as `files.write`.
         """
-        place = Path(folder)
-        drawn = {
+        page = Path(folder, "comparison.html")
+        pictures = {
             f"{boundary}-{name}": picture
             for boundary, models in self.metrics.items()
             for name, picture in plots.of_models(models).items()
         }
-        files.write(place / "comparison.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
-        files.write(place / "comparison.html", show.comparison_page(self.summaries, self.differences, drawn))
-        return place / "comparison.html"
+        files.write(page.with_suffix(".json"), json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+        files.write(page, report.comparison_page(self.summaries, self.differences, pictures))
+        return page
 
     def __repr__(self) -> str:
-        return show.comparison_table(self.summaries, self.differences)
+        return report.comparison_table(self.summaries, self.differences)
 
 
 def compare(*audits: Audit | str | Path) -> Comparison:
@@ -83,54 +84,48 @@ def compare(*audits: Audit | str | Path) -> Comparison:
     """
     if len(audits) < 2:
         raise UserError("a comparison needs two audits at least: name their folders")
-    summaries: dict[str, Mapping[str, Any]] = {}
-    predicted: dict[str, dict[BoundaryName, Predictions]] = {}
+    results: dict[str, Results] = {}  # by label
     for audit in audits:
-        summary, saved = (audit.summary(), audit.predictions) if isinstance(audit, Audit) else _read(Path(audit))
-        label = str(summary["model"]["name"])
-        while label in summaries:
+        loaded = (audit.summary(), audit.predictions) if isinstance(audit, Audit) else _load(Path(audit))
+        label = str(loaded[0]["model"]["name"])
+        while label in results:
             label += "'" if isinstance(audit, Audit) else f" ({Path(audit).name})"
-        summaries[label], predicted[label] = summary, saved
-    _refuse_different(summaries)
-    first = next(iter(summaries.values()))
-    radius, phase = first["protocol"]["radius"], first["protocol"]["phase"]
-    metrics: dict[BoundaryName, dict[str, Metrics]] = {}
-    differences: dict[str, list[dict[str, Any]]] = {}
-    for boundary in first["protocol"]["boundaries"]:
-        models = {label: saved[boundary] for label, saved in predicted.items()}
-        _refuse_different_shifts(models)
-        metrics[boundary] = {label: evaluation.evaluate(one, radius, phase) for label, one in models.items()}
-        differences[boundary] = comparison.differences(metrics[boundary])
-    return Comparison(summaries, metrics, differences)
+        results[label] = loaded
+    first, *others = results
+    for other in others:
+        _refuse_different(results, first, other)
+    protocol = results[first][0]["protocol"]
+    metrics: dict[BoundaryName, dict[str, Metrics]] = {boundary: {} for boundary in protocol["boundaries"]}
+    for boundary, (label, (_, predicted)) in product(metrics, results.items()):
+        metrics[boundary][label] = evaluate(predicted[boundary], protocol["radius"], protocol["phase"])
+    differences = {boundary: comparison.differences(models) for boundary, models in metrics.items()}
+    return Comparison({label: summary for label, (summary, _) in results.items()}, metrics, differences)
 
 
-def _refuse_different(summaries: Mapping[str, Mapping[str, Any]]) -> None:
-    (name, first), *others = summaries.items()
-    for label, other in others:
-        if not (first["labelled"] and other["labelled"]):
-            raise UserError("images without labels have no accuracies to compare: audit labelled ones")
-        for (part, key), words in SAME.items():
-            ours, theirs = first[part][key], other[part][key]
-            if ours != theirs:
-                raise UserError(
-                    f"{name} and {label} were not audited alike: {words} differ, {ours} and {theirs}; audit both with "
-                    "the same options"
-                )
+def _refuse_different(results: Mapping[str, Results], first: str, second: str) -> None:
+    """Refuse two audits of other images, options or shifts."""
+    (summary, predicted), (other_summary, other_predicted) = results[first], results[second]
+    if not (summary["labelled"] and other_summary["labelled"]):
+        raise UserError("images without labels have no accuracies to compare: audit labelled ones")
+    different = f"{first} and {second} were not audited alike"
+    for (part, key), name in SAME.items():
+        value, other_value = summary[part][key], other_summary[part][key]
+        if value != other_value:
+            raise UserError(f"{different}: {name} differ, {value} and {other_value}; audit both with the same options")
+    for boundary, of_boundary in predicted.items():
+        if not np.array_equal(of_boundary.grid.shifts, other_predicted[boundary].grid.shifts):
+            raise UserError(f"{different}: other shifts were drawn; audit both with the same options")
 
 
-def _refuse_different_shifts(models: Mapping[str, Predictions]) -> None:
-    """Refuse as many shifts that are others."""
-    (name, first), *others = models.items()
-    for label, other in others:
-        if not np.array_equal(first.grid.shifts, other.grid.shifts):
-            raise UserError(
-                f"{name} and {label} were not audited alike: other shifts were drawn; audit both with the same options"
-            )
+def _load(folder: Path) -> Results:
+    """Read what `Audit.save` wrote.
 
-
-def _read(folder: Path) -> tuple[Mapping[str, Any], dict[BoundaryName, Predictions]]:
+    Raises:
+        UserError: there is none, or it is another version's.
+    """
+    path = folder / METRICS
     try:
-        summary = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
         boundaries = summary["protocol"]["boundaries"]
     except (FileNotFoundError, NotADirectoryError):
         if (folder / EARLIER).is_file():
@@ -139,10 +134,9 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], dict[BoundaryName, Predictio
             ) from None
         raise UserError(f"{folder} holds no audit ({METRICS}): `shiftlab audit --out {folder}` makes one") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / METRICS} is not an audit's ({error}): audit anew") from None
+        raise UserError(f"{path} is not an audit's ({error}): audit anew") from None
     known = registry.metrics(summary["protocol"]["radius"])
     if unknown := [key for key in next(iter(summary["metrics"].values())) if key not in known]:
-        raise UserError(f"{folder / METRICS} is of another version, which measured {', '.join(unknown)}: audit anew")
-    return summary, {
-        boundary: predictions.load(folder / PREDICTIONS / f"{boundary}.safetensors") for boundary in boundaries
-    }
+        raise UserError(f"{path} is of another version, which measured {', '.join(unknown)}: audit anew")
+    files_of = {boundary: folder / PREDICTIONS / f"{boundary}.safetensors" for boundary in boundaries}
+    return summary, {boundary: predictions.load(file) for boundary, file in files_of.items()}

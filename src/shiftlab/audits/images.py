@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.config.audit import Interpolation
-from shiftlab.config.params import Data
+from shiftlab.config.params import Data, Interpolation
 from shiftlab.data import folder, sources
 from shiftlab.data.dataset import load, numbered, path
 from shiftlab.errors import UserError, extra
@@ -25,40 +24,7 @@ from shiftlab.shifts.grids import subset
 WORKERS = 4  # threads that read files ahead
 
 Pixels = NDArray[np.uint8]  # (H, W, 1) or (H, W, 3)
-Size = tuple[int, int]  # height, width
-
-
-class Source(Protocol):
-    """Images that are read by their numbers."""
-
-    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
-        """Return an image, its shorter side resized to `resize` pixels, cropped to the middle of `size`."""
-
-    def digest(self, number: int) -> bytes:
-        """Return what identifies an image: the digest of its file, or its pixels."""
-
-
-@dataclass(frozen=True)
-class _Files:
-    paths: list[Path]
-
-    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
-        return folder.read(self.paths[number], resize, size, how)
-
-    def digest(self, number: int) -> bytes:
-        return hashlib.sha256(self.paths[number].read_bytes()).digest()
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    pixels: Callable[[int], Pixels]
-    name: str
-
-    def read(self, number: int, resize: int | None, size: Size | None, how: Interpolation) -> Pixels:
-        return folder.cut(self.pixels(number), resize, size, how, f"image {number} of {self.name}")
-
-    def digest(self, number: int) -> bytes:
-        return self.pixels(number).tobytes()
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,12 +32,11 @@ class Images:
     """Images, all of a source or a sample, each read when it is needed."""
 
     name: str
-    source: Source
+    item: Callable[[int], Path | Pixels]  # an image of the source by its number: its file, or its pixels
     numbers: NDArray[np.int64]  # (N,): of the images, in their source
-    labels: NDArray[np.int64] | None  # (N,): places among `classes`; None where nobody labelled them
+    labels: Labels | None  # (N,): places among `classes`; None where nobody labelled them
     classes: tuple[str, ...] | None  # their names
     total: int  # images in the source
-    in_files: bool = False  # worth reading ahead?
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -85,68 +50,88 @@ class Images:
         if count == "all" or int(count) >= len(self):
             return self
         if self.labels is None:
-            drawn = np.sort(np.random.default_rng(seed).choice(len(self), int(count), replace=False))
-            return replace(self, numbers=self.numbers[drawn])
-        drawn = subset(self.labels, int(count), seed).astype(np.int64)
-        return replace(self, numbers=self.numbers[drawn], labels=self.labels[drawn])
+            places = np.sort(np.random.default_rng(seed).choice(len(self), int(count), replace=False))
+            return replace(self, numbers=self.numbers[places])
+        places = subset(self.labels, int(count), seed).astype(np.int64)
+        return replace(self, numbers=self.numbers[places], labels=self.labels[places])
 
     def sha256(self) -> str:
         """Return the SHA-256 of the images and their labels."""
         digest = hashlib.sha256()
-        for number in self.numbers.tolist():
-            digest.update(self.source.digest(number))
+        for item in map(self.item, self.numbers.tolist()):
+            digest.update(hashlib.sha256(item.read_bytes()).digest() if isinstance(item, Path) else item.tobytes())
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def size(self) -> tuple[int, int, int] | None:
         """Return channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {self.source.read(number, None, None, "bilinear").shape for number in self.numbers[:8].tolist()}
+        shapes = {self.read(place, None, None, "bilinear").shape for place in range(min(8, len(self)))}
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
         return (max(shape[2] for shape in shapes), height, width)
 
-    def batches(self, preprocessing: Preprocessing, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
-        """Yield batches of at most `size` raw images, uint8 `(n, C, H, W)`, from the place `first` on, in their order.
+    def read(
+        self, place: int, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation
+    ) -> Pixels:
+        """Return an image as `folder.read`."""
+        number = int(self.numbers[place])
+        item = self.item(number)
+        if isinstance(item, Path):
+            return folder.read(item, resize, crop, interpolation)
+        return folder.cut(item, resize, crop, interpolation, f"image {number} of {self.name}")
 
-        Args:
-            preprocessing: how they are resized, and how large a middle the model sees.
-            margin: pixels kept around that middle.
+
+@dataclass(frozen=True, eq=False)
+class PreparedImages:
+    """Images as a preprocessing resizes and crops them: `shifts.inference.Images`."""
+
+    images: Images
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def chunks(self, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
+        """Yield as `shifts.inference.Images`.
 
         Raises:
             UserError: an image that can't be read, or is too small.
         """
+
+        def places(start: int) -> range:
+            return range(start, min(start + size, len(self)))
+
         starts = range(first, len(self), size)
-        if not self.in_files:
-            yield from (self.at(range(start, min(start + size, len(self))), preprocessing, margin) for start in starts)
+        if not isinstance(self.images.item(0), Path):
+            yield from (self.at(places(start), margin) for start in starts)
             return
         # Threads, not processes: Pillow lets others work while it decodes and resizes, and a process that is forked
         # beside PyTorch's threads may hang.
         with ThreadPoolExecutor(WORKERS) as readers:
 
-            def begin(start: int) -> list[Future[Tensor]]:
-                places = range(start, min(start + size, len(self)))
-                return [readers.submit(self._read, place, preprocessing, margin) for place in places]
+            def submit(start: int) -> list[Future[Tensor]]:
+                return [readers.submit(self.read, place, margin) for place in places(start)]
 
             try:
-                ahead = begin(first) if starts else []
+                ahead = submit(first)
                 for start in starts:
-                    batch, ahead = ahead, begin(start + size)
+                    batch, ahead = ahead, submit(start + size)
                     yield torch.stack([image.result() for image in batch])
             finally:
                 readers.shutdown(cancel_futures=True)
 
-    def at(self, places: Sequence[int], preprocessing: Preprocessing, margin: int) -> Tensor:
-        """Return the images at some places, as `batches` gives them."""
-        return torch.stack([self._read(place, preprocessing, margin) for place in places])
+    def at(self, places: Sequence[int], margin: int) -> Tensor:
+        """Return the images at some places, as `chunks` gives them."""
+        return torch.stack([self.read(place, margin) for place in places])
 
-    def _read(self, place: int, preprocessing: Preprocessing, margin: int) -> Tensor:
-        """Return an image resized and cropped, with `margin` pixels around what the model sees, uint8 `(C, H, W)`."""
-        height, width = preprocessing.frame
-        size = (height + 2 * margin, width + 2 * margin)
-        pixels = self.source.read(int(self.numbers[place]), preprocessing.resize, size, preprocessing.interpolation)
-        pixels = folder.with_channels(pixels, COUNT[preprocessing.channels])
+    def read(self, place: int, margin: int) -> Tensor:
+        """Return one image, uint8 `(C, h + 2 margin, w + 2 margin)`."""
+        height, width = self.preprocessing.frame
+        crop = (height + 2 * margin, width + 2 * margin)
+        pixels = self.images.read(place, self.preprocessing.resize, crop, self.preprocessing.interpolation)
+        pixels = folder.with_channels(pixels, COUNT[self.preprocessing.channels])
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
@@ -154,8 +139,7 @@ def load_images(data: str, root: Path = Path("data")) -> Images:
     """Return the images that a user names.
 
     Args:
-        data: a folder with a subfolder for each class, or of images without labels; an .npz with `images` and perhaps
-            `labels` and `classes`; "digits", or a data set that the pipeline has downloaded; "torchvision:NAME".
+        data: as `shiftlab audit` takes it.
         root: where torchvision's data sets lie.
 
     Raises:
@@ -175,8 +159,7 @@ def load_images(data: str, root: Path = Path("data")) -> Images:
     stored = place if place.suffix == ".safetensors" else path(data)
     if stored.is_file():
         dataset = load(stored)
-        test = dataset.test
-        return from_arrays(data, test.images.numpy(), test.labels.numpy(), dataset.classes)
+        return from_arrays(data, dataset.test.images.numpy(), dataset.test.labels.numpy(), dataset.classes)
     raise UserError(
         f"no images at {data!r}: give a folder with a subfolder for each class, an .npz, {', '.join(bundled)}, a data "
         "set that the pipeline has put into data/, or torchvision:NAME"
@@ -184,10 +167,7 @@ def load_images(data: str, root: Path = Path("data")) -> Images:
 
 
 def from_arrays(
-    name: str,
-    images: NDArray[Any],
-    labels: NDArray[Any] | None,
-    classes: Sequence[str] | None = None,
+    name: str, images: NDArray[Any], labels: NDArray[Any] | None, classes: Sequence[str] | None = None
 ) -> Images:
     """Return images that are in memory.
 
@@ -199,40 +179,25 @@ def from_arrays(
     Raises:
         UserError: other shapes, fractions, values out of range, or axes that can be read in two ways.
     """
-    pixels = _pixels(np.asarray(images), name)
-    numbered_labels = None
-    if labels is not None:
-        numbered_labels = _labels(np.asarray(labels), len(pixels), name)
-        classes = tuple(classes) if classes is not None else numbered(int(numbered_labels.max()) + 1)
-        if numbered_labels.max() >= len(classes):
-            raise UserError(f"{name} has a label {numbered_labels.max()}, but {len(classes)} classes, counted from 0")
-
-    return _whole(name, _Arrays(pixels.__getitem__, name), len(pixels), numbered_labels, classes)
-
-
-def _whole(
-    name: str,
-    source: Source,
-    count: int,
-    labels: NDArray[np.int64] | None,
-    classes: Sequence[str] | None,
-    in_files: bool = False,
-) -> Images:
-    """Return all `count` images of a source."""
+    pixels = _as_pixels(np.asarray(images), name)
     names = None if classes is None else tuple(classes)
-    return Images(name, source, np.arange(count), labels, names, count, in_files)
+    if labels is not None:
+        labels = _as_labels(np.asarray(labels), len(pixels), name)
+        names = numbered(int(labels.max()) + 1) if names is None else names
+        if labels.max() >= len(names):
+            raise UserError(f"{name} has a label {labels.max()}, but {len(names)} classes, counted from 0")
+    return Images(name, pixels.__getitem__, np.arange(len(pixels)), labels, names, len(pixels))
 
 
 def _from_folder(root: Path) -> Images:
-    labels: list[int] | None
-    classes: tuple[str, ...] | None
-    if any(path.is_dir() for path in folder.visible(root)):
-        paths, labels, classes = folder.listing(root)
-    else:
-        paths, labels, classes = folder.visible(root), None, None
-        if not paths:
-            raise UserError(f"{root} is empty: put images into it, or a subfolder of images for each class")
-    return _whole(root.name, _Files(paths), len(paths), None if labels is None else np.array(labels), classes, True)
+    paths = folder.visible(root)
+    if not paths:
+        raise UserError(f"{root} is empty: put images into it, or a subfolder of images for each class")
+    labels, classes = None, None
+    if any(path.is_dir() for path in paths):
+        paths, numbers, classes = folder.listing(root)
+        labels = np.array(numbers)
+    return Images(root.name, paths.__getitem__, np.arange(len(paths)), labels, classes, len(paths))
 
 
 def _from_npz(place: Path) -> Images:
@@ -253,8 +218,8 @@ def _from_torchvision(name: str, root: Path) -> Images:
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
         raise UserError(f"torchvision has no data set {name!r}: write it as in its documentation, like CIFAR10")
-    test: tuple[dict[str, Any], ...] = ({"train": False}, {"split": "test"}, {"split": "val"}, {})
-    for arguments in [*({"root": str(root), **split} for split in test), {}]:
+    splits: tuple[dict[str, Any], ...] = ({"train": False}, {"split": "test"}, {"split": "val"}, {})
+    for arguments in [*({"root": str(root), **split} for split in splits), {}]:
         try:
             dataset: Any = kind(**arguments)
             break
@@ -265,14 +230,19 @@ def _from_torchvision(name: str, root: Path) -> Images:
                 f"torchvision's {name} can't be read from {root} ({' '.join(str(error).split())}): download it there, "
                 f"as with torchvision.datasets.{name}({str(root)!r}, download=True), or name its place with --root"
             ) from None
-    labels = getattr(dataset, "targets", getattr(dataset, "labels", None))
-    labels = [int(dataset[number][1]) for number in range(len(dataset))] if labels is None else labels
-    classes = tuple(map(str, getattr(dataset, "classes", numbered(int(max(labels)) + 1))))
-    source = _Arrays(lambda number: folder.as_pixels(dataset[number][0]), name)
-    return _whole(name, source, len(dataset), np.array([int(label) for label in labels]), classes)
+    targets = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    if targets is None:
+        targets = [dataset[number][1] for number in range(len(dataset))]
+    labels = np.array([int(target) for target in targets])
+    classes = tuple(map(str, getattr(dataset, "classes", numbered(int(labels.max()) + 1))))
+
+    def pixels(number: int) -> Pixels:
+        return folder.as_pixels(dataset[number][0])
+
+    return Images(name, pixels, np.arange(len(dataset)), labels, classes, len(dataset))
 
 
-def _pixels(images: NDArray[Any], name: str) -> Pixels:
+def _as_pixels(images: NDArray[Any], name: str) -> Pixels:
     """Return raw images as `(N, H, W, C)`."""
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -280,33 +250,32 @@ def _pixels(images: NDArray[Any], name: str) -> Pixels:
         raise UserError(
             f"{name} has images of shape {images.shape}: they must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
-    last, first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
-    if last == first:
-        both = "could be (N, H, W, C) or (N, C, H, W)" if last else "has neither one channel nor three"
+    channels_last, channels_first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
+    if channels_last == channels_first:
+        problem = "could be (N, H, W, C) or (N, C, H, W)" if channels_last else "has neither one channel nor three"
         raise UserError(
-            f"{name} has images of shape {images.shape}, which {both}: write them as (N, H, W, C), C 1 or 3"
+            f"{name} has images of shape {images.shape}, which {problem}: write them as (N, H, W, C), C 1 or 3"
         )
-    if first:
+    if channels_first:
         images = images.transpose(0, 2, 3, 1)
-    if images.dtype != np.uint8:
-        low, high = images.min(), images.max()
-        if not (
-            np.issubdtype(images.dtype, np.number) and low >= 0 and high <= 255 and (images == np.round(images)).all()
-        ):
-            raise UserError(
-                f"{name} has pixels of type {images.dtype} from {low} to {high}: they must be raw, whole numbers from "
-                "0 to 255; pixels in 0..1 are (255 * pixels).round().astype('uint8')"
-            )
-        if high <= 1:
-            raise UserError(
-                f"{name} has pixels of type {images.dtype} that are 0 and 1 alone: write them as uint8, 0 and 255 for "
-                "black and white"
-            )
-        images = images.astype(np.uint8)
-    return images
+    if images.dtype == np.uint8:
+        return images
+    low, high = images.min(), images.max()
+    numeric = np.issubdtype(images.dtype, np.number)
+    if not (numeric and low >= 0 and high <= 255 and (images == np.round(images)).all()):
+        raise UserError(
+            f"{name} has pixels of type {images.dtype} from {low} to {high}: they must be raw, whole numbers from "
+            "0 to 255; pixels in 0..1 are (255 * pixels).round().astype('uint8')"
+        )
+    if high <= 1:
+        raise UserError(
+            f"{name} has pixels of type {images.dtype} that are 0 and 1 alone: write them as uint8, 0 and 255 for "
+            "black and white"
+        )
+    return images.astype(np.uint8)
 
 
-def _labels(labels: NDArray[Any], count: int, name: str) -> NDArray[np.int64]:
+def _as_labels(labels: NDArray[Any], count: int, name: str) -> Labels:
     if labels.shape != (count,):
         raise UserError(f"{name} has {count:,} images, but labels of shape {labels.shape}: there must be one for each")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:

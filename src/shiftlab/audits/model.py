@@ -32,15 +32,11 @@ class Model:
     batch: int | None = None  # images that it takes at a time; None: any number
     module: nn.Module | None = None
     notes: tuple[str, ...] = ()  # what a reader of its results should know
-    whole: bool = False  # may it refuse raw pixels that are no whole numbers, as those between two pixels?
+    integers: bool = False  # may it refuse raw pixels that are no whole numbers, as those between two pixels?
 
 
 class PreprocessedModel(nn.Module):
-    """A model with its preprocessing in front: a module of raw images.
-
-    Args:
-        model: where it gives probabilities, their logarithms are its logits.
-    """
+    """A model with its preprocessing in front: a module of raw images. Logarithms of probabilities are logits, too."""
 
     def __init__(self, model: Model, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -54,7 +50,7 @@ class PreprocessedModel(nn.Module):
         Raises:
             UserError: the model fails, or gives something else than finite numbers, a row for each image.
         """
-        if self.model.whole and self.preprocessing.raw:
+        if self.model.integers and self.preprocessing.raw:
             images = images.round()
         batch = self.model.batch or len(images)
         return torch.cat([self._logits(part, batch) for part in images.split(batch)])
@@ -88,20 +84,19 @@ def unpack(outputs: object, images: int, name: str) -> Tensor:
     if isinstance(outputs, Mapping):
         named = [outputs[key] for key in ("logits", "probabilities", "predictions") if key in outputs]
         candidates = named[:1] or list(outputs.values())
-    elif not isinstance(outputs, Tensor | np.ndarray) and hasattr(outputs, "logits"):
+    elif hasattr(outputs, "logits"):
         candidates = [outputs.logits]
     elif isinstance(outputs, tuple | list):
         candidates = list(outputs)
     tensors = [tensor for tensor in map(_as_tensor, candidates) if tensor is not None]
     rows = [tensor for tensor in tensors if tensor.ndim == 2 and len(tensor) == images]
-    if isinstance(outputs, list) and not rows:
-        whole = _as_tensor(outputs)
-        rows = [whole] if whole is not None and whole.ndim == 2 and len(whole) == images else []
-    distinct = {tuple(tensor.shape) for tensor in rows}
-    if not rows or (len(rows) > 1 and isinstance(outputs, Mapping)) or len(distinct) > 1:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "nothing"
+    if not rows and isinstance(outputs, list) and (table := _as_tensor(outputs)) is not None:
+        rows = [table] if table.ndim == 2 and len(table) == images else []
+    shapes = {tuple(tensor.shape) for tensor in rows}
+    if len(shapes) != 1 or (len(rows) > 1 and isinstance(outputs, Mapping)):
+        described = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "nothing"
         raise UserError(
-            f"{name} gives {shapes} for {images} images: it must give one row of logits or probabilities for each "
+            f"{name} gives {described} for {images} images: it must give one row of logits or probabilities for each "
             f"image, ({images}, classes)"
         )
     return rows[0]

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from shiftlab.audits.model import Model
@@ -35,32 +34,26 @@ def from_module(
     classes: tuple[str, ...] | None = None,
 ) -> Model:
     """Return a module as a model, in evaluation mode and on the options' device."""
+    if hints is None:
+        hints = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
     digest = digest_of(module.state_dict())
     try:
         notes = ("it came in training mode and was put into evaluation mode",) if module.training else ()
         module = module.eval().to(options.device)
     except NotImplementedError:  # an exported program's, which is as it was exported
-        return Model(name, kind, module.to(options.device), hints or PreprocessingHints(), digest, classes)
-    if hints is None:
-        hints = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
+        return Model(name, kind, module.to(options.device), hints, digest, classes)
     return Model(name, kind, module, hints, digest, classes, module=module, notes=notes)
 
 
 @contextmanager
 def restored_modes(model: object) -> Iterator[None]:
     """Restore each part of a module to training or evaluation mode afterwards: its owner may go on training."""
-    parts = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [part.training for part in parts]
+    modes = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
     try:
         yield
     finally:
-        for part, mode in zip(parts, modes, strict=True):
+        for part, mode in modes:
             part.training = mode
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Return the device of a module's weights; the CPU where it has none."""
-    return next((weights.device for weights in module.parameters()), torch.device("cpu"))
 
 
 def digest_of(weights: Mapping[str, object]) -> str:
@@ -76,21 +69,38 @@ def digest_of(weights: Mapping[str, object]) -> str:
     return digest.hexdigest()
 
 
-def existing(name: str, advice: str = "name the model's file") -> Path:
-    """Return the file of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(name)
+@contextmanager
+def reading(path: Path, format_name: str) -> Iterator[None]:
+    """Refuse a model's file that is missing, or that its library can't read, in a sentence."""
     if not path.is_file():
-        raise UserError(f"no file at {path}: {advice}")
-    return path
+        raise UserError(f"no file at {path}: name the model's file")
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # some libraries' errors share no base
+        raise UserError(f"{path} can't be read as {format_name} ({first_line(error)})") from None
 
 
-def reason(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of what an error says, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def load_pickle(path: Path, trusted: bool) -> Any:
+    """Return what `torch.save` wrote.
+
+    Raises:
+        UserError: it holds more than tensors, which could run code, unless it is trusted; it can't be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trusted)
+    except Exception as error:
+        raise UserError(
+            f"{path} is a pickle that holds more than tensors, which could run any code ({first_line(error)}): convert "
+            "it where you trust it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
+            "torch.export.save(...), or read it as it is with --trust-pickle"
+        ) from None
 
 
 def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
@@ -101,14 +111,10 @@ def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"no weights at {path}: name a .safetensors file, or a state dict that torch.save wrote")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with reading(path, "weights in safetensors' format"):
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
-    except SafetensorError as error:
-        raise UserError(f"{path} does not hold weights in safetensors' format ({error})") from None
-    except Exception as error:
-        raise UserError(refusal(path, error)) from None
+    content = load_pickle(path, trust_pickle)
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -121,13 +127,11 @@ def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-def refusal(path: Path, error: Exception) -> str:
-    """Return the sentence that refuses a file of torch.save and says what to do."""
-    return (
-        f"{path} is a pickle that holds more than tensors, which could run any code ({reason(error)}): convert it "
-        "where you trust it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
-        "torch.export.save(...), or read it as it is with --trust-pickle"
-    )
+def count_classes(weights: Mapping[str, Tensor], architecture: nn.Module) -> int | None:
+    """Return how many classes weights tell apart: the outputs of the architecture's last dense layer, if it has one."""
+    dense = [name for name, module in architecture.named_modules() if isinstance(module, nn.Linear)]
+    last = weights.get(f"{dense[-1]}.weight") if dense else None
+    return None if last is None else len(last)
 
 
 def outputs_of(architecture: nn.Module, options: ModelOptions) -> int | None:
@@ -140,12 +144,11 @@ def outputs_of(architecture: nn.Module, options: ModelOptions) -> int | None:
 def from_library(
     module: nn.Module,
     name: str,
-    kind: str,
     options: ModelOptions,
     hints: PreprocessingHints,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
-    """Return a library's architecture with the options' weights; without any, untrained, which the notes say.
+    """Return the architecture LIBRARY:NAME with the options' weights; without any, untrained, which the notes say.
 
     Raises:
         UserError: as `read_weights`; they do not fit.
@@ -157,11 +160,4 @@ def from_library(
             mismatch = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
             raise UserError(f"the weights in {options.weights} do not fit {name} ({mismatch[:300]})") from None
     notes = () if options.weights else ("its weights are untrained: give some with --weights",)
-    return replace(from_module(module, name, kind, options, hints, classes), notes=notes)
-
-
-def count_classes(weights: Mapping[str, Tensor], architecture: nn.Module) -> int | None:
-    """Return how many classes weights tell apart: the outputs of the architecture's last dense layer, if it has one."""
-    dense = [name for name, module in architecture.named_modules() if isinstance(module, nn.Linear)]
-    last = weights.get(f"{dense[-1]}.weight") if dense else None
-    return None if last is None else len(last)
+    return replace(from_module(module, name, name.partition(":")[0], options, hints, classes), notes=notes)

@@ -19,6 +19,9 @@ from shiftlab.shifts.inference import probabilities
 
 HOST = "127.0.0.1"
 
+Classes = tuple[str, ...]
+Shape = tuple[int, int, int]
+
 
 def serve(
     names: Sequence[str], hints: PreprocessingHints, classes: Sequence[str] | None, port: int, open_browser: bool
@@ -43,14 +46,14 @@ def serve(
 
 def load_models(
     names: Sequence[str], hints: PreprocessingHints, classes: Sequence[str] | None = None
-) -> tuple[dict[str, PreprocessedModel], tuple[str, ...], tuple[int, int, int]]:
+) -> tuple[dict[str, PreprocessedModel], Classes, Shape]:
     """Return models that see images of one shape and know the same classes, those classes, and that shape.
 
     Raises:
         UserError: there is no such model, or they do not.
     """
     models: dict[str, PreprocessedModel] = {}
-    known: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {}
+    properties: dict[str, tuple[Classes, Shape]] = {}
     for name in names:
         model = adapters.load(name, adapters.ModelOptions(frame=hints.frame))
         prepared = PreprocessedModel(model, Preprocessing.of(hints.merge(model.hints), None)).eval()
@@ -61,18 +64,18 @@ def load_models(
             raise UserError(f"{name} has {outputs} outputs, and {len(own_classes)} names of classes were given")
         short = name.rpartition("/")[2].removeprefix("shiftlab-").removesuffix("@champion")
         label = name if short in models else short
-        models[label], known[label] = prepared, (own_classes, shape)
-    (first, (classes_of_first, shape_of_first)), *others = known.items()
-    for label, (own_classes, shape) in others:
-        if (own_classes, shape) != (classes_of_first, shape_of_first):
+        models[label], properties[label] = prepared, (own_classes, shape)
+    first, *others = properties
+    for label in others:
+        if properties[label] != properties[first]:
             raise UserError(
-                f"{first} and {label} do not see alike ({_described(classes_of_first, shape_of_first)}; "
-                f"{_described(own_classes, shape)}): play with models that do"
+                f"{first} and {label} do not see alike ({_describe(*properties[first])}; "
+                f"{_describe(*properties[label])}): play with models that do"
             )
-    return models, classes_of_first, shape_of_first
+    return models, *properties[first]
 
 
-def _described(classes: Sequence[str], shape: Sequence[int]) -> str:
+def _describe(classes: Classes, shape: Shape) -> str:
     return f"{len(classes)} classes, {', '.join(classes[:3])}..., of {'x'.join(map(str, shape))}"
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shiftlab.config.audit import Channels, Interpolation, Layout, PreprocessingHints
+from shiftlab.config.audit import Channels, Layout, PreprocessingHints
+from shiftlab.config.params import Interpolation
 from shiftlab.errors import UserError
 
 COUNT = {"grey": 1, "rgb": 3, "bgr": 3}
 # What nothing can be measured without, and the options that say it.
-OPTIONS = {
+REQUIRED = {
     "frame": "--crop 224 (or HEIGHTxWIDTH)",
     "channels": "--channels grey, rgb or bgr",
     "mean": "--mean 0.485,0.456,0.406, or --mean 0 --std 1 where it normalises by itself",
@@ -21,21 +22,21 @@ OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """From raw images to a model's inputs, in the order of the fields: all of it is recorded."""
 
-    resize: int | None
-    interpolation: Interpolation
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
     frame: tuple[int, int]
     channels: Channels
-    white: float
+    white: float = 1
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layout: Layout
+    layout: Layout = "nchw"
 
     @classmethod
-    def of(cls, known: PreprocessingHints, image: tuple[int, int, int] | None) -> Preprocessing:
+    def of(cls, hints: PreprocessingHints, image: tuple[int, int, int] | None) -> Preprocessing:
         """Return the preprocessing that hints tell, completed by what follows from them.
 
         Args:
@@ -44,34 +45,23 @@ class Preprocessing:
         Raises:
             UserError: something is not known that pixels don't tell; or hints contradict one another.
         """
-        channels = known.channels
-        if channels is None and known.layout == "nhw":
-            channels = "grey"
-        frame = known.frame
-        if frame is None and known.resize is None and image is not None:
-            frame = image[1:]
-        needed = {"frame": frame, "channels": channels, "mean": known.mean, "std": known.std}
-        if missing := [OPTIONS[name] for name, value in needed.items() if value is None]:
+        values = hints.known()
+        if hints.layout == "nhw":
+            values.setdefault("channels", "grey")
+        if hints.resize is None and image is not None:
+            values.setdefault("frame", image[1:])
+        if missing := [option for name, option in REQUIRED.items() if name not in values]:
             raise UserError(f"nothing says how pixels become this model's inputs: give {'; '.join(missing)}")
-        assert frame is not None and channels is not None and known.mean is not None and known.std is not None  # noqa: PT018
-        for name, values in (("mean", known.mean), ("std", known.std)):
-            if len(values) not in (1, COUNT[channels]):
+        channels = values["channels"]
+        for name in ("mean", "std"):
+            if len(values[name]) not in (1, COUNT[channels]):
                 raise UserError(
-                    f"{name} has {len(values)} values for {COUNT[channels]} channels ({channels}): give one, or one "
-                    "for each"
+                    f"{name} has {len(values[name])} values for {COUNT[channels]} channels ({channels}): give one, or "
+                    "one for each"
                 )
-        if not all(value > 0 for value in known.std):
-            raise UserError(f"std is {', '.join(map(str, known.std))}, and has to be above 0")
-        return cls(
-            known.resize,
-            known.interpolation or "bilinear",
-            frame,
-            channels,
-            known.white or 1,
-            known.mean,
-            known.std,
-            known.layout or "nchw",
-        )
+        if not all(value > 0 for value in values["std"]):
+            raise UserError(f"std is {', '.join(map(str, values['std']))}, and has to be above 0")
+        return cls(**values)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,9 +69,14 @@ class Preprocessing:
         return (COUNT[self.channels], *self.frame)
 
     @property
+    def normalises(self) -> bool:
+        """Do mean and std change anything?"""
+        return any(self.mean) or set(self.std) != {1.0}
+
+    @property
     def raw(self) -> bool:
         """Are the inputs pixels as they are, 0 to 255?"""
-        return self.white == 255 and not any(self.mean) and set(self.std) == {1.0}
+        return self.white == 255 and not self.normalises
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a model's inputs, float32 in its layout, of raw images of `shape`, `(N, C, H, W)` in 0..255, RGB."""
@@ -90,7 +85,7 @@ class Preprocessing:
             pixels = pixels.flip(1)
         if self.white != 255:
             pixels = pixels / 255 * self.white if self.white != 1 else pixels / 255
-        if any(self.mean) or set(self.std) != {1.0}:
+        if self.normalises:
             mean, std = (
                 torch.tensor(values, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
                 for values in (self.mean, self.std)
@@ -102,35 +97,34 @@ class Preprocessing:
 
     def __str__(self) -> str:
         height, width = self.frame
+        mean, std = ("/".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
         steps = [
             f"resized to {self.resize} pixels along the shorter side ({self.interpolation})" if self.resize else "",
             f"the middle {width}x{height}",
             {"grey": "grey", "rgb": "red, green, blue", "bgr": "blue, green, red"}[self.channels],
             f"0..255 as 0..{self.white:g}",
-            f"less {_listed(self.mean)}, over {_listed(self.std)}" if any(self.mean) or set(self.std) != {1.0} else "",
+            f"less {mean}, over {std}" if self.normalises else "",
             f"as {self.layout.upper()}",
         ]
         return ", ".join(filter(None, steps))
 
 
-def _listed(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:g}" for value in values)
-
-
-def hints_of_shape(sizes: Sequence[int | None]) -> PreprocessingHints:
+def hints_of_shape(shape: Sequence[int | None]) -> PreprocessingHints:
     """Return what the shape of one input image, without the batch's axis, tells; None or -1 where a side is free.
 
     Two sides are those of grey images; of three, the first or the last is 1 or 3 channels, unless both could be.
     """
-    known = [size if size and size > 0 else None for size in sizes]
-    layout: Layout | None = None
-    channels: Channels | None = None
-    sides: list[int | None] = []
-    if len(known) == 2:
-        layout, channels, sides = "nhw", "grey", known
-    elif len(known) == 3 and (known[0] in (1, 3)) != (known[2] in (1, 3)):
-        layout = "nchw" if known[0] in (1, 3) else "nhwc"
-        number, sides = (known[0], known[1:]) if layout == "nchw" else (known[2], known[:2])
-        channels = "grey" if number == 1 else None
-    frame = (sides[0], sides[1]) if sides and sides[0] and sides[1] else None
-    return PreprocessingHints(frame=frame, channels=channels, layout=layout)
+    sizes = [size if size and size > 0 else None for size in shape]
+    channels_first, channels_last = (len(sizes) == 3 and sizes[axis] in (1, 3) for axis in (0, -1))
+    layout: Layout
+    if len(sizes) == 2:
+        layout, sides, grey = "nhw", sizes, True
+    elif channels_first == channels_last:
+        return PreprocessingHints()
+    elif channels_first:
+        layout, sides, grey = "nchw", sizes[1:], sizes[0] == 1
+    else:
+        layout, sides, grey = "nhwc", sizes[:2], sizes[2] == 1
+    height, width = sides
+    frame = (height, width) if height and width else None
+    return PreprocessingHints(frame=frame, channels="grey" if grey else None, layout=layout)

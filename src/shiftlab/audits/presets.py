@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from shiftlab.config.params import BoundaryName
@@ -31,20 +31,46 @@ Labels = NDArray[np.int64]
 Shape = tuple[int, int, int]  # of what a model sees of an image: channels, height, width
 
 
-def generator(seed: int) -> np.random.Generator:
-    """Return what an audit with that seed draws a protocol's shifts and pairs from."""
+@dataclass(frozen=True)
+class Preset:
+    """A published protocol."""
+
+    paper: str
+    boundary: BoundaryName  # in which the audit gives the exact metrics beside
+    plan: Callable[[int, Shape, Generator], Plan]  # of so many images, and their shape
+    estimate: Callable[[Arrays, Labels | None, Generator], dict[str, Estimate]]  # of predictions and labels
+    needs_labels: bool = False
+
+
+def get(name: str) -> Preset:
+    """Return the preset of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PRESETS:
+        raise UserError(f"--protocol is {name!r}: choose of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def generator(seed: int) -> Generator:
+    """Return what an audit with that seed draws a protocol's shifts from, and another its pairs."""
     return np.random.default_rng([seed, *b"published"])
 
 
-def plan_zhang2019(images: int, shape: Shape, seed: int) -> Plan:
+def plan_zhang2019(images: int, shape: Shape, rng: Generator) -> Plan:
     """Plan two random crops of each image, five times; the corners are drawn once for a whole batch."""
-    rng = generator(seed)
-    draws = [_for_batches(images, partial(_corners, rng)) for _ in range(PASSES)]
-    sets = {f"{number} {crop}": two[crop] for number, two in enumerate(draws) for crop in (0, 1)}
+
+    def draw() -> NDArray[np.int64]:
+        corners = rng.integers(OFFSETS, size=(2, 2))  # of two crops, as (y, x)
+        return OFFSETS // 2 - corners[:, ::-1]
+
+    passes = [_repeat_in_batches(images, draw) for _ in range(PASSES)]
+    sets = {f"{number} {crop}": passes[number][crop] for number in range(PASSES) for crop in (0, 1)}
     return Plan("crop", shape, sets, padding=OFFSETS // 2)
 
 
-def estimate_zhang2019(arrays: Arrays, labels: Labels | None, seed: int) -> dict[str, Estimate]:  # noqa: ARG001
+def estimate_zhang2019(arrays: Arrays, labels: Labels | None, rng: Generator) -> dict[str, Estimate]:  # noqa: ARG001
     """Making Convolutional Networks Shift-Invariant Again: are two random crops predicted the same?
 
     The stricter metric is of images right in one crop at least.
@@ -59,14 +85,17 @@ def estimate_zhang2019(arrays: Arrays, labels: Labels | None, seed: int) -> dict
     return estimates
 
 
-def plan_chaman2021(images: int, shape: Shape, seed: int) -> Plan:
+def plan_chaman2021(images: int, shape: Shape, rng: Generator) -> Plan:
     """Plan two random circular shifts of each image, from -3 to 2 pixels along each axis, drawn once for a batch."""
-    rng = generator(seed)
-    draws = _for_batches(images, lambda: rng.integers(-ROLLED, ROLLED, size=(2, 2)))
-    return Plan("circular", shape, {"first": draws[0], "second": draws[1]})
+
+    def draw() -> NDArray[np.int64]:
+        return rng.integers(-ROLLED, ROLLED, size=(2, 2))
+
+    first, second = _repeat_in_batches(images, draw)
+    return Plan("circular", shape, {"first": first, "second": second})
 
 
-def estimate_chaman2021(arrays: Arrays, labels: Labels | None, seed: int) -> dict[str, Estimate]:  # noqa: ARG001
+def estimate_chaman2021(arrays: Arrays, labels: Labels | None, rng: Generator) -> dict[str, Estimate]:  # noqa: ARG001
     """Truly Shift-Invariant Convolutional Neural Networks: are two random circular shifts predicted the same?
 
     The network has to be padded circularly for the theorem to hold.
@@ -74,78 +103,55 @@ def estimate_chaman2021(arrays: Arrays, labels: Labels | None, seed: int) -> dic
     return {"consistency of two circular shifts": proportion(arrays["first.predicted"] == arrays["second.predicted"])}
 
 
-def plan_mnist_c(images: int, shape: Shape, seed: int) -> Plan:
+def plan_mnist_c(images: int, shape: Shape, rng: Generator) -> Plan:
     """Plan MNIST-C's `translate`: moved by 1 to 5 pixels along both axes, signs drawn for each image."""
-    rng = generator(seed)
     return Plan("zero", shape, {f"{at}": rng.choice([-at, at], (images, 2)).astype(np.int8) for at in SEVERITIES})
 
 
-def estimate_mnist_c(arrays: Arrays, labels: Labels | None, seed: int) -> dict[str, Estimate]:  # noqa: ARG001
+def estimate_mnist_c(arrays: Arrays, labels: Labels | None, rng: Generator) -> dict[str, Estimate]:  # noqa: ARG001
     """MNIST-C's `translate`: accuracy by severity."""
-    right = [arrays[f"{at}.predicted"] == labels for at in SEVERITIES]
-    accuracies = {
-        f"accuracy, translate severity {at}": proportion(one) for at, one in zip(SEVERITIES, right, strict=True)
-    }
-    return {**accuracies, "accuracy, mean over severities": mean(np.mean(right, axis=0))}
+    right = {at: arrays[f"{at}.predicted"] == labels for at in SEVERITIES}
+    accuracies = {f"accuracy, translate severity {at}": proportion(right[at]) for at in SEVERITIES}
+    return {**accuracies, "accuracy, mean over severities": mean(np.mean(list(right.values()), axis=0))}
 
 
-def plan_kauderer2017(images: int, shape: Shape, seed: int) -> Plan:  # noqa: ARG001
+def plan_kauderer2017(images: int, shape: Shape, rng: Generator) -> Plan:  # noqa: ARG001
     """Plan every shift of up to 5 pixels, with the distance of its logits from the unshifted ones."""
     max_shift = min(SENSITIVITY, *(side - 1 for side in shape[1:]))
     return Plan("zero", shape, {}, np.arange(images, dtype=np.int32), grid(max_shift), of_logits=True)
 
 
-def estimate_kauderer2017(arrays: Arrays, labels: Labels | None, seed: int) -> dict[str, Estimate]:
+def estimate_kauderer2017(arrays: Arrays, labels: Labels | None, rng: Generator) -> dict[str, Estimate]:
     """Quantifying Translation-Invariance in Convolutional Neural Networks: how far do a model's scores move?
 
     The mean Euclidean distance of an image's scores (here logits) from those of the shifted image, in units of the
     median distance between images of different classes; without labels, of different predictions. Mean over all shifts
     of up to 5 pixels, and at the farthest along the axes.
     """
-    max_shift = int(len(arrays["euclidean"]) ** 0.5) // 2
-    places = np.abs(grid(max_shift).astype(int))
-    rows = arrays["euclidean"] / _between_classes(arrays["scores"], labels, seed)
-    ends = (places.max(axis=1) == max_shift) & (places.min(axis=1) == 0)
-    values = means(np.stack([rows[places.any(axis=1)].mean(axis=0), rows[ends].mean(axis=0)]))
+    scores = arrays["scores"]
+    classes = scores.argmax(1) if labels is None else labels
+    first, second = rng.integers(len(scores), size=(2, PAIRS))
+    differ = classes[first] != classes[second]
+    if not differ.any():
+        raise UserError("--protocol kauderer2017 needs images of two classes at least")
+    unit = float(np.median(np.linalg.norm(scores[first[differ]] - scores[second[differ]], axis=1)))
+    distances = arrays["euclidean"] / unit  # (shifts, images)
+    max_shift = int(len(distances) ** 0.5) // 2
+    pixels = np.abs(grid(max_shift).astype(int))
+    ends = (pixels.max(axis=1) == max_shift) & (pixels.min(axis=1) == 0)
+    values = means(np.stack([distances[pixels.any(axis=1)].mean(axis=0), distances[ends].mean(axis=0)]))
     names = (f"sensitivity, mean up to {max_shift} px", f"sensitivity, {max_shift} px along an axis")
     return {
-        name: Estimate(float(values.value[at]), float(values.low[at]), float(values.high[at]), rows.shape[1])
+        name: Estimate(float(values.value[at]), float(values.low[at]), float(values.high[at]), distances.shape[1])
         for at, name in enumerate(names)
     }
 
 
-def _between_classes(scores: NDArray[np.float32], labels: Labels | None, seed: int) -> float:
-    """Return the median distance between the scores of images of different classes, of pairs that are drawn."""
-    classes = scores.argmax(1) if labels is None else labels
-    first, second = generator(seed).integers(len(scores), size=(2, PAIRS))
-    apart = classes[first] != classes[second]
-    if not apart.any():
-        raise UserError("--protocol kauderer2017 needs images of two classes at least")
-    return float(np.median(np.linalg.norm(scores[first[apart]] - scores[second[apart]], axis=1)))
-
-
-def _for_batches(images: int, draw: Callable[[], NDArray[np.int64]]) -> tuple[Shifts, Shifts]:
+def _repeat_in_batches(images: int, draw: Callable[[], NDArray[np.int64]]) -> tuple[Shifts, Shifts]:
     """Return two shifts for each image, `(images, 2)` each, of `draw`, `(2, 2)`, once for each batch."""
     draws = np.stack([draw() for _ in range(-(-images // BATCH))])  # (batches, 2, 2)
     first, second = np.repeat(draws, BATCH, axis=0)[:images].astype(np.int8).transpose(1, 0, 2)
     return first, second
-
-
-def _corners(rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the shifts (dx, dy) of two crops, whose corners are drawn as (y, x)."""
-    corners = rng.integers(OFFSETS, size=(2, 2))
-    return OFFSETS // 2 - corners[:, ::-1]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A published protocol."""
-
-    paper: str
-    boundary: BoundaryName  # in which the audit gives the exact metrics beside
-    plan: Callable[[int, Shape, int], Plan]  # of so many images, their shape and a seed
-    estimate: Callable[[Arrays, Labels | None, int], dict[str, Estimate]]  # of the predictions, labels and the seed
-    needs_labels: bool = False
 
 
 PRESETS = {
@@ -156,14 +162,3 @@ PRESETS = {
     "mnist-c": Preset("Mu & Gilmer 2019, MNIST-C", "zero", plan_mnist_c, estimate_mnist_c, needs_labels=True),
     "kauderer2017": Preset("Kauderer-Abrams 2017", "zero", plan_kauderer2017, estimate_kauderer2017),
 }
-
-
-def of(name: str) -> Preset:
-    """Return the preset of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in PRESETS:
-        raise UserError(f"--protocol is {name!r}: choose of {', '.join(PRESETS)}")
-    return PRESETS[name]

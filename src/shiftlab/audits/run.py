@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,16 +18,16 @@ from shiftlab import determinism, files
 from shiftlab.audits import adapters, presets
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
-from shiftlab.audits.checks import Check
 from shiftlab.audits.images import from_arrays, load_images
-from shiftlab.audits.inference import RemoteModelSpec
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import device_of, from_module, restored_modes
+from shiftlab.audits.modules import from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.audits.remote import RemoteModelSpec
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
 from shiftlab.config.params import DeviceName
 from shiftlab.errors import extra
 from shiftlab.pipeline import arguments
+from shiftlab.shifts.inference import Executor
 from shiftlab.shifts.protocol import plan_evaluation
 
 
@@ -40,65 +40,75 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
     Raises:
         UserError: something that the options name is not there, or can't be used.
     """
-    evaluation = evaluation_of(options)
+    evaluation_of(options)  # refuses an unknown protocol before anything is read
     if options.thresholds:
         limits = (*options.fail_under, *files.lines(options.thresholds, "METRIC=SHARE"))
         options = options.model_copy(update={"fail_under": limits})
     threads = options.threads or (1 if options.ray else None)  # a node's core for each of many tasks
     if threads:
         determinism.use(threads)
-    where = determinism.pick_device(options.device)
-    whole = load_images(options.data, options.root)
-    sample = whole.sample(options.count, options.seed)
+    device = determinism.pick_device(options.device)
+    images = load_images(options.data, options.root)
+    sample = images.sample(options.count, options.seed)
     size = sample.size()
-    names = files.lines(options.classes, "the name of an output") if options.classes else None
-    outputs = len(names or whole.classes or ()) or None
-    model_options = ModelOptions(options.weights, options.trust_pickle, where, outputs, size, options.frame)
+    classes = files.lines(options.classes, "the name of an output") if options.classes else None
+    outputs = len(classes or images.classes or ()) or None
+    model_options = ModelOptions(options.weights, options.trust_pickle, device, outputs, size, options.frame)
     model = adapters.load(options.model, model_options)
-    if names:
-        model = replace(model, classes=tuple(names))
+    if classes:
+        model = replace(model, classes=tuple(classes))
     preprocessing = Preprocessing.of(options.merge(model.hints), size)
-    say = tell or (lambda _: None)
-    say(f"{model.name} ({model.kind}) sees: {preprocessing}")
-
     record = _recorder(sample.name, options)
-    unfinished = options.folder / UNFINISHED
-    plan = plan_evaluation(len(sample), None, "zero", preprocessing.shape, evaluation)
-    total = len(evaluation.boundaries) * plan.passes(len(sample))
-    if options.published:
-        plan = presets.of(options.published).plan(len(sample), preprocessing.shape, options.seed)
-        total += plan.passes(len(sample))
-    with ExitStack() as stack:
-        bar = stack.enter_context(arguments.progress(total, model.name, hidden=tell is None))
-        executor = None
-        if options.ray:
-            from shiftlab.distributed import engine  # with Ray, which not everybody has
-            from shiftlab.distributed.executor import on_nodes
+    total = _passes(options, len(sample), preprocessing)
+    with (
+        arguments.progress(total, model.name, hidden=tell is None) as bar,
+        _connected(options, model_options, preprocessing, threads or 1) as executor,
+    ):
 
-            stack.enter_context(engine.connected(options.ray))
-            spec = RemoteModelSpec.of(options.model, model_options, preprocessing)
-            executor = on_nodes(spec.load, cast("DeviceName", where.type), threads or 1, "portable")
-
-        def on_checked(check: Check | None, notes: Sequence[str]) -> None:
+        def tell_above_bar(sentence: str) -> None:
             bar.clear()
-            for words in (*notes, *([check.in_words(), *check.hints()] if check else [])):
-                say(words)
+            if tell:
+                tell(sentence)
 
+        tell_above_bar(f"{model.name} ({model.kind}) sees: {preprocessing}")
         result = measure(
-            model,
-            sample,
-            preprocessing,
-            options,
-            where,
-            unfinished=unfinished,
+            *(model, sample, preprocessing, options, device),
+            unfinished=options.folder / UNFINISHED,
             executor=executor,
-            on_checked=on_checked,
+            tell=tell_above_bar,
             on_progress=bar.update,
         )
     result.save(options.folder)
     record(result)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(options.folder / UNFINISHED, ignore_errors=True)
     return result
+
+
+def _passes(options: AuditOptions, images: int, preprocessing: Preprocessing) -> int:
+    """Return how many images are predicted, in all boundaries and for a published protocol."""
+    evaluation = evaluation_of(options)
+    plan = plan_evaluation(images, None, "zero", preprocessing.shape, evaluation)
+    total = len(evaluation.boundaries) * plan.passes(images)
+    if options.published:
+        preset = presets.get(options.published)
+        total += preset.plan(images, preprocessing.shape, presets.generator(options.seed)).passes(images)
+    return total
+
+
+@contextmanager
+def _connected(
+    options: CommandOptions, model_options: ModelOptions, preprocessing: Preprocessing, threads: int
+) -> Iterator[Executor | None]:
+    """Yield the executor of the Ray cluster that the options name; None without one."""
+    if not options.ray:
+        yield None
+        return
+    from shiftlab.distributed import engine  # with Ray, which not everybody has
+    from shiftlab.distributed.executor import on_nodes
+
+    spec = RemoteModelSpec.of(options.model, model_options, preprocessing)
+    with engine.connected(options.ray):
+        yield on_nodes(spec.load, cast("DeviceName", model_options.device.type), threads, "portable")
 
 
 def audit(
@@ -132,16 +142,17 @@ def audit(
     data = from_arrays("images", _array(images), None if labels is None else _array(labels), classes)
     size = data.size()
     label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
-    where = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
+    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
+    device = weights[0].device if weights else torch.device("cpu")
     one_channel = PreprocessingHints(channels="grey") if size and size[0] == 1 else PreprocessingHints()
     with restored_modes(model):
         if isinstance(model, nn.Module):
-            wrapped = from_module(model, label, "python", ModelOptions(device=where))
+            wrapped = from_module(model, label, "python", ModelOptions(device=device))
         else:
             wrapped = Model(label, "python", model)
         preprocessing = Preprocessing.of(checked.merge(wrapped.hints).merge(one_channel), size)
         sample = data.sample(checked.count, checked.seed)
-        return measure(wrapped, sample, preprocessing, checked, where, on_progress=on_progress)
+        return measure(wrapped, sample, preprocessing, checked, device, on_progress=on_progress)
 
 
 def _array(values: object) -> NDArray[Any]:

@@ -20,7 +20,7 @@ with extra("torchmetrics"):
 
 
 class ShiftConsistency(Metric):
-    """The chance that two different shifts of an image are called the same (PROTOCOL.md, "What is computed").
+    """The chance that two different shifts of an image are predicted the same (PROTOCOL.md, "What is computed").
 
     Exact over all pairs of a grid's shifts, or estimated from a sample of them; mean over images:
 
@@ -67,14 +67,14 @@ class ShiftConsistency(Metric):
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
-        """Ask the network about a batch `(N, C, H, W)` under every shift; it is not put into evaluation mode here."""
+        """Predict a batch `(N, C, H, W)` under every shift; the network is not put into evaluation mode here."""
         padded = boundaries.get(self.boundary).pad(images - self.black, self.radius) + self.black
         with torch.no_grad():
-            called = [network(crop_at(padded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()]
-        predicted = torch.stack(called).numpy().astype("uint16")
+            labels = [network(crop_at(padded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()]
+        predicted = torch.stack(labels).numpy().astype("uint16")
         self.agreeing += float(consistency_by_image(predicted, self.shifts).sum())
         self.images += len(images)
 
     def compute(self) -> Tensor:
-        """In 0..1; nan before any image."""
+        """Return the mean over all images, in 0..1; nan before any image."""
         return self.agreeing / self.images

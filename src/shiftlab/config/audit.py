@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shiftlab.config.params import MIN_SAMPLE, MOST_PIXELS, BoundaryName, DeviceName, Evaluation, Seed
+from shiftlab.config.params import MIN_SAMPLE, MOST_PIXELS, BoundaryName, DeviceName, Evaluation, Interpolation, Seed
 from shiftlab.errors import UserError
 from shiftlab.shifts import boundaries
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Channels = Literal["grey", "rgb", "bgr"]
 Layout = Literal["nchw", "nhwc", "nhw"]
 PHASE = 4  # pixels: the longest period by which accuracy is looked at
@@ -20,17 +19,14 @@ PHASE = 4  # pixels: the longest period by which accuracy is looked at
 PANELS = ("Model", "Data", "Preprocessing", "Shifts", "CI", "Output", "Where it is computed")
 # Names of earlier versions, and today's.
 RENAMED = {"regime": "boundary", "regimes": "boundaries"}
-
-
-def _boundary_modes() -> str:
-    """Return the names of all boundary modes with their labels, for people."""
-    return ", ".join(f"{name} ({boundaries.get(name).label})" for name in boundaries.names())
+LITERAL = re.compile("'([^']+)'")  # in pydantic's list of what is allowed
+BOUNDARIES = ", ".join(f"{name} ({boundaries.get(name).label})" for name in boundaries.names())
 
 
 def _option(
-    default: Any,
     metavar: str | None,
     description: str,
+    default: Any = None,
     *,
     panel: str | None,
     name: str | None = None,
@@ -48,6 +44,7 @@ def _option(
         repeated: can it be given more than once?
     """
     extra: dict[str, Any] = {"metavar": metavar, "panel": panel, "name": name, "show": show, "repeated": repeated}
+    description += " Can be given more than once." if repeated else ""
     return Field(default, description=description, json_schema_extra=extra, **constraints)
 
 
@@ -91,10 +88,10 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Count = Annotated[Annotated[int, Field(gt=0)] | Literal["all"], BeforeValidator(_count)]
+_Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[_Positive | Literal["all"], BeforeValidator(_count)]
 ShiftCount = Annotated[Annotated[int, Field(ge=MIN_SAMPLE)] | Literal["all"], BeforeValidator(_count)]
-_Side = Annotated[int, Field(gt=0)]
-Frame = Annotated[tuple[_Side, _Side], Field(strict=False), BeforeValidator(_sides)]
+Frame = Annotated[tuple[_Positive, _Positive], Field(strict=False), BeforeValidator(_sides)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Boundaries = Annotated[tuple[BoundaryName, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
@@ -106,32 +103,33 @@ class PreprocessingHints(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     resize: int | None = _pixels(
-        None, "N", "Resize each image first, so that its shorter side has N pixels.", name="size", gt=0
+        "N", "Resize each image first, so that its shorter side has N pixels.", name="size", gt=0
     )
     frame: Frame | None = _pixels(
-        None, "N|HxW", "The middle of the image that the model sees, in pixels: 224, or 192x256.", name="crop"
+        "N|HxW", "The middle of the image that the model sees, in pixels: 224, or 192x256.", name="crop"
     )
     interpolation: Interpolation | None = _pixels(
-        None, "NAME", "How --size resizes: bilinear, bicubic or nearest.", show="bilinear"
+        "NAME", "How --size resizes: bilinear, bicubic or nearest.", show="bilinear"
     )
-    channels: Channels | None = _pixels(None, "ORDER", "The colours that the model takes: grey, rgb or bgr.")
+    channels: Channels | None = _pixels("ORDER", "The colours that the model takes: grey, rgb or bgr.")
     white: Annotated[float | None, AfterValidator(_white)] = _pixels(
-        None, "N", "Value of a white pixel, before --mean and --std: 1 or 255.", name="range", show="1"
+        "N", "Value of a white pixel, before --mean and --std: 1 or 255.", name="range", show="1"
     )
-    mean: Numbers | None = _pixels(
-        None, "N,...", "What is subtracted from pixels: one number, or one for each channel."
-    )
+    mean: Numbers | None = _pixels("N,...", "What is subtracted from pixels: one number, or one for each channel.")
     std: Numbers | None = _pixels(
-        None, "N,...", "What pixels are divided by after --mean is subtracted: one number, or one for each channel."
+        "N,...", "What pixels are divided by after --mean is subtracted: one number, or one for each channel."
     )
     layout: Layout | None = _pixels(
-        None, "AXES", "Order of the axes of a batch: nchw, nhwc, or nhw for grey images.", show="nchw"
+        "AXES", "Order of the axes of a batch: nchw, nhwc, or nhw for grey images.", show="nchw"
     )
+
+    def known(self) -> dict[str, Any]:
+        """Return the hints that are known, by name."""
+        return self.model_dump(include=set(PreprocessingHints.model_fields), exclude_none=True)
 
     def merge(self, other: "PreprocessingHints") -> "PreprocessingHints":
         """Return these hints, completed by those of `other`."""
-        known = {name: getattr(self, name) for name in PreprocessingHints.model_fields}
-        return other.model_copy(update={name: value for name, value in known.items() if value is not None})
+        return other.model_copy(update=self.known())
 
 
 class AuditOptions(PreprocessingHints):
@@ -142,30 +140,21 @@ class AuditOptions(PreprocessingHints):
     `std`: 1, the default, or 255), `mean`, `std`, `layout` ("nchw", "nhwc", "nhw").
     """
 
-    any_accuracy: bool = _model(False, None, "Audit a model that is right no more often than by chance, too.")
-    count: Count = _data(1000, "N|all", "How many images are drawn, each class in its share.", name="images")
+    any_accuracy: bool = _model(None, "Audit a model that is right no more often than by chance, too.", False)
+    count: Count = _data("N|all", "How many images are drawn, each class in its share.", 1000, name="images")
     boundaries: Boundaries | None = _shifts(
-        None,
-        "NAME",
-        f"What moves in at the edge: {_boundary_modes()}. Can be given more than once.",
-        name="boundary",
-        show="zero and circular",
-        repeated=True,
+        "NAME", f"What moves in at the edge: {BOUNDARIES}.", name="boundary", show="zero and circular", repeated=True
     )
-    radius: int = _shifts(8, "N", "The largest shift along each axis, in pixels.", gt=0, le=MOST_PIXELS)
-    shifts: ShiftCount = _shifts(64, "N|all", "How many of the shifts within --radius are drawn.")
-    seed: Seed = _shifts(0, "N", "Seed for drawing images and shifts.")
+    radius: int = _shifts("N", "The largest shift along each axis, in pixels.", 8, gt=0, le=MOST_PIXELS)
+    shifts: ShiftCount = _shifts("N|all", "How many of the shifts within --radius are drawn.", 64)
+    seed: Seed = _shifts("N", "Seed for drawing images and shifts.", 0)
     published: str | None = _shifts(
-        None,
         "NAME",
         "Measure what a paper measured, too: zhang2019, chaman2021, mnist-c or kauderer2017.",
         name="protocol",
     )
     fail_under: Names = _ci(
-        (),
-        "METRIC=SHARE",
-        "End with status 1 if a metric is lower, as in consistency=0.95. Can be given more than once.",
-        repeated=True,
+        "METRIC=SHARE", "End with status 1 if a metric is lower, as in consistency=0.95.", (), repeated=True
     )
 
     def evaluation(self, default: Sequence[BoundaryName]) -> Evaluation:
@@ -188,32 +177,29 @@ class CommandOptions(AuditOptions):
     """What `shiftlab audit` takes besides: where things are, and what is printed."""
 
     model: str = _option(
-        ...,
         "MODEL",
         "Your code as FILE.py:FUNCTION or MODULE:FUNCTION, which returns the model; a file .onnx, .pt2 (torch.export), "
         ".pt (TorchScript) or .safetensors (trained here); timm:NAME, torchvision:NAME; models:/NAME@ALIAS or "
         "runs:/... of MLflow; http://.../invocations of a server.",
+        ...,
         panel=None,
     )
-    weights: Path | None = _model(
-        None, "FILE", "Weights of a timm:NAME or torchvision:NAME: safetensors, or a state dict."
-    )
-    trust_pickle: bool = _model(False, None, "Read a model file that is a pickle, although it can run any code.")
+    weights: Path | None = _model("FILE", "Weights of a timm:NAME or torchvision:NAME: safetensors, or a state dict.")
+    trust_pickle: bool = _model(None, "Read a model file that is a pickle, although it can run any code.", False)
     data: str = _data(
-        ...,
         "NAME",
         "A folder with a subfolder of images for each class, or of images without labels; an .npz file with images and "
         "labels; digits (scikit-learn's); the name of a data set of the pipeline; torchvision:NAME.",
+        ...,
     )
-    classes: Path | None = _data(None, "FILE", "Names of the classes, in the order of the model's outputs, one a line.")
-    root: Path = _data(Path("data"), "FOLDER", "Where the data sets of torchvision:NAME lie; nothing is downloaded.")
-    thresholds: Path | None = _ci(None, "FILE", "A file with a METRIC=SHARE on each line; # begins a comment.")
-    out: Path | None = _output(None, "FOLDER", "Folder that the report is written to.", show="audits/MODEL")
-    as_json: bool = _output(False, None, "Print the metrics as JSON, and nothing else.", name="json")
-    quiet: bool = _output(False, None, "Print nothing but errors.")
-    device: DeviceName = _place("auto", "NAME", "auto (a GPU where PyTorch finds one), cpu, cuda or mps.")
+    classes: Path | None = _data("FILE", "Names of the classes, in the order of the model's outputs, one a line.")
+    root: Path = _data("FOLDER", "Where the data sets of torchvision:NAME lie; nothing is downloaded.", Path("data"))
+    thresholds: Path | None = _ci("FILE", "A file with a METRIC=SHARE on each line; # begins a comment.")
+    out: Path | None = _output("FOLDER", "Folder that the report is written to.", show="audits/MODEL")
+    as_json: bool = _output(None, "Print the metrics as JSON, and nothing else.", False, name="json")
+    quiet: bool = _output(None, "Print nothing but errors.", False)
+    device: DeviceName = _place("NAME", "auto (a GPU where PyTorch finds one), cpu, cuda or mps.", "auto")
     threads: int | None = _place(
-        None,
         "N",
         "How many threads of the processor to use. Another number changes the last bits of metrics.",
         show="all",
@@ -221,7 +207,6 @@ class CommandOptions(AuditOptions):
         le=1024,
     )
     ray: str | None = _place(
-        None,
         "ADDRESS",
         "Address of a Ray cluster: HOST:PORT, or auto to find it; local for this machine's cores.",
         show="without Ray",
@@ -252,7 +237,6 @@ def read(kind: type[Options], values: Mapping[str, Any], typed: bool = False) ->
     except ValidationError as error:
         first = error.errors()[0]
     field = str(first["loc"][0])
-    name = flag(kind, field) if typed else field
     if first["type"] == "extra_forbidden":
         dashes = "--" if typed else ""
         if field in RENAMED:
@@ -263,16 +247,14 @@ def read(kind: type[Options], values: Mapping[str, Any], typed: bool = False) ->
     if first["type"] == "value_error":
         reason = str(first["ctx"]["error"])
     elif first["type"] == "literal_error":
-        choices = re.findall("'([^']+)'", first["ctx"]["expected"])
-        reason = f"choose of {', '.join(choices)}"
-    raise UserError(f"{name} is {value}: {reason}")
+        reason = f"choose of {', '.join(re.findall(LITERAL, first['ctx']['expected']))}"
+    raise UserError(f"{flag(kind, field) if typed else field} is {value}: {reason}")
 
 
 def flag(kind: type[PreprocessingHints], field: str) -> str:
     """Return a field's option, as it is typed: `--boundary` of `boundaries`."""
-    if field not in kind.model_fields:
-        return f"--{field}"
-    return f"--{display(kind, field)['name'] or field.replace('_', '-')}"
+    name = display(kind, field)["name"] if field in kind.model_fields else None
+    return f"--{name or field.replace('_', '-')}"
 
 
 def display(kind: type[PreprocessingHints], field: str) -> dict[str, Any]:

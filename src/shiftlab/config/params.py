@@ -22,6 +22,7 @@ from shiftlab.shifts import boundaries
 
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Determinism = Literal["portable", "native"]
 TrackingChoice = Literal["required", "optional"]
 StudyMetric = Literal["clean", "right5", "random5", "consistency", "corrected_consistency", "distance 3", "distance 7"]

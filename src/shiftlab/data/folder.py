@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from shiftlab.config.params import Interpolation
 from shiftlab.data.dataset import Examples
 from shiftlab.errors import UserError
 
 FORMATS = ("PNG", "JPEG")
 GREY, COLOURED = ("1", "L"), ("RGB", "P")  # Pillow's modes of 8 bits a channel or less
 MOST_CLASSES = 1000
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 Pixels = NDArray[np.uint8]
 

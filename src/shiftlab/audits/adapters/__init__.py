@@ -45,15 +45,14 @@ def load(name: str, options: ModelOptions) -> Model:
     Raises:
         UserError: there is no such model, or it can't be read; the sentence says why.
     """
-    for adapter, pattern in FORMATS.items():
-        if re.fullmatch(pattern, name):
-            if options.weights is not None and adapter not in ("timm", "torchvision"):
-                raise UserError(
-                    f"--weights is for timm:NAME and torchvision:NAME, and {name} brings its own: leave it out"
-                )
-            model: Model = importlib.import_module(f"{__name__}.{adapter}").load(name, options)
-            return model
-    raise UserError(
-        f"{name!r} is no model: give module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, .pt2, "
-        ".pt (TorchScript) or .safetensors file, models:/NAME@ALIAS or runs:/... of MLflow, or http://.../invocations"
-    )
+    adapter = next((adapter for adapter, pattern in FORMATS.items() if re.fullmatch(pattern, name)), None)
+    if adapter is None:
+        raise UserError(
+            f"{name!r} is no model: give module:function or file.py:function, timm:NAME, torchvision:NAME, a .onnx, "
+            ".pt2, .pt (TorchScript) or .safetensors file, models:/NAME@ALIAS or runs:/... of MLflow, or "
+            "http://.../invocations"
+        )
+    if options.weights is not None and adapter not in ("timm", "torchvision"):
+        raise UserError(f"--weights is for timm:NAME and torchvision:NAME, and {name} brings its own: leave it out")
+    model: Model = importlib.import_module(f"{__name__}.{adapter}").load(name, options)
+    return model

@@ -30,4 +30,4 @@ def load(name: str, options: ModelOptions) -> Model:  # noqa: ARG001  # the sign
             raise UserError(f"{name} does not answer ({error}): start the server, or correct the address") from None
         return answer["predictions"] if isinstance(answer, dict) and "predictions" in answer else answer
 
-    return Model(name, "served", outputs, whole=True)
+    return Model(name, "served", outputs, integers=True)

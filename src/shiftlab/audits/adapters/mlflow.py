@@ -9,11 +9,7 @@ from shiftlab.errors import extra
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the model by its flavour: pytorch, onnx or pyfunc; its signature tells the shape of its inputs.
-
-    Raises:
-        UserError: MLflow is not installed, there is no such model, or it can't be loaded.
-    """
+    """Return the model by its flavour: pytorch, onnx or pyfunc; its signature tells the shape of its inputs."""
     with extra("mlflow"):
         from shiftlab.tracking import loading
     logged = loading.load(name, options.trust_pickle)
@@ -23,4 +19,4 @@ def load(name: str, options: ModelOptions) -> Model:
     if logged.module is not None:
         return from_module(logged.module, name, "mlflow pytorch", options, hints, logged.classes)
     kind = f"mlflow {logged.flavour}"
-    return Model(name, kind, logged.predict, hints, logged.digest, logged.classes, whole=logged.raw)
+    return Model(name, kind, logged.predict, hints, logged.digest, logged.classes, integers=logged.raw)

@@ -1,5 +1,6 @@
 """A .onnx file, run by onnxruntime."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 from shiftlab import files
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import existing, reason
+from shiftlab.audits.modules import reading
 from shiftlab.audits.preprocessing import hints_of_shape
 from shiftlab.errors import UserError, extra
 
@@ -21,23 +22,17 @@ TYPES = {
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the file's graph, on the CPU, or on CUDA where that is the device and onnxruntime has it.
-
-    Raises:
-        UserError: no such file, or not ONNX; it takes something else than one batch of images.
-    """
+    """Return the file's graph, on the CPU, or on CUDA where that is the device and onnxruntime has it."""
     with extra("onnx"):
         import onnxruntime
-    path = existing(name)
+    path = Path(name)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     preferred = ["CUDAExecutionProvider"] if options.device.type == "cuda" else []
     available = onnxruntime.get_available_providers()
     providers = [provider for provider in (*preferred, "CPUExecutionProvider") if provider in available]
-    try:
+    with reading(path, "ONNX"):
         session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
-    except Exception as error:  # onnxruntime's own, which share no base
-        raise UserError(f"{path} can't be read as ONNX ({reason(error)})") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in TYPES:
         described = ", ".join(f"{tensor.name} of {tensor.type}" for tensor in inputs)
@@ -49,5 +44,5 @@ def load(name: str, options: ModelOptions) -> Model:
         values = session.run(None, {images.name: batch.cpu().numpy().astype(TYPES[images.type], copy=False)})
         return dict(zip(names, values, strict=True)) if len(values) > 1 else {"logits": values[0]}
 
-    first, *sizes = [size if isinstance(size, int) else None for size in images.shape] or [None]
-    return Model(path.name, "onnx", outputs, hints_of_shape(sizes), files.sha256(path), batch=first)
+    count, *sizes = [size if isinstance(size, int) else None for size in images.shape] or [None]
+    return Model(path.name, "onnx", outputs, hints_of_shape(sizes), files.sha256(path), batch=count)

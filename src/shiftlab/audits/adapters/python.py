@@ -11,16 +11,12 @@ from torch import nn
 
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import existing, from_module
+from shiftlab.audits.modules import from_module
 from shiftlab.errors import UserError
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the model that the function returns, called without arguments.
-
-    Raises:
-        UserError: no such file, module or function; it fails; what it returns can't be called.
-    """
+    """Return the model that the function returns, called without arguments."""
     place, _, attribute = name.rpartition(":")
     function = getattr(_module(place), attribute, None)
     if not callable(function):
@@ -32,6 +28,26 @@ def load(name: str, options: ModelOptions) -> Model:
     if not callable(model):
         raise UserError(f"{name} returns {type(model).__name__}: it must return an nn.Module, or a function of a batch")
     return Model(name, "python", model)
+
+
+def _module(place: str) -> object:
+    path = Path(place)
+    if path.suffix != ".py":
+        try:
+            with _importing_from(Path.cwd()):
+                return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"there is no module {error.name!r}: install it, or name a file, as in model.py:build"
+            ) from None
+    if not path.is_file():
+        raise UserError(f"no file at {path}: name the Python file that has the function")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None and specification.loader is not None  # noqa: PT018  # of a file that ends with .py
+    module = importlib.util.module_from_spec(specification)
+    with _failures(place), _importing_from(path.parent.resolve()):
+        specification.loader.exec_module(module)
+    return module
 
 
 @contextmanager
@@ -51,21 +67,3 @@ def _importing_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.pop(0)
-
-
-def _module(place: str) -> object:
-    if not place.endswith(".py"):
-        try:
-            with _importing_from(Path.cwd()):
-                return importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"there is no module {error.name!r}: install it, or name a file, as in model.py:build"
-            ) from None
-    path = existing(place, "name the Python file that has the function")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    assert specification is not None and specification.loader is not None  # noqa: PT018  # of a file that ends with .py
-    module = importlib.util.module_from_spec(specification)
-    with _failures(str(path)), _importing_from(path.parent.resolve()):
-        specification.loader.exec_module(module)
-    return module

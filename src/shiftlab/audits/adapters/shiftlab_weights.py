@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from shiftlab import files
@@ -25,18 +25,11 @@ SIDES = (28, *range(4, 257))  # of square images, in pixels: MNIST's first, sinc
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the network that the pipeline evaluates.
-
-    Raises:
-        UserError: no such file; not of this repository.
-    """
+    """Return the network that the pipeline evaluates."""
     path = Path(name)
     tensors = read_weights(path, trust_pickle=False)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f"{path} can't be read ({error})") from None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
     if "architecture" not in metadata:
         raise UserError(
             f"{path} does not name its architecture: give it as timm:NAME --weights {path}, or torchvision:NAME"

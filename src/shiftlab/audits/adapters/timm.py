@@ -10,11 +10,7 @@ from shiftlab.errors import UserError, extra
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the architecture with the options' weights; without any, untrained, which the notes say.
-
-    Raises:
-        UserError: timm is not installed or knows no such architecture; the weights do not fit.
-    """
+    """Return the architecture with the options' weights, preprocessed as timm says."""
     with extra("timm"):
         import timm
         from timm.data.config import resolve_model_data_config
@@ -40,4 +36,4 @@ def load(name: str, options: ModelOptions) -> Model:
         "std": config["std"],
         "layout": "nchw",
     }
-    return from_library(module, name, "timm", options, read(PreprocessingHints, hints))
+    return from_library(module, name, options, read(PreprocessingHints, hints))

@@ -10,27 +10,25 @@ from torch import nn
 from shiftlab import files
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import existing, from_module, reason, refusal
+from shiftlab.audits.modules import from_module, load_pickle, reading
 from shiftlab.errors import UserError
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the file's module.
-
-    Raises:
-        UserError: no such file; a state dict, which needs an architecture; any other pickle, unless it is trusted.
-    """
-    path = existing(name)
-    if not _is_torchscript(path):
-        return _from_pickle(path, options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript will go some day
-        try:
-            module = torch.jit.load(str(path), map_location=options.device)
-        except RuntimeError as error:
-            raise UserError(f"{path} can't be read as TorchScript ({reason(error)})") from None
-        module.eval()
-    return Model(path.name, "torchscript", module, digest=files.sha256(path), module=module)
+    """Return the file's module; a state dict is refused, since it needs an architecture."""
+    path = Path(name)
+    with reading(path, "TorchScript"), warnings.catch_warnings():
+        if _is_torchscript(path):
+            warnings.simplefilter("ignore")  # that TorchScript will go some day
+            script = torch.jit.load(str(path), map_location=options.device).eval()
+            return Model(path.name, "torchscript", script, digest=files.sha256(path), module=script)
+    module = load_pickle(path, options.trust_pickle)
+    if isinstance(module, nn.Module):
+        return from_module(module, path.name, "pickle", options)
+    raise UserError(
+        f"{path} holds weights without their architecture: name that too, as in timm:NAME --weights {path}, or write a "
+        "function that returns the model, and give file.py:function"
+    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -40,16 +38,3 @@ def _is_torchscript(path: Path) -> bool:
             return any("/code/" in name for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
-
-
-def _from_pickle(path: Path, options: ModelOptions) -> Model:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not options.trust_pickle)
-    except Exception as error:
-        raise UserError(refusal(path, error)) from None
-    if isinstance(content, nn.Module):
-        return from_module(content, path.name, "pickle", options)
-    raise UserError(
-        f"{path} holds weights without their architecture: name that too, as in timm:NAME --weights {path}, or write a "
-        "function that returns the model, and give file.py:function"
-    )

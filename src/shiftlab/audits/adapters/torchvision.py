@@ -8,13 +8,7 @@ from shiftlab.errors import UserError, extra
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the architecture with the options' weights; without any, untrained, which the notes say.
-
-    Its preprocessing is what torchvision's own weights of that architecture say.
-
-    Raises:
-        UserError: torchvision is not installed or knows no such architecture; the weights do not fit.
-    """
+    """Return the architecture with the options' weights, preprocessed as torchvision's own weights of it say."""
     with extra("torchvision"):
         from torchvision import models
     architecture = name.partition(":")[2]
@@ -28,20 +22,20 @@ def load(name: str, options: ModelOptions) -> Model:
     outputs = outputs_of(module, options)
     if outputs:
         module = models.get_model(architecture, weights=None, num_classes=outputs)
-    hints, classes = PreprocessingHints(), None
-    if best := getattr(weights, "DEFAULT", None):
-        transforms = best.transforms()
-        (resize,), (crop,) = transforms.resize_size, transforms.crop_size
-        values = {
-            "resize": resize,
-            "frame": (crop, crop),
-            "interpolation": transforms.interpolation.value,
-            "channels": "rgb",
-            "mean": transforms.mean,
-            "std": transforms.std,
-            "layout": "nchw",
-        }
-        hints = read(PreprocessingHints, values)
-        if outputs in (None, len(best.meta["categories"])):
-            classes = tuple(best.meta["categories"])
-    return from_library(module, name, "torchvision", options, hints, classes)
+    best = getattr(weights, "DEFAULT", None)
+    if best is None:
+        return from_library(module, name, options, PreprocessingHints())
+    transforms = best.transforms()
+    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    hints = {
+        "resize": resize,
+        "frame": (crop, crop),
+        "interpolation": transforms.interpolation.value,
+        "channels": "rgb",
+        "mean": transforms.mean,
+        "std": transforms.std,
+        "layout": "nchw",
+    }
+    categories = tuple(best.meta["categories"])
+    classes = categories if outputs in (None, len(categories)) else None
+    return from_library(module, name, options, read(PreprocessingHints, hints), classes)
