@@ -8,7 +8,7 @@ from scipy.stats import ttest_1samp, ttest_ind
 from shiftlab.config.params import Claim, Contrast
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Effect, holm
-from shiftlab.study.verdicts import Answer, Decided, Values, decide, verdict
+from shiftlab.study.verdicts import ContrastResult, Values, claim_verdict, decide, verdict
 
 
 def contrast(sign: str = "+", **otherwise: Any) -> Contrast:
@@ -16,9 +16,9 @@ def contrast(sign: str = "+", **otherwise: Any) -> Contrast:
     return Contrast.model_validate(given)
 
 
-def decided(given: Contrast, values: Values) -> Decided:
-    ((one,),) = (answer.decided for answer in decide({"it": Claim(says="", by="", contrasts=[given])}, values))
-    return one
+def decided(given: Contrast, values: Values) -> ContrastResult:
+    ((result,),) = decide({"it": Claim(says="", by="", contrasts=[given])}, values).values()
+    return result
 
 
 def clean(**values: Sequence[float]) -> Values:
@@ -96,13 +96,12 @@ def test_exactly_means_in_every_training(values: list[float], expected: str) -> 
     assert decided(contrast(second=None, exactly=1.0), clean(a=values)).verdict == expected
 
 
-def answer(*contrasts: Contrast) -> Answer:
+def results(*contrasts: Contrast) -> list[ContrastResult]:
     """Of a claim about a, far above b and equal to c; d differs from a as seeds do."""
     rng = np.random.default_rng(0)
     means = {"a": (0.9, 0.002), "b": (0.5, 0.002), "c": (0.9, 0.002), "d": (0.9, 0.2)}
     values = clean(**{name: rng.normal(*mean, 5).tolist() for name, mean in means.items()})
-    (answer,) = decide({"it": Claim(says="", by="", contrasts=list(contrasts))}, values)
-    return answer
+    return decide({"it": Claim(says="", by="", contrasts=list(contrasts))}, values)["it"]
 
 
 HELPS, HARMS = contrast(on="b"), contrast("-", on="b, the other way")
@@ -123,15 +122,15 @@ SAME, UNSURE = contrast(second="c", on="c"), contrast(second="d", on="d")
     ],
 )
 def test_a_claim_needs_all_of_its_primary_contrasts(contrasts: list[Contrast], expected: str) -> None:
-    assert answer(*contrasts).verdict == expected
+    assert claim_verdict(results(*contrasts)) == expected
 
 
 @pytest.mark.parametrize("other", [HARMS, SAME, UNSURE])
 def test_secondary_contrasts_decide_nothing_and_are_not_counted(other: Contrast) -> None:
-    alone, both = answer(HELPS), answer(HELPS, other.model_copy(update={"secondary": True}))
-    assert both.verdict == "supported"
-    assert both.decided[0] == alone.decided[0]
-    assert (both.decided[1].p_holm, both.decided[1].verdict) == (None, None)
+    alone, both = results(HELPS), results(HELPS, other.model_copy(update={"secondary": True}))
+    assert claim_verdict(both) == "supported"
+    assert both[0] == alone[0]
+    assert (both[1].p_holm, both[1].verdict) == (None, None)
 
 
 def test_holm_counts_all_primary_contrasts_of_the_study() -> None:
@@ -140,5 +139,5 @@ def test_holm_counts_all_primary_contrasts_of_the_study() -> None:
         "one": Claim(says="", by="", contrasts=[HELPS, SAME]),
         "two": Claim(says="", by="", contrasts=[contrast()]),
     }
-    decided = [one for answer in decide(claims, values) for one in answer.decided]
+    decided = [result for results in decide(claims, values).values() for result in results]
     assert [one.p_holm for one in decided] == pytest.approx(holm([one.effect.p for one in decided]))

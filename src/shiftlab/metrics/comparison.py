@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from shiftlab.config.params import BoundaryName
 from shiftlab.metrics import curves, pairing
 from shiftlab.metrics.evaluation import Metrics, boundary_name
-from shiftlab.metrics.intervals import Estimate, OverSeeds, over_seeds
+from shiftlab.metrics.intervals import over_seeds
 from shiftlab.shifts.grids import ANCHOR_RADIUS
 from shiftlab.shifts.predictions import Predictions
 
@@ -52,7 +51,7 @@ def summarise(metrics: MetricsByKey) -> dict[str, Any]:
                 "boundary": boundary_name(of_seed.metadata),
                 "parameters": of_seed.metadata.parameters,
                 "multiply_adds": of_seed.metadata.multiply_adds,
-                "metrics": {key: to_json(estimate) for key, estimate in of_seed.estimates.items()},
+                "metrics": {key: to_json(vars(estimate)) for key, estimate in of_seed.estimates.items()},
             }
             for (model, seed, _), of_seed in metrics.items()
         ],
@@ -64,7 +63,7 @@ def summarise(metrics: MetricsByKey) -> dict[str, Any]:
             {
                 "model": model,
                 "boundary": boundary,
-                "metrics": {key: to_json(over_seeds(values)) for key, values in _values(of_model).items()},
+                "metrics": {key: to_json(vars(over_seeds(values))) for key, values in _values(of_model).items()},
             }
             for boundary, models in seeds.items()
             for model, of_model in models.items()
@@ -120,12 +119,12 @@ def boundaries(metrics: MetricsByKey) -> dict[BoundaryName, str]:
 def differences(models: Mapping[str, Metrics]) -> list[dict[str, Any]]:
     """Return the paired tests of every pair of models in one boundary, in JSON's types."""
     rows = pairing.differences({label: metrics.statistics for label, metrics in models.items()})
-    return [to_json(row) for row in rows]
+    return [to_json(vars(row)) for row in rows]
 
 
-def to_json(row: Estimate | OverSeeds | pairing.Difference | pairing.SeedDifference) -> dict[str, Any]:
+def to_json(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row in JSON's types, which have no nan: what is undefined is null."""
-    return {name: None if value != value else value for name, value in asdict(row).items()}
+    return {name: None if value != value else value for name, value in row.items()}
 
 
 def _moves_survived(seeds: Sequence[Metrics]) -> int:
@@ -140,4 +139,4 @@ def _values(seeds: Sequence[Metrics]) -> dict[str, list[float]]:
 
 def _differences_over_seeds(models: Mapping[str, Sequence[Metrics]]) -> list[dict[str, Any]]:
     rows = pairing.differences_over_seeds({model: _values(of_model) for model, of_model in models.items()})
-    return [to_json(row) for row in rows]
+    return [to_json(vars(row)) for row in rows]

@@ -45,12 +45,11 @@ def run(
     model, accuracy = _train(variant, dataset, seed, device, on_progress)
     images, labels = InMemory(dataset.test.images, dataset.frame), dataset.test.labels.numpy()
     protocol, execute = evaluation(dataset, study), inference.local(model, device)
-    return accuracy, {
-        boundary: predict_evaluation(
-            images, labels, replace(about, boundary=boundary), protocol, execute, on_progress=on_progress
-        )
-        for boundary in boundaries(variant)
-    }
+    predictions = {}
+    for boundary in boundaries(variant):
+        metadata = replace(about, boundary=boundary)
+        predictions[boundary] = predict_evaluation(images, labels, metadata, protocol, execute, None, on_progress)
+    return accuracy, predictions
 
 
 def _train(
@@ -63,14 +62,9 @@ def _train(
     torch.manual_seed(seed)
     model = architectures.build(variant.architecture, dataset.shape, len(dataset.classes), variant.components)
     torch.manual_seed(seed)
+    recipe, training, augmentation = variant.recipe, variant.training, variant.augmentation
     *_, last = loop.fit(
-        model,
-        dataset,
-        variant.recipe,
-        variant.training,
-        device,
-        on_progress=lambda seen, _: on_progress(seen),
-        augmentation=variant.augmentation,
+        model, dataset, recipe, training, device, None, lambda images, _: on_progress(images), augmentation
     )
     model.load_state_dict(last.best)
     return fuse(model.eval(), dataset.shape), max(epoch.validation_accuracy for epoch in last.history)
@@ -78,18 +72,16 @@ def _train(
 
 def count(dataset: Dataset, variant: Variant, study: Study) -> int:
     """Return how many images a trial learns from and predicts."""
-    plan = plan_evaluation(
-        len(dataset.test), dataset.test.labels.numpy(), "zero", dataset.shape, evaluation(dataset, study)
-    )
-    return variant.epochs * len(dataset.train) + len(boundaries(variant)) * plan.passes(len(dataset.test))
+    images, labels = len(dataset.test), dataset.test.labels.numpy()
+    plan = plan_evaluation(images, labels, "zero", dataset.shape, evaluation(dataset, study))
+    return variant.epochs * len(dataset.train) + len(boundaries(variant)) * plan.passes(images)
 
 
 def evaluation(dataset: Dataset, study: Study) -> Evaluation:
     """Return how far and how a study shifts images: on a canvas at most as far as no ink is lost."""
     radius = min(study.radius, _margin(dataset.test)) if dataset.canvas else study.radius
-    return Evaluation(
-        radius=radius, boundaries=["zero"], images=study.images, shifts=study.shifts, phase=1, seed=study.seed
-    )
+    images, shifts, seed = study.images, study.shifts, study.seed
+    return Evaluation(radius=radius, boundaries=["zero"], images=images, shifts=shifts, phase=1, seed=seed)
 
 
 def boundaries(variant: Variant) -> tuple[BoundaryName, ...]:
@@ -99,11 +91,11 @@ def boundaries(variant: Variant) -> tuple[BoundaryName, ...]:
 
 def on_canvas(dataset: Dataset, variant: Variant) -> Dataset:
     """Return the data as a variant sees it: in the middle of its canvas, where it has one."""
-    if variant.canvas is None:
+    if (size := variant.canvas) is None:
         return dataset
-    size = variant.canvas
-    parts = (dataset.train, dataset.validation, dataset.test)
-    train, validation, test = (place_on_canvas(part, size) for part in parts)
+    train, validation, test = (
+        place_on_canvas(part, size) for part in (dataset.train, dataset.validation, dataset.test)
+    )
     return replace(dataset, train=train, validation=validation, test=test, frame=(size, size), canvas=True)
 
 

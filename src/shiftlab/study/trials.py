@@ -37,15 +37,35 @@ def path(variant: str) -> Path:
 
 
 def save(trials: Trials, folder: Path) -> None:
-    """Write trials; the same trials give the same bytes.
-
-    Raises:
-        OSError: as `files.write`.
-    """
+    """Write trials; the same trials give the same bytes. OSError: as `files.write`."""
     for (seed, boundary), of_seed in trials.predictions.items():
         predictions.save(of_seed, folder / f"{seed}-{boundary}.safetensors")
     about = {**trials.about, "validation": {str(seed): accuracy for seed, accuracy in trials.validation.items()}}
     files.write(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+
+
+def load(folder: Path) -> Trials:
+    """Read what `save` wrote. UserError: no such folder, or not a variant's trainings."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        validation = {int(seed): accuracy for seed, accuracy in about.pop("validation").items()}
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"no trainings of a variant in {folder}: `make study` makes them") from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        message = f"{folder} does not hold a variant's trainings ({error}): delete it, then `make study`"
+        raise UserError(message) from None
+    of_seeds = {
+        (seed, file.stem.partition("-")[2]): predictions.load(file)
+        for seed in validation
+        for file in sorted(folder.glob(f"{seed}-*.safetensors"))
+    }
+    return Trials(about, validation, of_seeds)
+
+
+def prune(keep: Iterable[Path]) -> None:
+    """Delete all variants' folders but those to keep; DVC's cache has them. As `predictions.prune_files`."""
+    for leftover in set(FOLDER.glob("*/")) - set(keep):
+        shutil.rmtree(leftover)
 
 
 def to_arrays(validation: float, of_seed: Mapping[BoundaryName, Predictions]) -> Arrays:
@@ -69,31 +89,3 @@ def from_arrays(arrays: Arrays, about: PredictionMetadata) -> tuple[float, dict[
         boundary: predictions.from_arrays(of_boundary, replace(about, boundary=boundary), NAMED_SETS)
         for boundary, of_boundary in of_boundaries.items()
     }
-
-
-def prune(folders: Iterable[Path]) -> None:
-    """Delete the variants that an earlier choice left there; DVC's cache has them. As `predictions.prune_files`."""
-    for leftover in set(FOLDER.glob("*/")) - set(folders):
-        shutil.rmtree(leftover)
-
-
-def load(folder: Path) -> Trials:
-    """Read what `save` wrote.
-
-    Raises:
-        UserError: no such folder, or not a variant's trainings.
-    """
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        validation = {int(seed): accuracy for seed, accuracy in about.pop("validation").items()}
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"no trainings of a variant in {folder}: `make study` makes them") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{folder} does not hold a variant's trainings ({error}): delete it, then `make study`"
-        ) from None
-    of_seeds: dict[tuple[int, BoundaryName], Predictions] = {}
-    for seed in validation:
-        for file in sorted(folder.glob(f"{seed}-*.safetensors")):
-            of_seeds[seed, file.stem.partition("-")[2]] = predictions.load(file)
-    return Trials(about, validation, of_seeds)

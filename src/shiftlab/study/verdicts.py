@@ -23,8 +23,8 @@ Values = Mapping[tuple[str, str, str], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Decided:
-    """One contrast."""
+class ContrastResult:
+    """The effect and the verdict of a contrast."""
 
     contrast: Contrast
     effect: Effect
@@ -33,52 +33,44 @@ class Decided:
     larger_than: tuple[str, str] | None  # of `beyond`, the two variants that differ most
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One claim."""
-
-    key: str
-    claim: Claim
-    decided: list[Decided]
-
-    @property
-    def verdict(self) -> ClaimVerdict:
-        """What all of its primary contrasts say: a claim needs every one of them."""
-        verdicts = {one.verdict for one in self.decided if one.verdict}
-        if "undecided" in verdicts:
-            return "undecided"
-        return verdicts.pop() if len(verdicts) == 1 else "depends"
-
-
-def decide(claims: Mapping[str, Claim], values: Values) -> list[Answer]:
-    """Decide every claim.
+def decide(claims: Mapping[str, Claim], values: Values) -> dict[str, list[ContrastResult]]:
+    """Return the results of every claim's contrasts, by the claim's key.
 
     Raises:
         UserError: a canvas was too small for what a claim asks for.
     """
-    effects = [(key, contrast, *_effect(contrast, values)) for key, one in claims.items() for contrast in one.contrasts]
+    effects = [(key, contrast, *_effect(contrast, values)) for key in claims for contrast in claims[key].contrasts]
     p_holm = iter(holm([size.p for _, contrast, size, _ in effects if not contrast.secondary]))
-    decided: dict[str, list[Decided]] = {key: [] for key in claims}
-    for key, contrast, size, largest in effects:
+    results: dict[str, list[ContrastResult]] = {key: [] for key in claims}
+    for key, contrast, size, larger_than in effects:
         p = None if contrast.secondary else next(p_holm)
-        decided[key].append(Decided(contrast, size, p, None if p is None else verdict(contrast, size, p), largest))
-    return [Answer(key, claim, decided[key]) for key, claim in claims.items()]
+        decision = None if p is None else verdict(contrast, size, p)
+        results[key].append(ContrastResult(contrast, size, p, decision, larger_than))
+    return results
 
 
-def verdict(contrast: Contrast, found: Effect, p_holm: float) -> Verdict:
-    """By rule, from numbers alone."""
+def verdict(contrast: Contrast, size: Effect, p_holm: float) -> Verdict:
+    """Return a contrast's verdict by rule, from numbers alone."""
     if contrast.exactly is not None:
-        return "supported" if found.low == found.high == 0 else "contradicted"
-    if found.low >= -POINT and found.high <= POINT:
+        return "supported" if size.low == size.high == 0 else "contradicted"
+    if size.low >= -POINT and size.high <= POINT:
         return "supported" if contrast.sign == "0" else "no effect worth a point"
     if not p_holm < CERTAIN:
         return "undecided"
-    as_claimed = found.difference > 0 if contrast.sign == "+" else found.difference < 0
+    as_claimed = size.difference > 0 if contrast.sign == "+" else size.difference < 0
     return "supported" if as_claimed and contrast.sign != "0" else "contradicted"
 
 
+def claim_verdict(results: Sequence[ContrastResult]) -> ClaimVerdict:
+    """Return what all primary contrasts of a claim say: it needs every one of them."""
+    verdicts = {result.verdict for result in results if result.verdict}
+    if "undecided" in verdicts:
+        return "undecided"
+    return verdicts.pop() if len(verdicts) == 1 else "depends"
+
+
 def _effect(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str] | None]:
-    """The effect, and which two variants of `beyond` differ most."""
+    """Return the effect, and which two variants of `beyond` differ most."""
 
     def of(variant: str, metric: str) -> Floats:
         if (variant, metric, contrast.boundary) not in values:
@@ -88,18 +80,20 @@ def _effect(contrast: Contrast, values: Values) -> tuple[Effect, tuple[str, str]
             )
         return np.array(values[variant, metric, contrast.boundary])
 
-    largest: tuple[str, str] | None = None
-    terms = [(1, contrast.first, contrast.metric)]
+    metric, largest = contrast.metric, None
+    terms = [(1, contrast.first, metric)]
     if contrast.second:
-        terms.append((-1, contrast.second, contrast.second_metric or contrast.metric))
+        terms.append((-1, contrast.second, contrast.second_metric or metric))
     if contrast.beyond:
-        pairs = [(first, second) for first, second in contrast.beyond]
-        largest = max(pairs, key=lambda pair: of(pair[0], contrast.metric).mean() - of(pair[1], contrast.metric).mean())
-        terms += [(-1, largest[0], contrast.metric), (1, largest[1], contrast.metric)]
+        differences = {
+            (first, second): of(first, metric).mean() - of(second, metric).mean() for first, second in contrast.beyond
+        }
+        largest = max(differences, key=differences.__getitem__)
+        terms += [(-1, largest[0], metric), (1, largest[1], metric)]
     # One group for each variant: what is added up of the same trainings is not independent.
     groups: dict[str, Floats] = {}
-    for sign, variant, metric in terms:
-        groups[variant] = groups.get(variant, 0.0) + sign * of(variant, metric)
+    for sign, variant, of_metric in terms:
+        groups[variant] = groups.get(variant, 0.0) + sign * of(variant, of_metric)
     if contrast.exactly is not None:
         away = groups[contrast.first] - contrast.exactly
         groups[contrast.first] = np.where(np.abs(away) < ROUNDING, 0.0, away)

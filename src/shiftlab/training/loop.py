@@ -23,40 +23,27 @@ from shiftlab.training.augmentation import NONE, Augmented
 INFERENCE_BATCH = 250  # images; no metric depends on it, speed and memory do
 REPORT_EVERY = 20  # steps between two looks at the logits, for which an accelerator has to be waited for
 
-
-def _constant(optimizer: Optimizer, lr: float, steps: int) -> None:  # noqa: ARG001
-    return None
-
-
-def _one_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
-    return OneCycleLR(optimizer, max_lr=lr, total_steps=steps)
-
-
-def _brief_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
-    return OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.2)
-
-
-def _straight_cycle(optimizer: Optimizer, lr: float, steps: int) -> LRScheduler:
-    return OneCycleLR(optimizer, max_lr=lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False)
+Progress = Callable[[int, float], object]  # called with the images since the last call, and their mean loss
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Adam's settings, the schedule of its learning rate over all steps of a training, and the smoothing of targets."""
 
-    schedule: Callable[[Optimizer, float, int], LRScheduler | None]
+    cycle: dict[str, Any] | None  # settings of OneCycleLR (Smith and Topin 2019); None: the learning rate is constant
     betas: tuple[float, float] = (0.9, 0.999)  # PyTorch's own, as is the next
     epsilon: float = 1e-8
     label_smoothing: float = 0.0  # what all classes share of a target's probability (Szegedy et al. 2016)
 
 
-# `lr` throughout; up to it and down again (Smith and Topin 2019), which needs fewer epochs; and two for so few epochs
-# that the mean of the last thousand squared gradients would be of another network than the one that is trained.
+# `lr` throughout; up to it and down again, which needs fewer epochs; and two for so few epochs that the mean of the
+# last thousand squared gradients would be of another network than the one that is trained.
+STRAIGHT = {"anneal_strategy": "linear", "cycle_momentum": False}
 RECIPES: dict[RecipeName, Recipe] = {
-    "notebook": Recipe(_constant),
-    "fast": Recipe(_one_cycle),
-    "brief": Recipe(_brief_cycle, betas=(0.9, 0.99), epsilon=1e-5),
-    "smoothed": Recipe(_straight_cycle, betas=(0.9, 0.95), epsilon=1e-5, label_smoothing=0.1),
+    "notebook": Recipe(cycle=None),
+    "fast": Recipe(cycle={}),
+    "brief": Recipe(cycle={"pct_start": 0.2}, betas=(0.9, 0.99), epsilon=1e-5),
+    "smoothed": Recipe(cycle=STRAIGHT, betas=(0.9, 0.95), epsilon=1e-5, label_smoothing=0.1),
 }
 
 
@@ -105,7 +92,7 @@ def fit(
     params: Training,
     device: torch.device,
     state: State | None = None,
-    on_progress: Callable[[int, float], object] = lambda *_: None,
+    on_progress: Progress = lambda *_: None,
     augmentation: Augmentation = NONE,
 ) -> Iterator[State]:
     """Train `model` in place, one epoch for each state drawn from the iterator.
@@ -117,7 +104,7 @@ def fit(
     Args:
         dataset: `train` and `validation` are used, `test` is not looked at.
         state: where to go on from; what follows is the same as if nothing had come between.
-        on_progress: called every few steps with the images seen since the last call and the batch's loss.
+        on_progress: called every few steps.
         augmentation: of the training images; those of validation stay as they are.
 
     Raises:
@@ -132,19 +119,18 @@ def fit(
     settings = RECIPES[recipe]
     optimizer = fast.make_adam(model, train.middle(1).images, lr=params.lr, betas=settings.betas, eps=settings.epsilon)
     steps = math.ceil(len(train) / params.batch_size) * params.epochs
-    schedule = settings.schedule(optimizer, params.lr, steps)
+    schedule = None if settings.cycle is None else OneCycleLR(optimizer, params.lr, steps, **settings.cycle)
     history: list[Epoch] = []
     best: dict[str, Tensor] = {}
     if state is not None:
+        history, best = list(state.history), state.best
         model.load_state_dict(state.weights)
         optimizer.load_state_dict(state.optimizer)
         if schedule:
             schedule.load_state_dict(state.schedule)
-        history, best = list(state.history), state.best
         _set_rng(device, state.rng)
 
-    while len(history) < params.epochs:
-        number = len(history) + 1
+    for number in range(len(history) + 1, params.epochs + 1):
         train_loss, train_accuracy = _train_epoch(
             model, train, optimizer, schedule, params.batch_size, settings.label_smoothing, number, on_progress
         )
@@ -153,14 +139,8 @@ def fit(
         if validation_accuracy > max((epoch.validation_accuracy for epoch in history), default=-1.0):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         history.append(Epoch(number, train_loss, train_accuracy, validation_loss, validation_accuracy))
-        yield State(
-            list(history),
-            model.state_dict(),
-            best,
-            optimizer.state_dict(),
-            schedule.state_dict() if schedule else {},
-            _rng(device),
-        )
+        rates = schedule.state_dict() if schedule else {}
+        yield State(list(history), model.state_dict(), best, optimizer.state_dict(), rates, _rng(device))
 
 
 def _xavier(model: nn.Module) -> None:
@@ -181,10 +161,9 @@ def score(model: nn.Module, examples: Examples) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64)
     correct = 0
+    batches = (part.split(INFERENCE_BATCH) for part in (examples.images, examples.labels))
     with torch.inference_mode():
-        for images, labels in zip(
-            examples.images.split(INFERENCE_BATCH), examples.labels.split(INFERENCE_BATCH), strict=True
-        ):
+        for images, labels in zip(*batches, strict=True):
             logits = model(images)
             loss += cross_entropy(logits, labels, reduction="sum").cpu()
             correct += int((logits.argmax(1) == labels).sum())
@@ -199,8 +178,9 @@ def _train_epoch(
     batch_size: int,
     label_smoothing: float,
     number: int,
-    on_progress: Callable[[int, float], object],
+    on_progress: Progress,
 ) -> tuple[float, float]:
+    """Return the mean loss and the accuracy over the epoch's batches."""
     model.train()
     # Gathered once for the whole epoch: a batch is then a view, and costs nothing to take.
     epoch = train.shuffled()
