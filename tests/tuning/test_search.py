@@ -1,9 +1,10 @@
 """The search for a recipe: what it asks for, what it gives up, what it calls the best."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
@@ -12,10 +13,12 @@ pytest.importorskip("optuna", reason="needs Optuna, which `make cluster` install
 
 from optuna.trial import create_trial
 
-from shiftlab.distributed import sweep
-from shiftlab.distributed.engine import Cancelled
-from shiftlab.distributed.node import Job
+from shiftlab.distributed import engine, sweep
+from shiftlab.distributed.engine import Cancelled, Resources
+from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError
+from shiftlab.tracking.store import Store
+from shiftlab.tuning import scores, timing
 from shiftlab.tuning import search as tuning_search
 from shiftlab.tuning.results import TrialResult
 from shiftlab.tuning.search import Search, Trials
@@ -26,16 +29,11 @@ SHIFTLAB = (sys.executable, "-c", "from shiftlab.cli import main; main()")
 ASKED = Search("lenet", ("model=lenet", "seeds=[0,1,2]"), trials=12, minutes=60, faster=2, shifted=False, seed=0)
 
 
-def metrics(accuracy: float) -> list[dict[str, float]]:
-    """Of trainings with three seeds."""
-    return [{"validation/best accuracy": one} for one in (accuracy - 0.01, accuracy, accuracy + 0.01)]
-
-
 def finish(search: Trials, accuracies: Sequence[float]) -> list[Job]:
     """Run the finalists of a search, which have these accuracies with all seeds; what ran."""
     jobs = []
     for job, accuracy in zip(search.finalists(), accuracies, strict=True):
-        search.end(job.name, job.name, metrics(accuracy))
+        search.end(job.name, [accuracy])
         jobs.append(job)
     return jobs
 
@@ -75,8 +73,8 @@ def test_recipe_of_the_model_comes_first_then_what_one_would_try_by_hand() -> No
     assert guesses == [{**by_hand, "lr": rate} for rate in ("0.01", "0.03", "0.003")]
     assert set(chosen(fourth)) == set(guesses[0])
 
-    assert "98.00%" in search.end(first.name, first.name, metrics(0.98))  # before what it is held against is known
-    search.end(now.name, now.name, metrics(0.9))
+    assert "98.00%" in search.end(first.name, [0.98])  # before what it is held against is known
+    search.end(now.name, [0.9])
     (finalist,) = finish(search, [0.94])
     assert finalist.targets == now.targets
     assert chosen(finalist) == guesses[0]
@@ -129,8 +127,8 @@ def test_search_goes_on_where_it_was_left() -> None:
     first = trials()
     jobs = first.jobs()
     now, done, left = next(jobs), next(jobs), next(jobs)
-    first.end(now.name, now.name, metrics(0.9))
-    first.end(done.name, done.name, metrics(0.98))
+    first.end(now.name, [0.9])
+    first.end(done.name, [0.98])
     again = trials()
     rest = list(again.jobs())
     assert again.ended == 1
@@ -146,17 +144,17 @@ def test_training_that_falls_behind_is_given_up() -> None:
     search = trials()
     jobs = search.jobs()
     now = next(jobs)
-    search.end(now.name, now.name, metrics(0.9))
+    search.end(now.name, [0.9])
     for _ in range(tuning_search.STARTUP):
         job = next(jobs)
         epochs = int(dict(choice.split("=") for choice in job.choices)["++models.lenet.epochs"])
         assert search.prune({job.name: [(epoch, 0.9) for epoch in range(1, epochs + 1)]}) == []
-        search.end(job.name, job.name, metrics(0.9))
+        search.end(job.name, [0.9])
     bad = next(jobs)
     epochs = int(dict(choice.split("=") for choice in bad.choices)["++models.lenet.epochs"])
     assert search.prune({}) == []
     assert search.prune({bad.name: [(epoch, 0.1) for epoch in range(1, epochs + 1)]}) == [bad.name]
-    assert "given up" in search.end(bad.name, Cancelled(), [])
+    assert "given up" in search.end(bad.name, Cancelled())
     finish(search, [0.9] * tuning_search.FINALISTS)
     assert search.result().pruned == 1
 
@@ -166,20 +164,56 @@ def test_failed_trial_ends_nothing_but_without_the_models_own_recipe_there_is_no
     search = trials()
     jobs = search.jobs()
     now, first = next(jobs), next(jobs)
-    assert search.end(first.name, UserError("the loss is nan"), []) == "the loss is nan"
+    assert search.end(first.name, UserError("the loss is nan")) == "the loss is nan"
     with pytest.raises(UserError, match="no data"):
-        search.end(now.name, UserError("no data"), [])
+        search.end(now.name, UserError("no data"))
 
 
 @pytest.mark.usefixtures("storage")
-def test_data_comes_first_and_without_it_there_is_no_search() -> None:
-    search = Trials(ASKED, sweep.composed(ASKED.choices))
-    assert not search.timed
-    assert search.data == Job(f"{search.name}-data", ASKED.choices, ("download",))
-    assert search.seeds(search.data.name) == []
-    assert search.end(search.data.name, search.data.name, []) == "the data is there"
+def test_data_comes_first_then_epochs_are_timed_and_without_data_there_is_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: dict[str, object] = {}
+
+    def results(function: Callable[..., object], tasks: Iterable[tuple[str, tuple[Any, ...]]], *_: object) -> Any:
+        for name, (first, *_rest) in tasks:
+            timed = [1.0] * len(search.sizes)
+            yield name, timed if function is timing.epochs else answers.get(first.targets[0], name)
+
+    def values(name: str, _model: str, seeds: Sequence[int], *_: object) -> list[float]:
+        scored[name] = list(seeds)
+        return [0.9]
+
+    def checkout(name: str, *_: object) -> Path:
+        assert name == f"{search.name}-data"
+        return tmp_path / "data"
+
+    (tmp_path / "data").write_bytes(b"data")
+    monkeypatch.setattr(engine, "results", results)
+    monkeypatch.setattr(engine, "cores", lambda: 2)
+    monkeypatch.setattr(scores, "values", values)
+    monkeypatch.setattr(scores, "checkout_data", checkout)
+    scored: dict[str, list[int]] = {}
+    params = sweep.composed(ASKED.choices)
+    search = Trials(replace(ASKED, trials=2), params)
+    here = Origin("here", "commit", "here", {})
+
+    def lines() -> list[str]:
+        return list(tuning_search._phases(search, params, here, Resources(), cast("Store", None)))
+
+    answers["download"] = UserError("no mirror answers")
     with pytest.raises(UserError, match="no mirror answers"):
-        search.end(search.data.name, UserError("no mirror answers"), [])
+        lines()
+    assert not search.timed
+    del answers["download"]
+    assert [line.partition(":")[0] for line in lines()[2:]] == [
+        *(f"{search.name}-{job}" for job in ("now", 0, 1)),
+        "the most accurate are trained with all seeds",
+        *(f"{search.name}-{job}-seeds" for job in (0, 1)),
+    ]
+    of_trials = {f"{search.name}-{number}" for number in (0, 1)}
+    assert all(seeds == ([0] if name in of_trials else [0, 1, 2]) for name, seeds in scored.items())
+    assert len(scored) == 5
 
 
 @pytest.mark.usefixtures("storage")
@@ -187,12 +221,12 @@ def test_time_does_not_matter_where_nobody_has_asked_for_it() -> None:
     search = trials(replace(ASKED, faster=None), slow=1000)
     jobs = search.jobs()
     now, first = next(jobs), next(jobs)
-    search.end(now.name, now.name, metrics(0.9))
-    search.end(first.name, UserError("the loss is nan"), [])
+    search.end(now.name, [0.9])
+    search.end(first.name, UserError("the loss is nan"))
     with pytest.raises(UserError, match="no trial has come to its end"):
         finish(search, [])
     slow = next(job for job in jobs if int(chosen(job)["batch_size"]) < 64)
-    search.end(slow.name, slow.name, metrics(0.9))
+    search.end(slow.name, [0.9])
     finish(search, [0.95])
     assert search.result().best[0].seconds >= 1000
 
@@ -202,13 +236,13 @@ def test_the_best_have_to_be_so_with_all_seeds() -> None:
     search = trials()
     jobs = search.jobs()
     now = next(jobs)
-    search.end(now.name, now.name, metrics(0.9))
+    search.end(now.name, [0.9])
     names, choices = {}, {}
     for accuracy in (0.94, 0.95, 0.93, 0.97, 0.98, 0.96):
         job = next(jobs)
         names[accuracy] = job.name
         choices[f"{job.name}-seeds"] = chosen(job)
-        search.end(job.name, job.name, metrics(accuracy))
+        search.end(job.name, [accuracy])
     finalists = finish(search, [0.95, 0.97, 0.96, 0.94])
     assert [job.name for job in finalists] == [f"{names[accuracy]}-seeds" for accuracy in (0.98, 0.97, 0.96, 0.95)]
     assert all(chosen(job) == choices[job.name] for job in finalists)

@@ -1,4 +1,4 @@
-"""What a search comes to: the results of its trials, which of them are best, and the files that show it."""
+"""The results of a search: those of its trials, the best of them, and the files that show them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from shiftlab import files
+from shiftlab.reports import blocks
 
 SHOWN = 12  # trials in the picture: one with all of a hundred can't be read
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a model was trained with, and what came of it."""
+    """A recipe that a model was trained with, and its outcome."""
 
     experiment: str
-    schedule: str  # of the learning rate: one of `training.RECIPES`
+    schedule: str  # of the learning rate
     lr: float
     batch_size: int
     epochs: int
@@ -32,41 +33,35 @@ class TrialResult:
 
     @property
     def values(self) -> list[float]:
-        """What the search maximises."""
+        """The objectives, which the search maximises."""
         return [self.accuracy] if self.shifted is None else [self.accuracy, self.shifted]
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """By their names in params.yaml, where null is said, too: what the model has may be something else."""
-        settings = {name: getattr(self, name) for name in ("lr", "batch_size", "epochs")}
-        return {"recipe": self.schedule, **settings, "initialisation": self.initialisation or "null"}
-
     def in_words(self) -> str:
-        """Return what came of it."""
+        """Return outcome and recipe as a sentence's part."""
         shifted = "" if self.shifted is None else f", shifted {self.shifted:.2%},"
         return f"{self.accuracy:.2%}{shifted} in {self.seconds:.1f} s ({self})"
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has come to."""
+    """The result of a search."""
 
     name: str
     baseline: TrialResult  # of the recipe that the model has
     trials: Sequence[TrialResult]  # those that were not pruned, the most accurate first
     pruned: int
     finalists: Sequence[TrialResult]  # the best trials, with all seeds
-    best: Sequence[TrialResult]  # of those one; where two things are looked for, those that none beats
+    best: Sequence[TrialResult]  # of the finalists one; with two objectives those that none beats in both
 
     def __str__(self) -> str:
         """The baseline and the best, as a table in Markdown."""
-        head = ["experiment", "recipe", "validation", "validation, shifted", "training", "times faster"]
-        rows = [head, ["---"] * len(head)]
+        header = ["experiment", "recipe", "validation", "validation, shifted", "training", "times faster"]
+        rows = []
         for result in (self.baseline, *self.best):
             shifted = "" if result.shifted is None else f"{result.shifted:.2%}"
             speed = [f"{result.seconds:.1f} s", f"{self.baseline.seconds / result.seconds:.1f}"]
             rows.append([result.experiment, str(result), f"{result.accuracy:.2%}", shifted, *speed])
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return blocks.Table(header, rows).markdown().rstrip()
 
 
 def write(result: SearchResult, folder: Path) -> None:

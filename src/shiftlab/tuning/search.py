@@ -9,11 +9,10 @@ import hashlib
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -27,13 +26,12 @@ from shiftlab.tuning import timing
 from shiftlab.tuning.results import SearchResult, TrialResult, write
 
 if TYPE_CHECKING:
-    from shiftlab.tracking.history import Revision
     from shiftlab.tracking.store import Store
 
 with extra("tune"):
     import optuna
     from optuna.study import StudyDirection
-    from optuna.trial import Trial, TrialState, create_trial
+    from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STORAGE = "sqlite:///tune.db"
@@ -51,15 +49,15 @@ RISES = (10, 30, 3)  # of the learning rate, that one would try by hand for fewe
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for."""
+    """The options of a search."""
 
     model: str
     choices: tuple[str, ...]  # of all trials, as `dvc exp run -S` takes them
     trials: int
     minutes: float  # after which no trial is begun
-    faster: float | None  # in how many times less training time than with the recipe that the model has; None: any
-    shifted: bool  # is accuracy on shifted validation images looked for, too?
-    seed: int  # of what is drawn
+    faster: float | None  # how many times less training time than with the model's present recipe; None: any time
+    shifted: bool  # is accuracy on shifted validation images an objective, too?
+    seed: int  # for drawing recipes
 
 
 def run(search: Search, address: str, tell: Callable[[str], object], cores: int | None = None) -> SearchResult:
@@ -70,8 +68,8 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
         cores: how many of this machine's are used, where it is.
 
     Raises:
-        UserError: the model or a choice is unknown; no recipe can be as fast as asked for; no trial has come to its
-            end; as `sweep.run`.
+        UserError: the model or a choice is unknown; no recipe can be as fast as `faster` demands; no trial has
+            come to its end; as `sweep.run`.
     """
     choices = sweep.one_thread((f"model={search.model}", *search.choices))
     params = sweep.composed(choices)
@@ -100,50 +98,61 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
 
 
 def _phases(trials: Trials, params: Params, origin: Origin, room: Resources, store: Store) -> Iterator[str]:
-    """Time epochs, run the trials and the finalists; yield what is done and what came of it, in words."""
+    """Time epochs, run the trials and the finalists; yield what is done and the outcome of each, in words."""
+    from shiftlab.tracking import runs
+    from shiftlab.tuning import scores
+
+    model, data, shifted = trials.search.model, params.data.name, trials.search.shifted
+
+    def pruned() -> list[str]:
+        return trials.prune(runs.validation_curves(store) or {})
+
+    def answers(jobs: Iterable[Job]) -> Iterator[tuple[str, Any]]:
+        tasks = ((job.name, (job, origin)) for job in jobs)
+        for name, answer in engine.results(node.run, tasks, room, max(1, engine.cores() // room.cpus), pruned):
+            if isinstance(answer, Cancelled):
+                runs.kill(store, name, PRUNED)
+            elif not isinstance(answer, UserError) and not origin.root:
+                sweep.fetch_results([name])
+            yield name, answer
+
+    def outcomes(jobs: Iterable[Job]) -> Iterator[str]:
+        for name, answer in answers(jobs):
+            if not isinstance(answer, Cancelled | UserError):
+                answer = scores.values(name, model, trials.seeds(name), store, data if shifted else None)
+            yield f"{name}: {trials.end(name, answer)}"
+
     if not trials.timed:
         yield "how long an epoch takes with batches of each size is measured first, with nothing beside it"
-        yield from _run(iter([trials.data]), trials, origin, room, store)
-        yield trials.limit(_epoch_seconds(trials.model, trials.sizes, params, trials.data.name, room))
-    yield from _run(trials.jobs(), trials, origin, room, store)
+        download = Job(f"{trials.name}-data", trials.search.choices, ("download",))
+        for _, answer in answers([download]):
+            if isinstance(answer, UserError):
+                raise answer
+        with tempfile.TemporaryDirectory() as folder:
+            content = scores.checkout_data(download.name, data, Path(folder)).read_bytes()
+        task = (model, trials.sizes, params, content)
+        for _, seconds in engine.results(timing.epochs, [("timing", task)], room):
+            if isinstance(seconds, UserError):
+                raise seconds
+            yield trials.limit(seconds)
+    yield from outcomes(trials.jobs())
     yield "the most accurate are trained with all seeds"
-    yield from _run(trials.finalists(), trials, origin, room, store)
-
-
-def _run(jobs: Iterator[Job], trials: Trials, origin: Origin, room: Resources, store: Store) -> Iterator[str]:
-    """Run experiments as there is room for them; yield what came of each, in words, when the trials know it."""
-    from shiftlab.tracking import runs
-
-    tasks = ((job.name, (job, origin)) for job in jobs)
-    at_once = max(1, engine.cores() // room.cpus)
-    for name, answer in engine.results(
-        node.run, tasks, room, at_once, lambda: trials.prune(runs.validation_curves(store) or {})
-    ):
-        metrics: list[Mapping[str, float]] = []
-        if isinstance(answer, Cancelled):
-            runs.kill(store, name, PRUNED)
-        elif not isinstance(answer, UserError):
-            if not origin.root:
-                sweep.fetch_results([name])
-            of_seeds = [runs.metrics(store, digest) for digest in trials.weights(name).values()]
-            metrics = [of_seed for of_seed in of_seeds if of_seed] if all(of_seeds) else []
-        yield f"{name}: {trials.end(name, answer, metrics)}"
+    yield from outcomes(trials.finalists())
 
 
 class Trials:
-    """The trials of a search, between Optuna, which draws them, and the engine, which runs them."""
+    """The trials of a search: Optuna draws their recipes, and takes their outcomes."""
 
     def __init__(self, search: Search, params: Params) -> None:
-        self.model, self._search, self._params = search.model, search, params
-        self._training = params.models[search.model]  # as it is now
+        self.search, self._params = search, params
+        self._training = params.models[search.model]  # the recipe that the model has
         content = [repository.commit(), *search.choices, f"{search.faster} {search.shifted} {search.seed}"]
         self.name = f"tune-{search.model}-{hashlib.sha256(shlex.join(content).encode()).hexdigest()[:6]}"
-        self.data = Job(f"{self.name}-data", search.choices, ("download",))  # fetches what epochs are timed with
         self.sizes = sorted({*BATCHES, self._training.batch_size})  # of batches
         self._begun = time.monotonic()
         self._running: dict[str, Trial] = {}
-        self._reported: dict[str, int] = {}  # of each that runs: epochs that Optuna knows of
-        self._finalists: dict[str, TrialResult] = {}  # by the experiment with all seeds: what came of the first
+        self._reported: dict[str, int] = {}  # by experiment: epochs that Optuna knows of
+        self._settings: dict[str, Mapping[str, object]] = {}  # by experiment, as in params.yaml
         directions = [StudyDirection.MAXIMIZE] * (1 + search.shifted)
         self._final = optuna.create_study(directions=directions)  # of the finalists with all seeds
         self._study = optuna.create_study(
@@ -159,13 +168,17 @@ class Trials:
 
     @property
     def ended(self) -> int:
-        """How many have."""
+        """The number of trials that have ended."""
         return sum(trial.state.is_finished() for trial in self._study.trials)
 
     @property
     def timed(self) -> bool:
         """Is it known how long an epoch takes?"""
         return "seconds" in self._study.user_attrs
+
+    def seeds(self, name: str) -> list[int]:
+        """Return the seeds of an experiment's trainings: of a trial the first alone, so that there can be more."""
+        return self._params.seeds[:1] if name in self._running else self._params.seeds
 
     def limit(self, seconds: Sequence[float]) -> str:
         """Let trials have as many epochs as there is time for; return that in words.
@@ -174,23 +187,17 @@ class Trials:
             seconds: that an epoch takes with batches of each of `sizes`.
 
         Raises:
-            UserError: no recipe is as fast as asked for.
+            UserError: no recipe is as fast as `faster` demands.
         """
         # A list of pairs: Optuna keeps JSON, which has no numbers as keys.
         self._study.set_user_attr("seconds", list(zip(self.sizes, seconds, strict=True)))
         most = self._most_epochs()
-        taken = ", ".join(f"{epoch:.1f} s with batches of {size}" for size, epoch in self._seconds.items())
+        epochs = ", ".join(f"{epoch:.1f} s with batches of {size}" for size, epoch in self._epoch_seconds.items())
         slow = [str(size) for size in self.sizes if size not in most]
-        return f"an epoch takes {taken}" + (f"; there is no time for one with {', '.join(slow)}" if slow else "")
+        return f"an epoch takes {epochs}" + (f"; there is no time for one with {', '.join(slow)}" if slow else "")
 
     def jobs(self) -> Iterator[Job]:
-        """Yield what is to be run: the baseline, what an earlier search has left, then new trials.
-
-        A trial is of the first seed alone, so that there can be more of them.
-
-        Raises:
-            UserError: no recipe is as fast as asked for.
-        """
+        """Yield the baseline, what an earlier search has left, then new trials; refuses as `limit` does."""
         most = self._most_epochs()
         if "now" not in self._study.user_attrs:
             yield self._job(f"{self.name}-now", {})
@@ -203,8 +210,8 @@ class Trials:
             for rise in RISES:
                 self._study.enqueue_trial({**guess, "lr": min(rise * self._training.lr, RATES[1])})
         while (
-            sum(trial.state is not TrialState.WAITING for trial in self._study.trials) < self._search.trials
-            and time.monotonic() - self._begun < 60 * self._search.minutes
+            sum(trial.state is not TrialState.WAITING for trial in self._study.trials) < self.search.trials
+            and time.monotonic() - self._begun < 60 * self.search.minutes
         ):
             trial = self._study.ask()
             trial.suggest_categorical("recipe", SCHEDULES)
@@ -215,22 +222,21 @@ class Trials:
             yield self._begin(trial)
 
     def finalists(self) -> Iterator[Job]:
-        """Yield what is to be run when all trials have ended: the best, with all seeds.
+        """Yield the best with all seeds, when all trials have ended.
 
         Raises:
             UserError: no trial has come to its end.
         """
-        results = _completed(self._study)
-        if not results:
+        completed = self._study.get_trials(states=[TrialState.COMPLETE])
+        if not completed:
             raise UserError("no trial has come to its end, for the reasons above")
-        best = self._best(self._study) if self._search.shifted else results[:FINALISTS]
-        if len(self._params.seeds) == 1:  # with which they have been trained
-            for result in best:
+        best = self._study.best_trials if self.search.shifted else sorted(completed, key=_rank)[:FINALISTS]
+        for trial in sorted(best, key=_rank):
+            result = _result(trial)
+            if len(self._params.seeds) == 1:  # with which it has been trained
                 self._add_final(result)
-            return
-        self._finalists = {f"{result.experiment}-seeds": result for result in best}
-        for name, result in self._finalists.items():
-            yield self._job(name, result.settings)
+            else:
+                yield self._job(f"{result.experiment}-seeds", trial.params)
 
     def prune(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
         """Return the experiments whose trials Optuna prunes.
@@ -238,7 +244,7 @@ class Trials:
         Args:
             curves: of every training that runs, by its experiment: (epoch, accuracy on validation images).
         """
-        if self._search.shifted:  # Optuna prunes nothing where two things are looked for
+        if self.search.shifted:  # Optuna prunes nothing where there are two objectives
             return []
         pruned = []
         for name, trial in self._running.items():
@@ -250,81 +256,61 @@ class Trials:
                 pruned.append(name)
         return pruned
 
-    def end(self, name: str, answer: object, metrics: Sequence[Mapping[str, float]]) -> str:
-        """Take down what came of an experiment; return it in words.
+    def end(self, name: str, outcome: list[float] | UserError | Cancelled) -> str:
+        """Record the outcome of an experiment; return it in words.
 
         Args:
-            answer: the engine's.
-            metrics: what MLflow has of its trainings, one for each seed.
+            outcome: its values of the objectives, means over its seeds, if it came to its end.
 
         Raises:
-            UserError: without it there is no search.
+            UserError: the baseline failed, without which there is no search.
         """
-        if name == self.data.name:
-            if isinstance(answer, UserError):
-                raise answer
-            return "the data is there"
-        problem = str(answer) if isinstance(answer, UserError) else "" if metrics else "MLflow lacks its trainings"
-        if name == f"{self.name}-now":
-            if problem:
-                raise UserError(f"{name}: {problem}")
-            result = self._result(name, {}, metrics)
+        baseline, trial = f"{self.name}-now", self._running.get(name)
+        if isinstance(outcome, UserError) and name == baseline:
+            raise UserError(f"{name}: {outcome}")
+        if isinstance(outcome, UserError | Cancelled):
+            if trial:
+                state = TrialState.PRUNED if isinstance(outcome, Cancelled) else TrialState.FAIL
+                self._study.tell(self._running.pop(name), state=state)
+            return PRUNED if isinstance(outcome, Cancelled) else str(outcome)
+        result = self._evaluated(name, outcome)
+        if name == baseline:
             self._study.set_user_attr("now", asdict(result))
-            return f"{result.in_words()}, which {self.model} has"
-        if name in self._finalists:
-            if problem:
-                return problem
-            return self._add_final(self._result(name, self._finalists[name].settings, metrics)).in_words()
-        trial = self._running[name]
-        if isinstance(answer, Cancelled) or problem:
-            state, words = (TrialState.PRUNED, PRUNED) if isinstance(answer, Cancelled) else (TrialState.FAIL, problem)
-            self._study.tell(trial, state=state)
-        else:
-            result = self._result(name, trial.params, metrics)
+            return f"{result.in_words()}, which {self.search.model} has"
+        if trial:
             trial.set_user_attr("recipe", asdict(result))
-            self._study.tell(trial, result.values)
-            words = result.in_words()
-        del self._running[name]
-        return words
+            self._study.tell(self._running.pop(name), outcome)
+        else:
+            self._add_final(result)
+        return result.in_words()
 
     def result(self) -> SearchResult:
-        """Return what the search has come to, when the finalists have ended.
+        """Return the search's result, when the finalists have ended.
 
         Raises:
             UserError: no finalist has come to its end.
         """
-        finalists = _completed(self._final)
+        finalists = self._final.trials
         if not finalists:
             raise UserError("no finalist has come to its end, for the reasons above")
-        pruned = len(self._study.get_trials(states=[TrialState.PRUNED]))
-        baseline = TrialResult(**self._study.user_attrs["now"])
-        return SearchResult(self.name, baseline, _completed(self._study), pruned, finalists, self._best(self._final))
-
-    def weights(self, name: str) -> dict[int, str]:
-        """Return the digests (MD5) of the weights that an experiment's trainings ended with, by their seeds."""
-        from shiftlab.models import weights
-
-        outputs, model = _revision(name).outputs, self.model
-        return {seed: outputs(f"train@{model}-{seed}")[str(weights.path(model, seed))] for seed in self.seeds(name)}
-
-    def seeds(self, name: str) -> list[int]:
-        """Return the seeds of an experiment's trainings."""
-        if name == self.data.name:
-            return []
-        return self._params.seeds[:1] if name in self._running else self._params.seeds
+        best = _results(self._final.best_trials)
+        return SearchResult(
+            self.name,
+            baseline=TrialResult(**self._study.user_attrs["now"]),
+            trials=_results(self._study.get_trials(states=[TrialState.COMPLETE])),
+            pruned=len(self._study.get_trials(states=[TrialState.PRUNED])),
+            finalists=_results(finalists),
+            best=best if self.search.shifted else best[:1],
+        )
 
     @property
-    def _seconds(self) -> dict[int, float]:
-        """That an epoch takes, by the size of its batches."""
+    def _epoch_seconds(self) -> dict[int, float]:
+        """The seconds that an epoch takes, by the size of its batches."""
         return {int(size): float(seconds) for size, seconds in self._study.user_attrs["seconds"]}
 
     def _most_epochs(self) -> dict[int, int]:
-        """Return the epochs that there is time for, by the size of batches, of the sizes with which it is one or more.
-
-        Raises:
-            UserError: there is none.
-        """
-        now, faster, seconds = self._training, self._search.faster, self._seconds
+        """Return the epochs that there is time for, by the size of batches, without sizes for which it is none."""
+        now, faster, seconds = self._training, self.search.faster, self._epoch_seconds
         if faster is None:
             return dict.fromkeys(seconds, now.epochs)
         whole = now.epochs * seconds[now.batch_size]
@@ -332,19 +318,13 @@ class Trials:
         fit = {size: int(round(whole / faster / epoch, 9)) for size, epoch in seconds.items()}
         if not any(fit.values()):
             raise UserError(
-                f"an epoch of {self.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of "
+                f"an epoch of {self.search.model} takes {min(seconds.values()):.2g} s at least, and a {faster:g}th of "
                 f"the {whole:.2g} s that it trains for now is less: ask for less with --faster"
             )
         return {size: min(now.epochs, epochs) for size, epochs in fit.items() if epochs}
 
-    def _best(self, study: optuna.Study) -> list[TrialResult]:
-        """Return the best of a study, of equals the fastest; with two objectives those that no other beats in both."""
-        best = _ordered(study.best_trials)
-        return best if self._search.shifted else best[:1]
-
-    def _add_final(self, result: TrialResult) -> TrialResult:
+    def _add_final(self, result: TrialResult) -> None:
         self._final.add_trial(create_trial(values=result.values, user_attrs={"recipe": asdict(result)}))
-        return result
 
     def _begin(self, trial: Trial) -> Job:
         name = f"{self.name}-{trial.number}"
@@ -352,102 +332,33 @@ class Trials:
         return self._job(name, trial.params)
 
     def _job(self, name: str, settings: Mapping[str, object]) -> Job:
-        choices = (*self._search.choices, *(f"++models.{self.model}.{key}={value}" for key, value in settings.items()))
-        return Job(name, choices, tuple(f"train@{self.model}-{seed}" for seed in self.seeds(name)))
+        model, own = self.search.model, self.search.choices
+        self._settings[name] = settings
+        choices = (*own, *(f"++models.{model}.{key}={value}" for key, value in settings.items()))
+        return Job(name, choices, tuple(f"train@{model}-{seed}" for seed in self.seeds(name)))
 
-    def _result(self, name: str, settings: Mapping[str, object], metrics: Sequence[Mapping[str, float]]) -> TrialResult:
-        update = {key: None if value == "null" else value for key, value in settings.items()}
+    def _evaluated(self, name: str, values: Sequence[float]) -> TrialResult:
+        update = {key: None if value == "null" else value for key, value in self._settings[name].items()}
         training = self._training.model_copy(update=update)
-        shifted = None
-        if self._search.shifted:
-            shifted = _shifted_accuracy(name, self.model, self.weights(name), self._params.data.name)
         return TrialResult(
             name,
             schedule=training.recipe or self._params.recipe,
-            lr=training.lr,
-            batch_size=training.batch_size,
-            epochs=training.epochs,
-            initialisation=training.initialisation,
+            **training.model_dump(include={"lr", "batch_size", "epochs", "initialisation"}),
             seeds=len(self.seeds(name)),
-            accuracy=fmean(of_seed["validation/best accuracy"] for of_seed in metrics),
-            shifted=shifted,
-            seconds=training.epochs * self._seconds[training.batch_size],
+            accuracy=values[0],
+            shifted=values[1] if self.search.shifted else None,
+            seconds=training.epochs * self._epoch_seconds[training.batch_size],
         )
 
 
-def _completed(study: optuna.Study) -> list[TrialResult]:
-    return _ordered(study.get_trials(states=[TrialState.COMPLETE]))
+def _result(trial: FrozenTrial) -> TrialResult:
+    return TrialResult(**trial.user_attrs["recipe"])
 
 
-def _ordered(trials: Sequence[optuna.trial.FrozenTrial]) -> list[TrialResult]:
-    """Return what came of trials, the most accurate first, of equals the fastest."""
-    results = [TrialResult(**trial.user_attrs["recipe"]) for trial in trials]
-    return sorted(results, key=lambda result: (-result.accuracy, result.seconds))
+def _rank(trial: FrozenTrial) -> tuple[float, float]:
+    """Return the key by which trials are sorted: the most accurate first, of equals the fastest."""
+    return -_result(trial).accuracy, _result(trial).seconds
 
 
-def _revision(experiment: str) -> Revision:
-    from shiftlab.tracking import history
-
-    return history.revision(sweep.reference(experiment))
-
-
-def _checkout_data(experiment: str, data: str, folder: str) -> Path:
-    """Put the file of a data set that an experiment has downloaded into a folder; return its path."""
-    from shiftlab.data import dataset
-    from shiftlab.tracking import history
-
-    revision, path = _revision(experiment), str(dataset.path(data))
-    digest = next(outputs[path] for outputs in map(revision.outputs, revision.stages) if path in outputs)
-    return history.checkout(digest, Path(folder, "data"))
-
-
-def _epoch_seconds(
-    model: str, sizes: Sequence[int], params: Params, experiment: str, room: Resources
-) -> Sequence[float]:
-    """Measure the seconds that an epoch takes with batches of each size, where nothing else of the search runs.
-
-    Args:
-        experiment: one that has the data, in this repository.
-
-    Raises:
-        MissingError: DVC's cache lacks the data.
-        UserError: as `timing.epochs`.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        data = _checkout_data(experiment, params.data.name, folder).read_bytes()
-    ((_, answer),) = engine.results(timing.epochs, [("timing", (model, sizes, params, data))], room)
-    if isinstance(answer, UserError):
-        raise answer
-    seconds: Sequence[float] = answer
-    return seconds
-
-
-def _shifted_accuracy(experiment: str, model: str, digests: Mapping[int, str], data: str) -> float:
-    """Compute the accuracy, 0..1, on validation images as `random5` moves them: the mean over seeds.
-
-    Args:
-        digests: of the trainings' weights, by their seeds.
-        data: name of the data set.
-
-    Raises:
-        MissingError: DVC's cache lacks weights or data.
-    """
-    from shiftlab.data import dataset
-    from shiftlab.data.dataset import Examples
-    from shiftlab.models import weights
-    from shiftlab.shifts.grids import named_set
-    from shiftlab.shifts.transform import shift_each
-    from shiftlab.tracking import history
-    from shiftlab.training import loop
-
-    accuracies = []
-    with tempfile.TemporaryDirectory() as folder:
-        whole = dataset.load(_checkout_data(experiment, data, folder))
-        validation = whole.validation
-        shifts = named_set("random5", len(validation), 0)
-        moved = Examples(shift_each(validation.images, shifts, "zero", whole.frame), validation.labels)
-        for seed, digest in digests.items():
-            path = history.checkout(digest, Path(folder, f"weights-{seed}"))
-            network = weights.load(model, path, whole.shape, len(whole.classes))
-            accuracies.append(loop.score(network, moved)[1])
-    return fmean(accuracies)
+def _results(trials: Sequence[FrozenTrial]) -> list[TrialResult]:
+    return [_result(trial) for trial in sorted(trials, key=_rank)]

@@ -18,18 +18,16 @@ if TYPE_CHECKING:
     from shiftlab.training.loop import State
 
 ROUNDS = 7  # epochs of each
-SHARE = 0.1  # of the images, at least a batch of them
+PROPORTION = 0.1  # of the images, at least a batch of them
 
 
 def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> list[float]:
-    """Measure the seconds of an epoch with batches of each size, by the shortest of a few on some of the images.
+    """Measure, on a node, the seconds of an epoch with batches of each size: the shortest of a few on some images.
 
     They are timed in turn: what disturbs the machine disturbs all sizes, and can only make an epoch longer. What else a
-    recipe is made of, the learning rate, its schedule and the first weights, takes no time. It is meant to be called on
-    a node.
+    recipe is made of, the learning rate, its schedule and the first weights, takes no time.
 
     Args:
-        model: the architecture's name.
         params: for all but the size.
         data: the bytes of a data set's file.
 
@@ -48,26 +46,27 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
     running = [_training(model, size, params, part) for size, part in zip(sizes, parts, strict=True)]
     shortest = [math.inf for _ in sizes]
     for _ in range(ROUNDS):
-        for at, training in enumerate(running):
+        for index, training in enumerate(running):
             begin = time.perf_counter()
             next(training)
-            shortest[at] = min(shortest[at], time.perf_counter() - begin)
+            shortest[index] = min(shortest[index], time.perf_counter() - begin)
     return [seconds * len(whole.train) / len(part.train) for part, seconds in zip(parts, shortest, strict=True)]
 
 
 def _part(data: Dataset, size: int) -> Dataset:
     """Return whole batches, and validation images in proportion."""
+
+    def first(examples: Examples, count: int) -> Examples:
+        return replace(examples, images=examples.images[:count], labels=examples.labels[:count])
+
     whole = len(data.train)
-    count = min(whole, max(size, int(SHARE * whole) // size * size))
+    count = min(whole, max(size, int(PROPORTION * whole) // size * size))
     validation_count = max(1, len(data.validation) * count // whole)
-    return replace(data, train=_first(data.train, count), validation=_first(data.validation, validation_count))
-
-
-def _first(examples: Examples, count: int) -> Examples:
-    return replace(examples, images=examples.images[:count], labels=examples.labels[:count])
+    return replace(data, train=first(data.train, count), validation=first(data.validation, validation_count))
 
 
 def _training(model: str, size: int, params: Params, data: Dataset) -> Iterator[State]:
+    """Return a training of ROUNDS epochs, which runs one each time that the next state is taken."""
     import torch
     import torch._dynamo  # which would else be imported at the expense of the first epoch
 
@@ -75,13 +74,8 @@ def _training(model: str, size: int, params: Params, data: Dataset) -> Iterator[
     from shiftlab.training import loop
 
     settings = params.models[model].model_copy(update={"batch_size": size, "epochs": ROUNDS})
+    recipe, augmentation = settings.recipe or params.recipe, settings.augmentation or params.augmentation
     torch.manual_seed(0)
     network = architectures.build(model, data.shape, len(data.classes), settings.components)
-    return loop.fit(
-        network,
-        data,
-        settings.recipe or params.recipe,
-        settings,
-        determinism.pick_device(params.device),
-        augmentation=settings.augmentation or params.augmentation,
-    )
+    device = determinism.pick_device(params.device)
+    return loop.fit(network, data, recipe, settings, device, augmentation=augmentation)
