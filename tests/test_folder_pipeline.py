@@ -1,7 +1,6 @@
 """The pipeline on a folder of somebody's own pictures: in colour, not square, with names for classes."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from shiftlab.errors import UserError
+from shiftlab.pipeline import download, predict, train
+from tests import stages
 from tests.project import Project
 
 CLASSES = ["a flower", "a temple", "its roof"]
@@ -33,30 +35,36 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def test_coloured_pictures_are_learned_and_measured(project: Project, pictures: Path) -> None:
+def test_coloured_pictures_are_learned_and_measured(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     choices = ["data=folder", f"data.path={pictures}", "data.frame=[28,32]", "evaluation.boundaries=[zero,crop]"]
     choices += ["evaluation.radius=5", "evaluation.shifts=30", "model=lenet"]
-    output = project.dvc("exp", "run", "--name", "own", *(word for choice in choices for word in ("-S", choice)))
-    assert "28x28" not in output
-    comparison = json.loads(project.read("metrics/comparison.json"))
+    with stages.workspace(tmp_path):
+        stages.run(stages.config(tmp_path, *choices))
+    assert "28x28" not in capsys.readouterr().out
+    comparison = json.loads((tmp_path / "metrics/comparison.json").read_bytes())
     assert comparison["data"] == "folder"
     assert (comparison["shape"], comparison["classes"], comparison["shifts"]) == ([3, 28, 32], 3, 72)
     assert comparison["images"] == 15
-    clean = {one["boundary"]: one["metrics"]["clean"]["value"] for one in comparison["models"]}
+    clean = {entry["boundary"]: entry["metrics"]["clean"]["value"] for entry in comparison["models"]}
     assert list(clean) == ["zero", "crop"]
     assert clean["zero"] == clean["crop"]
-    report = project.read("reports/index.html").decode()
-    for words in ("32x28 pixels, 3 classes", "72 of the 121", "Boundary crop", "a window of 32x28 pixels"):
+    report = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    for words in ("32x28 pixels, 3 classes", "72 of the 121", "Boundary crop", "window of 32x28 pixels"):
         assert words in report
-    header, *rows = project.read("reports/lenet/0/crop/confusion-clean.csv").decode().splitlines()
+    header, *rows = (tmp_path / "reports/lenet/0/crop/confusion-clean.csv").read_text().splitlines()
     assert header == "actual,predicted a flower,predicted a temple,predicted its roof"
     assert [row.split(",")[0] for row in rows] == CLASSES
     assert "digit" not in report.partition("<script")[0].lower()
 
-    # DVC notices another picture, and nothing else.
-    assert "Data and pipelines are up to date" in project.dvc("status")
+
+def test_dvc_notices_another_picture(project: Project, pictures: Path) -> None:
+    project.compose("data=folder", f"data.path={pictures}", "model=lenet")
+    project.dvc("repro", "download")
+    assert "download" not in project.dvc("status", "download")
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)).save(pictures / CLASSES[0] / "new.png")
-    assert "download" in project.dvc("status")
+    assert "download" in project.dvc("status", "download")
     (pictures / CLASSES[0] / "new.txt").write_text("a note")
     refused = project.dvc("repro", "download", check=False)
     assert f"error: {pictures / CLASSES[0] / 'new.txt'} is not an image" in refused
@@ -69,15 +77,14 @@ def test_folder_that_is_not_there_is_named(project: Project) -> None:
     assert "Traceback" not in output
 
 
-def test_named_sets_need_a_margin_in_crop(project: Project, pictures: Path) -> None:
+def test_named_sets_need_a_margin_in_crop(pictures: Path, tmp_path: Path) -> None:
     """The size of a folder's images is not known before they are read."""
-    project.compose(
-        "data=folder", f"data.path={pictures}", "data.frame=[36,40]", "evaluation.boundaries=[crop]", "model=mlp"
-    )
-    project.dvc("repro", "train")
-    refused = project.run(sys.executable, "src/predict.py", "mlp", "0", check=False)
-    assert refused.returncode == 1
-    assert (
-        "error: evaluation.radius is 2, and the named sets reach 5 pixels, but images of 48x44 have 4" in refused.stdout
-    )
-    assert not (project.root / "predictions").exists()
+    choices = ["data=folder", f"data.path={pictures}", "data.frame=[36,40]", "evaluation.boundaries=[crop]"]
+    parameters = stages.config(tmp_path, *choices, "model=mlp")
+    with stages.workspace(tmp_path):
+        download.run(parameters)
+        train.run(parameters, "mlp", 0)
+        expected = "evaluation.radius is 2, and the named sets reach 5 pixels, but images of 48x44 have 4"
+        with pytest.raises(UserError, match=expected):
+            predict.run(parameters, "mlp", 0)
+    assert not (tmp_path / "predictions").exists()
