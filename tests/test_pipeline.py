@@ -176,6 +176,7 @@ def test_more_seeds_reuse_those_already_run(done: Project) -> None:
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.slow
 def test_changing_the_pictures_trains_and_predicts_nothing(done: Project) -> None:
     done.compose("data=digits", "model=mlp")
     with (done.root / "src/shiftlab/reports/primitives.py").open("a") as plots:

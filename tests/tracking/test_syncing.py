@@ -86,6 +86,7 @@ def test_clone_has_what_it_pulled(done: Project, tmp_path: Path) -> None:
     assert "MLflow has 3 results, 3 of them new" in clone.run(*SYNC).stdout
 
 
+@pytest.mark.slow
 def test_result_that_went_unrecorded_is_logged_later(done: Project) -> None:
     done.compose("data=digits", "tracking=optional", "model=mlp", "evaluation.boundaries=[circular]")
     elsewhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
