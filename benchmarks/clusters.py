@@ -6,7 +6,6 @@ from statistics import median
 
 import torch
 
-from shiftlab import determinism
 from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import numbered
 from shiftlab.distributed import engine, executor
@@ -48,7 +47,7 @@ def predict(count: int, execute: Executor) -> float:
 
 def here(count: int) -> float:
     """Return the seconds that predictions take in this process, with one thread."""
-    determinism.use(1)
+    torch.set_num_threads(1)
     return predict(count, inference.local(first_weights()))
 
 

@@ -99,7 +99,7 @@ def measure(quick: bool) -> None:
     if others > BUSY:
         print(f"Others take {others:.0f}% of this machine's processor: don't trust the metrics.\n", file=sys.stderr)
     wanted = params.load()
-    determinism.use(wanted.threads)
+    torch.set_num_threads(wanted.threads)
     # Before there is much in this process: Linux counts a child's memory from its parent's on.
     peaks = [memory(name) for name in NAMES]
     dataset = data.load(data.path(wanted.data.name))
@@ -395,7 +395,7 @@ def _together(trainings: Sequence[tuple[str, int, int]], busy: bool = False) -> 
 
 
 def _train_when_told(name: str, threads: int, images: int, ready: Any, start: Any, results: Any) -> None:
-    determinism.use(threads)
+    torch.set_num_threads(threads)
     whole = data.load(data.path(params.load().data.name))
     few = replace(whole, train=first(whole.train, images), validation=first(whole.validation, 64))
     one = settings(name)["notebook"].model_copy(update={"epochs": 1})

@@ -50,7 +50,7 @@ from shiftlab.shifts.protocol import predict_evaluation
 from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
 
-determinism.use(1)  # one thread: the same bytes on every machine of a kind
+torch.set_num_threads(1)  # one thread: the same bytes on every machine of a kind
 DATA = "digits"  # or "mnist", where `dvc repro download` has brought it, and hours are there
 SEED = 0
 

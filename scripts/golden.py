@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the digests to tests/golden.json")
     write = parser.parse_args().write
     determinism.prepare("portable")  # before PyTorch is imported
-    determinism.use(1)
+    import torch
+
+    torch.set_num_threads(1)
     digests = {kind(): {name: digest_training(*case) for name, case in cases().items()}}
     if not write:
         print(json.dumps(digests))

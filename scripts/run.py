@@ -37,7 +37,7 @@ def main() -> None:
     if arguments.demo:
         print(demo())
         return
-    with runner.alone():
+    with runner.exclusive():
         if arguments.everything:
             reproduce(arguments.jobs or 1)
         else:

@@ -4,9 +4,10 @@ Each variant is a stage of its own, so that what has run already is not run agai
 """
 
 import argparse
+import os
 from pathlib import Path
 
-from shiftlab import determinism, repository
+from shiftlab import repository
 from shiftlab.config import params
 from shiftlab.errors import UserError, one_sentence
 from shiftlab.pipeline import durations, runner
@@ -14,6 +15,11 @@ from shiftlab.repository import compose
 
 PARAMS = Path("params.yaml")
 STAGES = {"download", "study", "decide"}
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which a container or `taskset` may have made fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
@@ -25,7 +31,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     repository.require()
-    with runner.alone():
+    with runner.exclusive():
         before = PARAMS.read_bytes()
         try:
             named = any(choice.startswith("study=") for choice in arguments.choices)
@@ -33,7 +39,7 @@ def main() -> None:
             chosen = params.load()
             if not chosen.study.name:
                 raise UserError(f"{' '.join(arguments.choices)} leaves no study to run: take study=claims")
-            jobs = arguments.jobs or max(1, determinism.cores() // chosen.study.threads)
+            jobs = arguments.jobs or max(1, cores() // chosen.study.threads)
             every = repository.stages()
             stages = {name: needed for name, needed in every.items() if name.partition("@")[0] in STAGES}
             runner.run(stages, durations.expected(chosen, stages), jobs, "make study")

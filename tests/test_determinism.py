@@ -14,7 +14,7 @@ import hashlib
 from shiftlab import determinism
 determinism.prepare()
 import torch
-determinism.use({threads})
+torch.set_num_threads({threads})
 from shiftlab.training import loop
 from shiftlab.models import architectures
 from shiftlab.config.params import Training

@@ -20,12 +20,13 @@ def test_users_mistake_is_one_sentence_and_status_1(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
-def test_mistake_of_a_kind_of_its_own_counts_too() -> None:
+def test_mistake_of_a_kind_of_its_own_counts_too(capsys: pytest.CaptureFixture[str]) -> None:
     class NarrowError(UserError):
         pass
 
-    with pytest.raises(SystemExit, match="error: narrow"), one_sentence():
+    with pytest.raises(SystemExit, match="2"), one_sentence(2):
         raise NarrowError("narrow")
+    assert capsys.readouterr().err == "error: narrow\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -16,7 +16,7 @@ import typer
 
 from shiftlab import files
 from shiftlab.config.audit import PANELS, CommandOptions, PreprocessingHints, display, flag, read
-from shiftlab.errors import UserError
+from shiftlab.errors import UserError, one_sentence
 
 app = typer.Typer(
     help="Measure how much translation invariance a model has, and hold it to that.",
@@ -24,32 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-MISTAKE, FAILED = 2, 1
+MISTAKE, FAILED = 2, 1  # exit statuses
 
 
 def main() -> None:
-    """What the command runs."""
+    """Run the command."""
     with contextlib.suppress(BrokenPipeError):
         app()
-
-
-@contextlib.contextmanager
-def _mistakes() -> Iterator[None]:
-    """End with one sentence and status 2 where the user can put something right."""
-    try:
-        yield
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(MISTAKE) from None
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"error: {where}{error.strerror}", err=True)
-        raise typer.Exit(MISTAKE) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: run the command again to go on", err=True)
-        raise typer.Exit(130) from None
 
 
 Written = partial(typer.Option, rich_help_panel="Output")
@@ -94,7 +75,7 @@ def _parameter(name: str) -> inspect.Parameter:
 
 
 def _order(name: str) -> tuple[int, bool]:
-    """Return the place of a field in the help: by its panel, what has to be given first."""
+    """Return the place of a field in the help: by its panel, required fields first."""
     panel = display(CommandOptions, name)["panel"]
     return (PANELS.index(panel) if panel else -1, not FIELDS[name].is_required())
 
@@ -110,8 +91,7 @@ def offers(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__annotations__ = {}
-        parameters = [*map(_parameter, names), *own]
-        parameters.sort(key=lambda one: one.kind)
+        parameters = sorted([*map(_parameter, names), *own], key=lambda parameter: parameter.kind)
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return command
 
@@ -131,30 +111,31 @@ EXAMPLES = """Examples:
 
 @app.command(epilog=EXAMPLES)
 @offers(*sorted(FIELDS, key=_order))
+@one_sentence(MISTAKE, of_network=True)
 def audit(
     values: dict[str, Any],
     *,
     regime: Annotated[list[str] | None, typer.Option(hidden=True)] = None,  # the name of an earlier version
 ) -> None:
     """Measure a model on shifted images: accuracy, consistency, robust accuracy, with intervals, into a report."""
-    with _mistakes():
-        options = read(CommandOptions, {**values, "regime": regime}, typed=True)
-        from shiftlab import determinism
+    options = read(CommandOptions, {**values, "regime": regime}, typed=True)
+    from shiftlab import determinism
 
-        determinism.prepare()
-        from shiftlab.audits import run
+    determinism.prepare()
+    from shiftlab.audits import run
 
-        silent = options.quiet or options.as_json
-        result = run.run(options, None if silent else partial(typer.echo, err=True))
-        if options.as_json:
-            typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
-        elif not options.quiet:
-            typer.echo(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
-        if not result.held:
-            raise typer.Exit(FAILED)
+    silent = options.quiet or options.as_json
+    result = run.run(options, None if silent else partial(typer.echo, err=True))
+    if options.as_json:
+        typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
+    elif not options.quiet:
+        typer.echo(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
+    if not result.held:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
+@one_sentence(MISTAKE, of_network=True)
 def compare(
     audits: Annotated[
         list[Path], typer.Argument(metavar="AUDIT", help="Two or more folders that `shiftlab audit` wrote.")
@@ -164,18 +145,18 @@ def compare(
     ] = None,
     as_json: Annotated[bool, Written("--json", help="Print the numbers as JSON, and nothing else.")] = False,
 ) -> None:
-    """Put audits side by side, with paired tests. Those that were not asked alike are refused."""
-    with _mistakes():
-        from shiftlab.audits import comparison
+    """Put audits side by side, with paired tests. Audits of different images or shifts are refused."""
+    from shiftlab.audits import comparison
 
-        found = comparison.compare(*audits)
-        typer.echo(json.dumps(found.summary(), indent=2, allow_nan=False) if as_json else repr(found))
-        if out:
-            typer.echo(f"\nThe page is {found.save(out)}.", err=as_json)
+    result = comparison.compare(*audits)
+    typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False) if as_json else repr(result))
+    if out:
+        typer.echo(f"\nThe page is {result.save(out)}.", err=as_json)
 
 
 @app.command()
 @offers("classes", "resize", "frame", "channels", "white", "mean", "std")
+@one_sentence(MISTAKE, of_network=True)
 def play(
     values: dict[str, Any],
     models: Annotated[
@@ -191,19 +172,19 @@ def play(
     browser: Annotated[bool, Page(help="Open the page in a browser.")] = True,
 ) -> None:
     """Draw, and see what models call it wherever you draw it."""
-    with _mistakes():
-        names = values.pop("classes", None)
-        hints = read(PreprocessingHints, values, typed=True)
-        from shiftlab import determinism
+    names = values.pop("classes", None)
+    hints = read(PreprocessingHints, values, typed=True)
+    from shiftlab import determinism
 
-        determinism.prepare()
-        from shiftlab.audits import play as demo
+    determinism.prepare()
+    from shiftlab.audits import play as demo
 
-        classes = files.lines(names, "the name of an output") if names else None
-        demo.serve(models or [], hints, classes, port, browser)
+    classes = files.lines(names, "the name of an output") if names else None
+    demo.serve(models or [], hints, classes, port, browser)
 
 
 @app.command()
+@one_sentence(MISTAKE, of_network=True)
 def sweep(
     target: Annotated[
         list[str] | None,
@@ -223,26 +204,26 @@ def sweep(
     status: Annotated[bool, Place("--status", help="Show what runs on which node, and run nothing.")] = False,
 ) -> None:
     """Run experiments, as many at a time as there is room for, on this machine or on many."""
-    with _mistakes():
-        from shiftlab.distributed import engine
-        from shiftlab.distributed import sweep as sweeping
+    from shiftlab.distributed import engine
+    from shiftlab.distributed import sweep as sweeping
 
-        if status:
-            with engine.connected("auto" if ray == engine.LOCAL else ray):
-                typer.echo(engine.status())
-            return
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-            raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
-        lines = files.lines(file, "the choices of an experiment") if file else [""]
-        choices = [shlex.join([*(choice or []), *shlex.split(line)]) for line in lines]
-        sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
-        if study:
-            sweeping.decide(choice or [])
-        else:
-            typer.echo("`make show` compares the experiments, `make ui` their runs.")
+    if status:
+        with engine.connected("auto" if ray == engine.LOCAL else ray):
+            typer.echo(engine.status())
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
+    lines = files.lines(file, "the choices of an experiment") if file else [""]
+    choices = [f"{shlex.join(choice or [])} {line}".strip() for line in lines]
+    sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
+    if study:
+        sweeping.decide(choice or [])
+    else:
+        typer.echo("`make show` compares the experiments, `make ui` their runs.")
 
 
 @app.command()
+@one_sentence(MISTAKE, of_network=True)
 def tune(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Architecture to find a recipe for: lenet, mlp, resnet and so on.")
@@ -268,31 +249,24 @@ def tune(
     cores: Cores = None,
 ) -> None:
     """Look for a better recipe: learning rate, its schedule, batch size, epochs, by validation accuracy alone."""
-    with _mistakes():
-        from shiftlab.tuning import search as tuning
+    from shiftlab.tuning import search as tuning
 
-        search = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
-        result = tuning.run(search, ray, partial(typer.echo, err=True), cores)
-        place = tuning.FOLDER / model
-        typer.echo(f"\n{result}\n\n{place} has all trials and their picture; `make ui` shows their runs.")
-        typer.echo(f"`dvc exp apply {result.best[0].experiment}` takes over the best.")
+    search = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
+    result = tuning.run(search, ray, partial(typer.echo, err=True), cores)
+    place = tuning.FOLDER / model
+    typer.echo(f"\n{result}\n\n{place} has all trials and their picture; `make ui` shows their runs.")
+    typer.echo(f"`dvc exp apply {result.best[0].experiment}` takes over the best.")
 
 
 @app.command()
+@one_sentence(MISTAKE, of_network=True)
 def init(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The new project's folder: one that is empty, or not there yet.")
     ],
 ) -> None:
     """Write a minimal project that audits its model in CI: a model, a workflow, a file of thresholds."""
-    with _mistakes():
-        from shiftlab.audits import template
+    from shiftlab.audits import template
 
-        written = template.write(folder)
-        typer.echo("\n".join(map(str, written)))
-        typer.echo(f"\nPut your model into {folder / 'model.py'}; the workflow and README.md have the command.")
-
-
-@app.callback()
-def _app() -> None:
-    """Measure how much translation invariance a model has, and hold it to that."""
+    typer.echo("\n".join(map(str, template.write(folder))))
+    typer.echo(f"\nPut your model into {folder / 'model.py'}; the workflow and README.md have the command.")

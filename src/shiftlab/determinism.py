@@ -56,13 +56,6 @@ def prepare(determinism: Determinism = "portable") -> None:
     _keep_memory()
 
 
-def use(threads: int) -> None:
-    """Set how many threads PyTorch computes with. Their number decides the last bits of a sum."""
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 def pick_device(name: DeviceName) -> torch.device:
     """Return the device to compute on, set up to give the same bits every time, of whole float32.
 
@@ -71,14 +64,12 @@ def pick_device(name: DeviceName) -> torch.device:
     """
     import torch
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if name == "cpu" or (name == "auto" and found is None):
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "cpu" or (name == "auto" and accelerator is None):
         return torch.device("cpu")  # its algorithms are deterministic as they are, for one number of threads
-    if found is None or name not in ("auto", found.type):
-        raise UserError(
-            f"device is {name!r}, but PyTorch finds {f'only {found.type}' if found else 'no accelerator'} on this "
-            "machine: choose auto or cpu"
-        )
+    if accelerator is None or name not in ("auto", accelerator.type):
+        others = f"only {accelerator.type}" if accelerator else "no accelerator"
+        raise UserError(f"device is {name!r}, but PyTorch finds {others} on this machine: choose auto or cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
     torch.use_deterministic_algorithms(True, warn_only=True)  # a user's model may need one that isn't
     # A tenth of ResNet-18's time, and nobody reads it. PyTorch's types do not know of it.
@@ -87,15 +78,11 @@ def pick_device(name: DeviceName) -> torch.device:
     # By the older of two interfaces, since after the newer one those who ask the older get an exception.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    return found
+    return accelerator
 
 
 def description(device: torch.device | None = None) -> dict[str, str]:
-    """Return what the last bits of a result depend on besides code and data: processor, instructions, versions, ...
-
-    Args:
-        device: where one computes; an accelerator's bits are its own.
-    """
+    """Return what the last bits of a result depend on besides code and data: processor, instructions, versions, ..."""
     import torch
 
     own = [f"{key}={os.environ[key]}" for key, value in INSTRUCTIONS.items() if os.environ.get(key, value) != value]
@@ -121,11 +108,6 @@ def name() -> str:
 def maker() -> str:
     """Return the name of the processor's maker, as "AuthenticAMD"; where Linux does not tell it, the architecture's."""
     return _cpuinfo("vendor_id") or platform.machine()
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which a container or `taskset` may have made fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has(instructions: str) -> bool:

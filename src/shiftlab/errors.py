@@ -20,7 +20,7 @@ class NoMirrorError(UserError):
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown: what stands before an @ in it is a name and perhaps a password."""
+    """Return an address without the name and the password that may stand before an @ in it."""
     return re.sub(r"(?<=://)[^/@]*@", "***@", address)
 
 
@@ -40,22 +40,37 @@ def extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
+def as_user_error() -> Iterator[None]:
+    """Raise a ValueError of the block as a UserError with the same message."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+@contextmanager
+def one_sentence(status: int = 1, *, of_network: bool = False) -> Iterator[None]:
     """End the process with one sentence on stderr where the block raises what a user can act on.
 
+    Args:
+        of_network: take errors of the system that name no file, as those of the network, for what a user can act on.
+
     Raises:
-        SystemExit: status 1 for a UserError or an error of the file system, 130 when interrupted.
+        SystemExit: `status` for a UserError or an error of the system, 130 when interrupted.
     """
     try:
         yield
+        return
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sentence = f"error: {error}"
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
-            raise  # not about a file: a bug, whose traceback is wanted
-        where = f"{error.filename}: " if error.filename else ""
-        hint = ": free some space and run the command again" if error.errno == errno.ENOSPC else ""
-        sys.exit(f"error: {where}{error.strerror}{hint}")
+        full = error.errno == errno.ENOSPC
+        if error.strerror is None or (error.filename is None and not full and not of_network):
+            raise  # a bug
+        place = f"{error.filename}: " if error.filename else ""
+        hint = ": free some space and run the command again" if full else ""
+        sentence = f"error: {place}{error.strerror}{hint}"
     except KeyboardInterrupt:
-        print("interrupted: run the command again to go on", file=sys.stderr)
-        sys.exit(130)
+        status, sentence = 130, "interrupted: run the command again to go on"
+    print(sentence, file=sys.stderr)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, then renamed."""
+"""Files that are complete or absent, since they are written under another name and renamed; digests; tables."""
 
 import csv
 import hashlib
@@ -11,9 +11,7 @@ from shiftlab.errors import UserError
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Put `content` into `path`, replacing what was there only once all of it is on disk.
-
-    Text is written as UTF-8. The folder is made where it is missing.
+    """Write a file, text as UTF-8, in a folder that is made where it is missing; replace an earlier one as a whole.
 
     Raises:
         OSError: the disk is full or the folder can't be written; `filename` is set, `path` is as it was.
@@ -33,19 +31,19 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of the file's bytes, as 32 hexadecimal digits: the name that DVC knows its content by."""
+    """Return the MD5 of a file, in hexadecimal digits: the name that DVC knows its content by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of the file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV with one line for the header and one for each row."""
+    """Return a CSV with one line for the header and one for each row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -57,7 +55,7 @@ def lines(path: Path, what: str) -> list[str]:
     """Return the lines of a user's text file, without comments, which `#` begins, and empty ones.
 
     Args:
-        what: stands on each line, for a message.
+        what: what each line holds, for a message.
 
     Raises:
         UserError: no such file, not text, or nothing in it; a line that is there twice.

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parent
 def digest(*names: str) -> str:
     """Return the MD5 of the code of modules and of all that they import, which changes with each of these files."""
     md5 = hashlib.md5(usedforsecurity=False)
+    files = _files()
     for name in closure(*names):
-        md5.update(f"{name}\n".encode() + _path(name).read_bytes())
+        md5.update(f"{name}\n".encode() + files[name].read_bytes())
     return md5.hexdigest()
 
 
@@ -27,41 +28,39 @@ def closure(*names: str) -> list[str]:
     Raises:
         FileNotFoundError: there is no such module.
     """
-    known: set[str] = set()
-    waiting = {around for name in names for module in _modules(name) for around in _with_packages(module)}
+    files = _files()
+    known, waiting = set[str](), set[str]()
+    for name in names:
+        if name not in files:
+            raise FileNotFoundError(f"no module {name}")
+        inside = {module for module in files if module.startswith(f"{name}.")}
+        waiting |= {name, *inside, *_packages_around(name)} & files.keys()
     while waiting:
         known |= waiting
-        waiting = {imported for name in waiting for imported in _imports(name)} - known
+        waiting = {module for name in waiting for module in _imports(files[name])} & files.keys() - known
     return sorted(known)
 
 
-def _modules(name: str) -> list[str]:
-    path = _path(name)
-    if not path.is_file():
-        raise FileNotFoundError(f"no module {name}")
-    if path.name != "__init__.py":
-        return [name]
-    inside = [module.relative_to(path.parent).with_suffix("") for module in path.parent.rglob("*.py")]
-    return [".".join([name, *module.parts]).removesuffix(".__init__") for module in inside]
+def _files() -> dict[str, Path]:
+    """Return the files of this package's modules, by the modules' names."""
+    paths = {path.relative_to(ROOT.parent).with_suffix(""): path for path in ROOT.rglob("*.py")}
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in paths.items()}
 
 
-def _imports(name: str) -> Iterator[str]:
-    """Yield the modules of this package that a module imports, and the packages around them."""
-    for node in _statements(ast.parse(_path(name).read_bytes())):
-        if isinstance(node, ast.Import):
-            imported = [alias.name for alias in node.names]
-        else:
-            imported = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (around for module in imported for around in _with_packages(module))
+def _imports(path: Path) -> Iterator[str]:
+    """Yield the names that a module imports, modules' or not, and the packages around them."""
+    for node in _statements(ast.parse(path.read_bytes())):
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        for name in names:
+            yield from (name, *_packages_around(name))
 
 
-def _with_packages(name: str) -> list[str]:
-    """Return a module's name and those of the packages around it, as far as they are files of this package."""
-    first, *parts = name.split(".")
-    if first != ROOT.name:
-        return []
-    around = [".".join([first, *parts[:count]]) for count in range(1, len(parts) + 1)]
-    return [module for module in around if _path(module).is_file()]
+def _packages_around(name: str) -> list[str]:
+    """Return the names of the packages around a module, but for the outermost."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(2, len(parts))]
 
 
 def _statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -71,8 +70,3 @@ def _statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield from _statements(child)
-
-
-def _path(name: str) -> Path:
-    path = ROOT.joinpath(*name.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

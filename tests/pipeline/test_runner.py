@@ -26,7 +26,7 @@ sys.path.insert(0, {src!r})
 from shiftlab import repository
 from shiftlab.errors import one_sentence
 from shiftlab.pipeline import runner
-with one_sentence(), runner.alone():
+with one_sentence(), runner.exclusive():
     stages = repository.stages()
     print(runner.run(stages, dict.fromkeys(stages, 2.0), 2, "make run"))
 """
@@ -97,7 +97,7 @@ def test_interruption_reaches_the_stages_and_the_next_goes_on(ending: signal.Sig
 def test_second_command_is_refused_while_the_first_runs(few: Project) -> None:
     os.chdir(few.root)
     try:
-        with runner.alone(), pytest.raises(UserError, match="at work in this folder already"), runner.alone():
+        with runner.exclusive(), pytest.raises(UserError, match="at work in this folder already"), runner.exclusive():
             pass
     finally:
         os.chdir(ROOT)

@@ -46,7 +46,7 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
         options = options.model_copy(update={"fail_under": limits})
     threads = options.threads or (1 if options.ray else None)  # a node's core for each of many tasks
     if threads:
-        determinism.use(threads)
+        torch.set_num_threads(threads)
     device = determinism.pick_device(options.device)
     images = load_images(options.data, options.root)
     sample = images.sample(options.count, options.seed)

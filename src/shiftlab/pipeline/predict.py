@@ -14,8 +14,7 @@ from shiftlab import determinism, files, unfinished
 from shiftlab.config import params
 from shiftlab.config.params import DeviceName, Params
 from shiftlab.data import dataset
-from shiftlab.data.dataset import Dataset
-from shiftlab.errors import UserError
+from shiftlab.errors import as_user_error
 from shiftlab.models import weights
 from shiftlab.networks import cost
 from shiftlab.networks.classifier import Classifier
@@ -38,7 +37,9 @@ def run(config: Params, name: str, seed: int) -> None:
     device = determinism.pick_device(config.device)
     data_path, weights_path = dataset.path(config.data.name), weights.path(name, seed)
     data = dataset.load(data_path)
-    _refuse_sizes(config, data)
+    height, width = data.test.images.shape[-2:]
+    with as_user_error():  # of a folder's images, whose size params.yaml does not tell
+        params.refuse_shifts(config.evaluation, data.frame, (height, width))
     model = weights.load(name, weights_path, data.shape, len(data.classes))
     parameters, multiply_adds = cost.count(model, dataset.center_crop(data.test.images[0], data.frame))
     about = PredictionMetadata(
@@ -80,16 +81,3 @@ def _executor(
     stack.enter_context(engine.connected(address))
     load = partial(fuse, model, shape)
     return executor.on_nodes(load, cast("DeviceName", device.type), config.threads, config.determinism)
-
-
-def _refuse_sizes(config: Params, data: Dataset) -> None:
-    """Refuse shifts that do not fit a folder's images, whose size params.yaml does not tell.
-
-    Raises:
-        UserError: some shift moves them out of sight, or past the edge of larger images.
-    """
-    height, width = data.test.images.shape[-2:]
-    try:
-        params.refuse_shifts(config.evaluation, data.frame, (height, width))
-    except ValueError as error:
-        raise UserError(str(error)) from None

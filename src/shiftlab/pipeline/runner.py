@@ -18,13 +18,14 @@ from tqdm import tqdm
 from shiftlab.errors import UserError
 
 LOCK = Path(".dvc/tmp/pipeline.lock")
-ENOUGH = 0.1  # of the work, to tell from it how fast the machine is
-GRACE_S = 60  # that a stage has to keep what it has, when it is interrupted
+MIN_WORK = 0.1  # proportion that has to be done to tell from it how fast the machine is
+GRACE_S = 60  # that a stage has to write its checkpoint, when it is interrupted
+SKIPPED = ("didn't change, skipping", "is cached - skipping run, checking out outputs")  # DVC's words
 
 
 @dataclass
 class Clock:
-    """Estimates the time left, from the seconds that each stage is expected to take and those that some have taken."""
+    """Estimates the time left, from the seconds that stages are expected to take and those that the ended ones took."""
 
     expected: Mapping[str, float]
     jobs: int
@@ -33,29 +34,29 @@ class Clock:
 
     @property
     def ended(self) -> set[str]:
-        """The stages that have ended."""
+        """Return the stages that have ended."""
         return self.skipped | set(self.taken)
 
     @property
     def ratio(self) -> float | None:
-        """How many times as long as expected stages take here; none while too few have run to tell."""
+        """Return how many times as long as expected stages take here; None while too few have run to tell."""
         expected = sum(self.expected[stage] for stage in self.taken)
-        if expected < ENOUGH * sum(self.expected.values()):
+        if expected < MIN_WORK * sum(self.expected.values()):
             return None
         return sum(self.taken.values()) / expected
 
     def left(self, running: Mapping[str, float]) -> float:
-        """The seconds left, with so many seconds spent on each of the stages that are running."""
+        """Return the seconds left, with so many seconds spent on each of the stages that are running."""
         rest = sum(seconds for stage, seconds in self.expected.items() if stage not in self.ended)
         return max(0.0, rest * (self.ratio or 1.0) - sum(running.values())) / self.jobs
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """Keep a second command from running stages in this repository meanwhile.
 
     Raises:
-        UserError: one is at it.
+        UserError: another command runs stages.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,16 +69,16 @@ def alone() -> Iterator[None]:
         ) from None
 
 
-def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs: int, again: str) -> float | None:
+def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs: int, command: str) -> float | None:
     """Run stages, `jobs` at a time, those with the most to come first.
 
     Args:
         stages: each one's name in dvc.yaml and the names of those that it depends on.
         expected: seconds that each is expected to take.
-        again: the command that goes on from here where this one ends early.
+        command: goes on from here where this one ends early.
 
     Returns:
-        How many times as long as expected they took; none where too little had to be done to tell.
+        How many times as long as expected they took; None where too little had to be done to tell.
 
     Raises:
         UserError: one of them failed; the others were interrupted and have kept what they had.
@@ -86,29 +87,30 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
     for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, say: the stages are in groups of their own
         signal.signal(ending, signal.default_int_handler)
     clock = Clock(expected, jobs)
-    order = sorted(stages, key=lambda stage: -_chain(stage, stages, expected))
+    order = sorted(stages, key=lambda stage: -_longest_chain(stage, stages, expected))
     running: dict[str, Process] = {}
+
+    def left() -> str:
+        return f"{in_words(clock.left({stage: process.seconds for stage, process in running.items()}))} left"
+
     with tqdm(bar_format="{desc}", disable=not sys.stdout.isatty(), file=sys.stdout, leave=False) as status:
         try:
             while len(clock.ended) < len(stages):
-                for stage in order:
-                    begun = stage in running or stage in clock.ended
-                    if len(running) < jobs and not begun and set(stages[stage]) <= clock.ended:
-                        running[stage] = Process(stage)
-                        place = len(clock.ended) + len(running)
-                        spent = {name: process.seconds for name, process in running.items()}
-                        tqdm.write(f"[{place}/{len(stages)}] {label(stage)}, {in_words(clock.left(spent))} left")
-                        sys.stdout.flush()
+                begun = clock.ended | running.keys()
+                ready = [stage for stage in order if stage not in begun and clock.ended.issuperset(stages[stage])]
+                for stage in ready[: jobs - len(running)]:
+                    running[stage] = Process(stage)
+                    tqdm.write(f"[{len(clock.ended) + len(running)}/{len(stages)}] {label(stage)}, {left()}")
+                    sys.stdout.flush()
                 time.sleep(0.1)
                 for stage, process in list(running.items()):
-                    if process.ended(again):
+                    if process.has_ended(command):
+                        del running[stage]
                         if process.skipped:
                             clock.skipped.add(stage)
                         else:
                             clock.taken[stage] = process.seconds
-                        del running[stage]
-                spent = {name: process.seconds for name, process in running.items()}
-                status.set_description_str(f"{'; '.join(map(label, running))}: {in_words(clock.left(spent))} left")
+                status.set_description_str(f"{'; '.join(map(label, running))}: {left()}")
         finally:
             for process in running.values():
                 process.interrupt()
@@ -132,33 +134,32 @@ class Process:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Return the seconds since it began."""
         return time.monotonic() - self._begun
 
-    def ended(self, again: str) -> bool:
-        """Whether it has ended, well.
+    def has_ended(self, command: str) -> bool:
+        """Return whether the stage has ended, without failing.
 
         Raises:
-            UserError: it has failed; the sentence is its own, or DVC's.
+            UserError: it has failed; the sentence is its own, or DVC's, and names the command that goes on from here.
         """
         if self._process.poll() is None:
             return False
         self._output.seek(0)
         lines = [line.strip() for line in self._output]
         self._output.close()
-        nothing = ("didn't change, skipping", "is cached - skipping run, checking out outputs")
-        self.skipped = any(line == f"Stage '{self._stage}' {words}" for line in lines for words in nothing)
+        self.skipped = any(line == f"Stage '{self._stage}' {words}" for line in lines for words in SKIPPED)
         if self._process.returncode:
             own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
             if any(line.startswith("Traceback") for line in lines):
-                print("\n".join(lines), file=sys.stderr, flush=True)  # a bug, whose traceback is wanted
+                print("\n".join(lines), file=sys.stderr, flush=True)  # of a bug
             reason = (own or of_dvc or [f"exit status {self._process.returncode}"])[-1]
-            raise UserError(f"{label(self._stage)}: {reason}; `{again}` goes on from here")
+            raise UserError(f"{label(self._stage)}: {reason}; `{command}` goes on from here")
         return True
 
     def interrupt(self) -> None:
-        """End it as Ctrl-C does, and wait until it has kept what it has."""
+        """End the stage as Ctrl-C does, and wait until it has written its checkpoint."""
         try:
             os.killpg(self._process.pid, signal.SIGINT)
             self._process.wait(GRACE_S)
@@ -169,12 +170,12 @@ class Process:
 
 
 def label(stage: str) -> str:
-    """A stage for people: `predict@lenet-0-zero` is `predict lenet seed 0, zero`."""
+    """Return a stage's name for people: `predict lenet seed 0` of `predict@lenet-0`."""
     return stage.replace("@", " ").replace("-", " seed ", 1).replace("-", ", ")
 
 
 def in_words(seconds: float) -> str:
-    """A duration as roughly as an estimate can be."""
+    """Return a duration as roughly as an estimate can be."""
     if seconds < 60:
         return f"about {10 * max(1, round(seconds / 10))} s"
     if seconds < 100 * 60:
@@ -182,7 +183,7 @@ def in_words(seconds: float) -> str:
     return f"about {round(seconds / 1800) / 2:g} hours"
 
 
-def _chain(stage: str, stages: Mapping[str, Sequence[str]], expected: Mapping[str, float]) -> float:
-    """The seconds that it and the longest chain of stages after it are expected to take."""
-    after = [_chain(other, stages, expected) for other, before in stages.items() if stage in before]
+def _longest_chain(stage: str, stages: Mapping[str, Sequence[str]], expected: Mapping[str, float]) -> float:
+    """Return the seconds that it and the longest chain of stages after it are expected to take."""
+    after = [_longest_chain(other, stages, expected) for other, before in stages.items() if stage in before]
     return expected[stage] + max(after, default=0.0)

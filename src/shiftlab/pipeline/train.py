@@ -14,10 +14,10 @@ from torch import nn
 
 from shiftlab import determinism, files
 from shiftlab.config import params
-from shiftlab.config.params import Augmentation, Params
+from shiftlab.config.params import Params
 from shiftlab.data import dataset
 from shiftlab.data.dataset import Dataset
-from shiftlab.errors import UserError
+from shiftlab.errors import as_user_error
 from shiftlab.models import architectures, weights
 from shiftlab.networks import cost
 from shiftlab.pipeline import arguments
@@ -37,8 +37,9 @@ def run(config: Params, name: str, seed: int) -> None:
     store = connect(config.data.name, config.tracking)
     data_path, weights_path = dataset.path(config.data.name), weights.path(name, seed)
     data = dataset.load(data_path)
-    augmentation = settings.augmentation or config.augmentation
-    _refuse_augmentation(augmentation, data)
+    height, width = data.train.images.shape[-2:]
+    with as_user_error():  # of a folder's images, whose size params.yaml does not tell
+        params.refuse_augmentation(settings.augmentation or config.augmentation, data.frame, (height, width))
     identity = runs.Identity(config.data.name, files.md5(data_path), name, seed, data.shape, data.classes)
     choices = params.recorded(
         config.recipe, config.augmentation, device.type, config.threads, config.determinism, settings
@@ -98,16 +99,3 @@ def _latencies(model: nn.Module, data: Dataset, device: torch.device) -> dict[st
         f"cost/milliseconds for {count} images": cost.latency(model, images[:count])
         for count in (1, loop.INFERENCE_BATCH)
     }
-
-
-def _refuse_augmentation(augmentation: Augmentation, data: Dataset) -> None:
-    """Refuse an augmentation that does not fit a folder's images, whose size params.yaml does not tell.
-
-    Raises:
-        UserError: images are too small for it.
-    """
-    height, width = data.train.images.shape[-2:]
-    try:
-        params.refuse_augmentation(augmentation, data.frame, (height, width))
-    except ValueError as error:
-        raise UserError(str(error)) from None

@@ -35,9 +35,11 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
         UserError: the data or the device can't be used; a training fails, as in `loop.fit`.
     """
     determinism.prepare(params.determinism)
-    from shiftlab.data import dataset  # with PyTorch
+    import torch
 
-    determinism.use(params.threads)
+    from shiftlab.data import dataset
+
+    torch.set_num_threads(params.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "dataset.safetensors")
         path.write_bytes(data)
