@@ -15,7 +15,10 @@ LONG = "a model with a rather long name, seed 4294967295"
 
 def panels(top: float = 0.9) -> bytes:
     estimates = [Estimate(top - abs(step) / 10, 0.1, 0.9, 359) for step in range(-2, 3)]
-    lines = {"mlp": Line.of(range(-2, 3), estimates), LONG: Line([-2, 0, 2], [0.1, 0.2, 0.3])}
+    lines = {
+        "mlp": Line.of(range(-2, 3), estimates),
+        LONG: Line([-2, 0, 2], [0.1, 0.2, 0.3], [0.0, 0.1, 0.2], [0.2, 0.3, 0.4]),
+    }
     row = [Panel(lines, "shift", "accuracy", name) for name in ("x", "y")]
     return primitives.panels([row, row], "Accuracy against shift")
 
@@ -87,7 +90,7 @@ def test_other_figures_give_another_picture(draw: Callable[..., bytes], other: f
 
 
 def test_one_panel_of_one_line_is_enough() -> None:
-    assert primitives.panels([[Panel({"mlp": Line([0], [1])}, "x", "y")]], "one").startswith(b"\x89PNG")
+    assert primitives.panels([[Panel({"mlp": Line([0], [1], [0], [1])}, "x", "y")]], "one").startswith(b"\x89PNG")
 
 
 @pytest.mark.filterwarnings("error")

@@ -55,15 +55,12 @@ def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, 
     places = select_images(predictions, metrics, images)
     looked_up = content(predictions, metrics, images, places, study)
     models = next(iter(looked_up["metrics"].values()))
-    first = next(iter(models.values()))
+    of_model = next(iter(models.values()))
     library: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has no default
     return {
         "boundaries": list(looked_up["metrics"]),
         "models": list(models),
-        "maps": list(first["maps"]),
-        "directions": list(first["curves"]),
-        "radii": list(first["radii"]),
-        "sets": list(first["confusions"]),
+        **{kind: list(by_name) for kind, by_name in of_model.items()},  # maps, curves, radii, confusions
         "seed": looked_up["seed"],
         "script": read_text("explorer.js"),
         "style": read_text("explorer.css"),

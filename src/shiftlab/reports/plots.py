@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shiftlab.metrics.comparison import MetricsByKey, PredictionsByKey, boundaries, first_seed, of_boundary
 from shiftlab.metrics.evaluation import Metrics, boundary_name
+from shiftlab.metrics.intervals import Floats
 from shiftlab.metrics.nearest_failing_shift import ImageRobustness
 from shiftlab.reports import primitives
 from shiftlab.reports.names import data_name, model_name
@@ -139,41 +140,43 @@ def _curves(models: Models, title: str) -> bytes:
     for direction, (right, down) in DIRECTIONS.items():
         lines = {label: Line.of(*zip(*metrics.curves[direction], strict=True)) for label, metrics in models.items()}
         above.append(Panel(lines, AXIS_LABELS[direction], "accuracy" if direction == "x" else ""))
-        places = (first.radius + down * steps).tolist(), (first.radius + right * steps).tolist()
-        ink = Line.along(steps.tolist(), first.maps["ink"], places)
+        cells = first.radius + down * steps, first.radius + right * steps
+        ink = Line(steps.tolist(), *(values[cells] for values in vars(first.maps["ink"]).values()))
         below.append(Panel({"ink": ink}, AXIS_LABELS[direction], "ink in the frame"))
     return primitives.panels([above, below], title, legend="lower center")
 
 
 def _maps(models: Models, names: Sequence[str], title: str) -> bytes:
-    """Plot maps over the grid: a row for each name and a column for each model, or one row of a single model."""
-    reach = max(metrics.maps[name].reach for name in names for metrics in models.values())
-    rows = {name: {label: metrics.maps[name].value for label, metrics in models.items()} for name in names}
+    """Plot shares over the grid: a row for each name and a column for each model, or one row of a single model."""
+    rows, reach = _rows_and_reach(models, names)
     if len(models) == 1:
-        rows = {label: {name: metrics.maps[name].value for name in names} for label, metrics in models.items()}
-    interval = f" (a cell's 95% Wilson interval reaches {100 * reach:.1f} points either way at most)"
-    return primitives.maps(rows, title + interval)
+        (label,) = models
+        rows = {label: {name: of_models[label] for name, of_models in rows.items()}}
+    interval = f"(a cell's 95% Wilson interval reaches {100 * reach:.1f} points either way at most)"
+    return primitives.maps(rows, f"{title} {interval}")
 
 
 def _distances(models: Models, extent: str) -> bytes:
-    names = ("euclidean distance", "cosine distance")
-    reach = max(metrics.maps[name].reach for name in names for metrics in models.values())
-    rows = {name: {label: metrics.maps[name].value for label, metrics in models.items()} for name in names}
+    """Plot distances over the grid: a row for each metric, with a scale of its own, and a column for each model."""
+    rows, reach = _rows_and_reach(models, ("euclidean distance", "cosine distance"))
     interval = f"(a cell's 95% interval reaches {reach:.3f} either way at most)"
     return primitives.maps(rows, f"{extent}: how far probabilities move {interval}", limits=None)
 
 
+def _rows_and_reach(models: Models, names: Sequence[str]) -> tuple[dict[str, dict[str, Floats]], float]:
+    """Return maps by name and model, and half of the width of their widest interval."""
+    rows = {name: {label: metrics.maps[name].value for label, metrics in models.items()} for name in names}
+    return rows, max(metrics.maps[name].reach for name in names for metrics in models.values())
+
+
 def _radii(models: Models, title: str) -> bytes:
-    row = [
-        Panel(
-            {
-                label: Line.of([at.radius for at in metrics.radii], [getattr(at, name) for at in metrics.radii])
-                for label, metrics in models.items()
-            },
-            *("radius (pixels)", "share", words),
-        )
-        for name, words in RADII.items()
-    ]
+    row = []
+    for name, panel_title in RADII.items():
+        lines = {
+            label: Line.of([at.radius for at in metrics.radii], [getattr(at, name) for at in metrics.radii])
+            for label, metrics in models.items()
+        }
+        row.append(Panel(lines, "radius (pixels)", "share", panel_title))
     return primitives.panels([row], title)
 
 
@@ -202,39 +205,30 @@ def _fractions(models: Models, title: str) -> bytes:
 
 
 def plot_example(models: Mapping[str, Predictions], image: Tensor) -> bytes:
-    """Plot test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's answers.
+    """Plot test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's predictions.
 
     Args:
         models: predictions by the model's label, in one boundary.
     """
     first = next(iter(models.values()))
     classes = first.about.classes
-    captions = {"clean": "as it is", "right5": "5 pixels to the right"}
-    answers = {
-        caption: {
-            label: (classes[of_model.sets[name].predicted[0]], float(of_model.sets[name].confidence[0]))
-            for label, of_model in models.items()
+    plots, predictions = {}, {}
+    for name, dx, caption in (("clean", 0, "as it is"), ("right5", 5, "5 pixels to the right")):
+        plots[caption] = _shifted(image, dx, 0, first.about)
+        of_set = {label: of_model.sets[name] for label, of_model in models.items()}
+        predictions[caption] = {
+            label: (classes[at.predicted[0]], float(at.confidence[0])) for label, at in of_set.items()
         }
-        for name, caption in captions.items()
-    }
     title = f"Test image 0 of {first.about.data}, class {classes[first.labels[0]]}: what each model calls it"
-    shown = {
-        caption: _shifted(image, dx, 0, first.about) for caption, dx in zip(captions.values(), (0, 5), strict=True)
-    }
-    return primitives.one_image(shown, answers, title)
+    return primitives.one_image(plots, predictions, title)
 
 
-def in_gallery(metrics: Metrics) -> list[ImageRobustness]:
-    """Return the images that `gallery` shows."""
-    return [image for row in _gallery_rows(metrics).values() for image in row]
-
-
-def _gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
+def gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
+    """Return the images that `gallery` shows, in named rows."""
+    fragile = "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there"
     most_fragile_first = metrics.nearest_failing_shifts
     return {
-        "most fragile, at the nearest shift (dx, dy) that breaks each, and what it is called there": most_fragile_first[
-            :GALLERY_COLUMNS
-        ],
+        fragile: most_fragile_first[:GALLERY_COLUMNS],
         "most robust": most_fragile_first[: -GALLERY_COLUMNS - 1 : -1],
     }
 
@@ -243,7 +237,7 @@ def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor])
     """Plot the test images that are right at the fewest and at the most shifts, as PNG.
 
     Args:
-        images: uint8 `(C, H, W)` by number, those of `in_gallery` at least.
+        images: uint8 `(C, H, W)` by number, those of `gallery_rows` at least.
     """
     classes = metrics.metadata.classes
 
@@ -254,7 +248,7 @@ def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor])
         below = f"({dx}, {dy}): {classes[failing.predicted]}" if failing else "never breaks"
         return _shifted(images[robustness.image], dx, dy, metrics.metadata), f"{caption}\n{below}"
 
-    rows = {words: [cell(robustness) for robustness in row] for words, row in _gallery_rows(metrics).items()}
+    rows = {name: [cell(robustness) for robustness in row] for name, row in gallery_rows(metrics).items()}
     name = boundary_name(metrics.metadata)
     return primitives.gallery(rows, f"{label}, boundary {name}: test images classified right unshifted")
 

@@ -1,11 +1,10 @@
 """Primitives of plots, and the only importer of matplotlib. Each function draws one figure and returns it as PNG."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
 from textwrap import fill, shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,29 +36,21 @@ LETTERS_PER_INCH = 10  # of a figure's title
 IN_CELL: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
 
 
-@dataclass(frozen=True)
-class Line:
-    """Points of one line, left to right, with an interval for each where there are intervals."""
+class Line(NamedTuple):
+    """Points of one line, left to right, with an interval for each."""
 
     x: Sequence[float]
-    y: Sequence[float]
-    interval: tuple[Sequence[float], Sequence[float]] | None = None  # low, high
+    y: Sequence[float] | Floats
+    low: Sequence[float] | Floats
+    high: Sequence[float] | Floats
 
     @classmethod
     def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
         """Return a line of estimates with their intervals."""
-        low, high = [one.low for one in estimates], [one.high for one in estimates]
-        return cls(x, [one.value for one in estimates], (low, high))
-
-    @classmethod
-    def along(cls, x: Sequence[float], table: Estimates, places: tuple[Sequence[int], Sequence[int]]) -> "Line":
-        """Return a line of the estimates of a table at places in it, rows and columns."""
-        value, low, high = (cells[places].tolist() for cells in vars(table).values())
-        return cls(x, value, (low, high))
+        return cls(x, *([getattr(one, end) for one in estimates] for end in ("value", "low", "high")))
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """What one pair of axes shows: labels -> lines."""
 
     lines: Mapping[str, Line]
@@ -121,8 +112,7 @@ def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str
 def _draw(axes: Axes, panel: Panel) -> None:
     for label, line in panel.lines.items():
         (drawn,) = axes.plot(line.x, line.y, marker=".", label=label)
-        if line.interval:
-            axes.fill_between(line.x, *line.interval, alpha=0.25, color=drawn.get_color())
+        axes.fill_between(line.x, line.low, line.high, alpha=0.25, color=drawn.get_color())
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
     if panel.y_limits:
         axes.set_ylim(*panel.y_limits)
@@ -226,31 +216,29 @@ def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: 
 
 
 def one_image(
-    pictures: Mapping[str, NDArray[np.uint8]],
-    answers: Mapping[str, Mapping[str, tuple[str, float]]],
-    title: str,
+    pictures: Mapping[str, NDArray[np.uint8]], predictions: Mapping[str, Mapping[str, tuple[str, float]]], title: str
 ) -> bytes:
     """Plot versions of one test image, each above what every model calls it and with what probability.
 
     Args:
         pictures: caption -> raw image, `(H, W)` or `(H, W, 3)`.
-        answers: the same caption -> model's label -> (class, probability).
+        predictions: the same caption -> model's label -> (class, probability).
     """
-    labels = [label for by_model in answers.values() for label in by_model]
+    labels = [label for by_model in predictions.values() for label in by_model]
     figure = Figure(figsize=(3.6 * len(pictures), 4.1 + 0.2 * len(labels) / len(pictures)), layout="constrained")
     shown = figure.subplots(1, len(pictures), squeeze=False)[0]
     width = max(map(len, labels))
     for axes, (caption, image) in zip(shown, pictures.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set(title=caption)
-        longest = max(len(name) for name, _ in answers[caption].values())
-        lines = [f"{label:<{width}}  {name:<{longest}}  p = {p:.4f}" for label, (name, p) in answers[caption].items()]
+        longest = max(len(name) for name, _ in predictions[caption].values())
+        of_models = predictions[caption].items()
+        lines = [f"{label:<{width}}  {name:<{longest}}  p = {p:.4f}" for label, (name, p) in of_models]
         axes.set_xlabel("\n".join(lines), fontsize=11, family="monospace")
     return _png(figure, title)
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """One line of a forest plot: a difference in percentage points, with its interval."""
 
     label: str
@@ -273,36 +261,31 @@ def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], w
     axes = figure.subplots()
     axes.axvspan(-within, within, color="0.9", zorder=0)
     axes.axvline(0, color="0.5", linewidth=0.8)
-    place, ticks, names = 0.0, [], []
+    place, ticks = 0.0, {}
     for group, effects in groups.items():
         place += 1.3
-        ticks.append(place - 0.15)
-        names.append(group)
-        for one in effects:
+        ticks[place - 0.15] = group
+        for effect in effects:
             place += 1
-            ticks.append(place)
-            names.append(one.label)
-            reach = [[one.difference - one.low], [one.high - one.difference]]
-            colour = colours[one.kind]
-            face = "white" if one.hollow else colour
-            axes.errorbar(one.difference, place, xerr=reach, fmt="o", markersize=4, mfc=face, capsize=2, color=colour)
-    axes.set_yticks(ticks, names, fontsize=8)
-    for name, label in zip(names, axes.get_yticklabels(), strict=True):
-        if name in groups:
+            ticks[place] = effect.label
+            ends = [[effect.difference - effect.low], [effect.high - effect.difference]]
+            colour = colours[effect.kind]
+            mark: dict[str, Any] = {"fmt": "o", "markersize": 4, "mfc": "white" if effect.hollow else colour}
+            axes.errorbar(effect.difference, place, xerr=ends, capsize=2, color=colour, **mark)
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
+    for label in axes.get_yticklabels():
+        if label.get_text() in groups:
             label.set_fontweight("bold")
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="difference (percentage points)", ylim=(place + 1, 0))
     axes.grid(axis="x", alpha=0.3)
-    shown = {one.kind for effects in groups.values() for one in effects}
-    handles = [
-        Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in colours.items() if kind in shown
-    ]
+    kinds = {effect.kind for effects in groups.values() for effect in effects}
+    handles = [Line2D([], [], color=colours[kind], marker="o", label=kind) for kind in colours if kind in kinds]
     figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(handles))
     return _png(figure, title)
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A point of a scatter plot, with intervals along both axes."""
 
     label: str
@@ -315,28 +298,22 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, size_label: str
     """Plot named points in a plane, coloured by a size on a logarithmic scale, with their names at the right."""
     figure = Figure(figsize=(11, max(6.0, 0.26 * len(points) + 1.5)), layout="constrained")
     axes = figure.subplots()
-    for one in points:
-        (x, *x_ends), (y, *y_ends) = one.x, one.y
+    for point in points:
+        (x, *x_ends), (y, *y_ends) = point.x, point.y
         axes.plot(x_ends, [y, y], color="0.8", linewidth=0.8, zorder=1)
         axes.plot([x, x], y_ends, color="0.8", linewidth=0.8, zorder=1)
-    across, up = [one.x[0] for one in points], [one.y[0] for one in points]
-    drawn = axes.scatter(across, up, c=[one.size for one in points], norm="log", cmap="viridis", s=36, zorder=3)
+    across, up = [point.x[0] for point in points], [point.y[0] for point in points]
+    marks = axes.scatter(across, up, c=[point.size for point in points], norm="log", cmap="viridis", s=36, zorder=3)
     axes.set(xlim=_around(across), ylim=_around(up))  # intervals may reach far beyond
     heights = np.linspace(0.01, 0.99, len(points))
-    for height, one in zip(heights, sorted(points, key=lambda one: (one.y[0], one.x[0])), strict=True):
-        axes.annotate(
-            one.label,
-            (one.x[0], one.y[0]),
-            (1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)},
-        )
+    arrow = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)}
+    beside: dict[str, Any] = {"textcoords": "axes fraction", "va": "center", "annotation_clip": False}
+    for height, point in zip(heights, sorted(points, key=lambda point: (point.y[0], point.x[0])), strict=True):
+        place = point.x[0], point.y[0]
+        axes.annotate(point.label, place, (1.03, height), fontsize=8, arrowprops=arrow, **beside)
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
-    figure.colorbar(drawn, label=size_label, shrink=0.6, location="bottom")
+    figure.colorbar(marks, label=size_label, shrink=0.6, location="bottom")
     return _png(figure, title)
 
 
@@ -347,9 +324,7 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """Return an image, `(H, W)` or in colour `(H, W, 3)`, as PNG, pixel for pixel."""
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return _encode(Image.fromarray(pixels))
 
 
 def _png(figure: Figure, title: str, dots: int = DOTS_PER_INCH) -> bytes:
@@ -360,7 +335,11 @@ def _png(figure: Figure, title: str, dots: int = DOTS_PER_INCH) -> bytes:
     canvas = FigureCanvasAgg(figure)
     # The canvas itself, since Figure.savefig draws a constrained layout twice.
     canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return _encode(pixels.quantize(256, dither=Image.Dither.NONE))
+
+
+def _encode(image: Image.Image) -> bytes:
     buffer = BytesIO()
-    drawn.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -19,6 +19,9 @@ from shiftlab.shifts.grids import NAMED_SETS
 NEARLY_ALL = 0.9
 INTERACTIVE = ("accuracy", "maps", "radius")  # plots that the explorer shows, so that the page need not
 NOT_MEASURED = "not measured by this run"
+# Of the table that answers. A line break is one in a terminal.
+HEADER = "model|trained on|unmoved|5 px right|anywhere within 5 px|robust within {within} px|moves survived"
+TERMINAL_HEADER = "|moved in\ntraining|unmoved|5 px\nright|within\n5 px|robust,\n{within} px|moves\nsurvived"
 
 Summary = Mapping[str, Any]
 Means = Mapping[str, Mapping[str, float | None]]  # model's name -> metric -> its mean over seeds
@@ -29,8 +32,7 @@ class Row(NamedTuple):
 
     model: str  # its key
     estimates: dict[str, Estimate]  # by metric
-    parameters: int
-    multiply_adds: int
+    cost: tuple[int, int]  # parameters, multiply-adds
 
     def cells(self, metrics: Sequence[str]) -> list[str]:
         """Return metrics in words."""
@@ -48,8 +50,8 @@ def rows(summary: Summary) -> dict[str, list[Row]]:
             metric: combined([_estimate(entry["metrics"][metric]) for entry in entries], registry.get(metric).limits)
             for metric in entries[0]["metrics"]
         }
-        row = Row(model, estimates, entries[0]["parameters"], entries[0]["multiply_adds"])
-        by_boundary.setdefault(boundary, []).append(row)
+        cost = entries[0]["parameters"], entries[0]["multiply_adds"]
+        by_boundary.setdefault(boundary, []).append(Row(model, estimates, cost))
     return by_boundary
 
 
@@ -62,32 +64,25 @@ def _estimate(entry: Mapping[str, Any]) -> Estimate:
 def answer_table(summary: Summary, terminal: bool = False) -> Table:
     """Return the answer as a table: each model in the first boundary, in %; for a terminal, in at most 80 columns."""
     within, farthest = summary["robust_accuracy_within"], summary["radius"]
-    boundary, first = next(iter(rows(summary).items()))
-    if terminal:
-        header = ["", "moved in\ntraining", "unmoved", "5 px\nright", "within\n5 px", f"robust,\n{within} px"]
-        header.append("moves\nsurvived")
-        trained = {
-            name: f"by {at['pixels']} px" if at["pixels"] else "no" for name, at in summary["augmentation"].items()
-        }
-    else:
-        header = ["model", "trained on", "unmoved", "5 px right", "anywhere within 5 px", f"robust within {within} px"]
-        header.append("moves survived")
-        data = data_name(summary["data"])
-        trained = {name: data + _in_training(**augmentation) for name, augmentation in summary["augmentation"].items()}
     metrics = ("clean", "right5", "random5", f"robust_accuracy_{within}")
+    boundary, of_boundary = next(iter(rows(summary).items()))
     cells = []
-    for row in first:
+    for row in of_boundary:
         moves = summary["moves_survived"][boundary][row.model]
         survived = f"≥{moves}" if moves == farthest else str(moves)  # beyond: not measured
         accuracies = [plus_minus(row.estimates[metric]) for metric in metrics]
-        cells.append([model_name(row.model), trained[row.model], *accuracies, survived])
-    return Table(header, cells)
+        cells.append([model_name(row.model), _training_data(row.model, summary, terminal), *accuracies, survived])
+    header = (TERMINAL_HEADER if terminal else HEADER).format(within=within)
+    return Table(header.split("|"), cells)
 
 
-def _in_training(kind: str, pixels: int) -> str:
-    if kind == "crops":
-        return f", cropped up to {pixels} px off the middle"
-    return f", moved by up to {pixels} px" if pixels else ""
+def _training_data(model: str, summary: Summary, terminal: bool) -> str:
+    data, pixels = data_name(summary["data"]), summary["augmentation"][model]["pixels"]
+    if terminal:
+        return f"by {pixels} px" if pixels else "no"
+    if summary["augmentation"][model]["kind"] == "crops":
+        return f"{data}, cropped up to {pixels} px off the middle"
+    return f"{data}, moved by up to {pixels} px" if pixels else data
 
 
 def short_answer(summary: Summary) -> str:
@@ -129,35 +124,30 @@ def grid_tables(summary: Summary) -> dict[str, Table]:
     """Return the metrics over the grid with what a model costs, a table for each boundary."""
     metrics = [metric for metric in summary["models"][0]["metrics"] if metric not in NAMED_SETS]
     header = ["model", *(registry.get(metric).label for metric in metrics), "parameters", "multiply-adds"]
-    note = paragraph("grid_note", summary=summary)
-    tables = {}
-    for boundary, of_boundary in rows(summary).items():
-        costs = [[with_commas(row.parameters), with_commas(row.multiply_adds)] for row in of_boundary]
-        metrics_of = [[model_name(row.model), *row.cells(metrics)] for row in of_boundary]
-        tables[boundary] = Table(header, [[*row, *cost] for row, cost in zip(metrics_of, costs, strict=True)], note)
-    return tables
+    return {
+        boundary: Table(
+            header,
+            [[model_name(row.model), *row.cells(metrics), *map(with_commas, row.cost)] for row in of_boundary],
+            paragraph("grid_note", summary=summary),
+        )
+        for boundary, of_boundary in rows(summary).items()
+    }
 
 
 def difference_tables(summary: Summary) -> dict[str, Table]:
     """Return the tests of every pair of models, by a title: over seeds, and on the same images; none of one model."""
     tables = {}
-    header = ["metric", "models", "difference in points", "95% interval", "Welch", "after Holm"]
+    header = ["metric", "models", "difference in points"]
     for boundary, tests in summary["differences_over_seeds"].items():
         cells = [[*_difference(test), points_interval(test, test["metric"]), *_p_values(test)] for test in tests]
-        tables[f"Boundary {boundary}, over seeds"] = Table(header, cells)
+        tables[f"Boundary {boundary}, over seeds"] = Table([*header, "95% interval", "Welch", "after Holm"], cells)
+    header += ["right by the first alone", "by the second alone", "p", "after Holm"]
     seeds = f", seed {summary['models'][0]['seed']} on the same images" if summary["over_seeds"] else ""
-    header = [
-        "metric",
-        "models",
-        "difference in points",
-        "right by the first alone",
-        "by the second alone",
-        "p",
-        "after Holm",
-    ]
     for boundary, tests in summary["differences"].items():
-        counts = [map(with_commas, (test["only_first"], test["only_second"])) for test in tests]
-        cells = [[*_difference(test), *of_test, *_p_values(test)] for test, of_test in zip(tests, counts, strict=True)]
+        cells = [
+            [*_difference(test), with_commas(test["only_first"]), with_commas(test["only_second"]), *_p_values(test)]
+            for test in tests
+        ]
         tables[f"Boundary {boundary}{seeds}"] = Table(header, cells)
     return {title: table for title, table in tables.items() if table.rows}
 
@@ -264,7 +254,7 @@ def page(
         study: the content of metrics/study.json; none where no study of the same data has been run.
         study_plots: of `study_plots.of_study`, "plane" at least where there is a study.
     """
-    by_explorer = tuple(f"-{kind}" for kind in (*INTERACTIVE, *(["confusion"] if explorer["sets"] else [])))
+    by_explorer = tuple(f"-{kind}" for kind in (*INTERACTIVE, *(["confusion"] if explorer["confusions"] else [])))
     means = _means(summary, summary["models"][0]["boundary"])
     return render(
         "report.html",

@@ -6,20 +6,10 @@ Everything here takes the decide stage's summary, the content of metrics/study.j
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shiftlab.reports import primitives
+from shiftlab.reports import primitives, study
 from shiftlab.reports.blocks import CONTRAST_COLOURS
 from shiftlab.reports.primitives import Effect, Line, Panel, Point
-from shiftlab.reports.study import (
-    POINT,
-    Summary,
-    Variant,
-    contrast_label,
-    label,
-    metric_label,
-    page,
-    settings,
-    tables,
-)
+from shiftlab.reports.study import POINT, Summary, Variant, contrast_label, label, metric_label, settings
 
 COLUMNS = 2  # of panels
 
@@ -29,8 +19,8 @@ def written(summary: Summary) -> dict[str, bytes | str]:
     plots = of_study(summary)
     return {
         **{f"{name}.png": plot for name, plot in plots.items()},
-        "results.md": f"# Where invariance comes from, on {summary['data']}\n\n{tables(summary)}",
-        "index.html": page(summary, plots),
+        "results.md": f"# Where invariance comes from, on {summary['data']}\n\n{study.tables(summary)}",
+        "index.html": study.page(summary, plots),
     }
 
 
@@ -41,7 +31,7 @@ def of_study(summary: Summary) -> dict[str, bytes]:
 
 
 def _effects(summary: Summary, about: str) -> bytes:
-    groups: dict[str, list[Effect]] = {}
+    groups = {}
     for claim in summary["claims"]:
         contrasts = [contrast for contrast in claim["contrasts"] if contrast["difference"] is not None]
         groups[f"{claim['claim']}: {claim['verdict']}"] = [_effect(contrast) for contrast in contrasts]
@@ -50,29 +40,26 @@ def _effects(summary: Summary, about: str) -> bytes:
 
 
 def _effect(contrast: Mapping[str, Any]) -> Effect:
-    words = contrast_label(contrast)
+    name = contrast_label(contrast)
     if contrast["exactly"] is None:
-        words += f": {metric_label(contrast)} ({contrast['sign']})"
+        name += f": {metric_label(contrast)} ({contrast['sign']})"
     difference, low, high = (100 * contrast[key] for key in ("difference", "low", "high"))
-    return Effect(words, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
+    return Effect(name, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
 
 
 def _curves(summary: Summary, about: str) -> bytes:
     """Plot accuracy against distance, a panel for each setting, of the variants that differ in nothing else."""
     variants = _on_one_frame(summary)
-    by_title = {}
+    by_setting = {}
     for name in dict.fromkeys(name for variant in variants for name in settings(variant) if name != "canvas"):
-        groups = [group for group in _alike(variants, name) if len(group) > 1]
-        most = max(map(len, groups), default=0)
-        by_title[name] = [variant for group in groups if len(group) == most for variant in group]
-    shown = {title: group for title, group in by_title.items() if group} or {"all variants": variants}
-    panels = [
-        Panel(
-            {label(variant["variant"]): _by_distance(variant) for variant in group},
-            *("distance along an axis (pixels)", "accuracy", title),
-        )
-        for title, group in shown.items()
-    ]
+        groups = _alike(variants, name)
+        most = max(map(len, groups))
+        if most > 1:
+            by_setting[name] = [variant for group in groups if len(group) == most for variant in group]
+    panels = []
+    for title, group in (by_setting or {"all variants": variants}).items():
+        lines = {label(variant["variant"]): _by_distance(variant) for variant in group}
+        panels.append(Panel(lines, "distance along an axis (pixels)", "accuracy", title))
     rows = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
     title = f"{about}: accuracy against distance, boundary zero (band: 95% t-interval)"
     return primitives.panels(rows, title, legends=True)
@@ -97,8 +84,7 @@ def _alike(variants: Sequence[Variant], name: str) -> list[list[Variant]]:
 def _by_distance(variant: Variant) -> Line:
     metrics = variant["metrics"]["canvas" if variant["canvas"] else "zero"]
     steps = [step for step in range(variant["radius"] + 1) if f"distance {step}" in metrics]
-    values, low, high = zip(*(_with_ends(metrics[f"distance {step}"]) for step in steps), strict=True)
-    return Line(steps, values, (low, high))
+    return Line(steps, *zip(*(_with_ends(metrics[f"distance {step}"]) for step in steps), strict=True))
 
 
 def _plane(summary: Summary, about: str) -> bytes:
@@ -108,8 +94,8 @@ def _plane(summary: Summary, about: str) -> bytes:
         x = _with_ends(variant["metrics"][clean]["clean"], 100)
         y = _with_ends(variant["metrics"][consistency]["consistency"], 100)
         points.append(Point(label(variant["variant"]), x, y, size=variant["multiply_adds"]))
-    words = ("accuracy unshifted, %", "consistency under circular shifts, %", "multiply-adds of an image")
-    return primitives.scatter(points, *words, f"{about}: what invariance costs (lines: 95% t-intervals)")
+    labels = ("accuracy unshifted, %", "consistency under circular shifts, %", "multiply-adds of an image")
+    return primitives.scatter(points, *labels, f"{about}: what invariance costs (lines: 95% t-intervals)")
 
 
 def _with_ends(metric: Mapping[str, Any], scale: float = 1) -> tuple[float, float, float]:

@@ -15,7 +15,6 @@ from shiftlab.metrics.nearest_failing_shift import FailingShift
 from shiftlab.reports import plots
 from shiftlab.shifts.predictions import Predictions
 
-ENDS = {"": "value", " low": "low", " high": "high"}  # of a column's name -> what of an estimate it holds
 ESTIMATE = [field.name for field in fields(Estimate)]
 ACCURACY = ["accuracy", *ESTIMATE[1:]]
 RADII = ("accuracy", "robust_accuracy", "confidence", "calibration_error", "ink")  # of `AtRadius`
@@ -49,20 +48,11 @@ def write_report(metrics: Metrics, model: str, seed: int, folder: Path) -> None:
         files.write(folder / f"{name}.png", plot)
 
 
-def write_curves(models: Mapping[str, Metrics], name: str, folder: Path) -> None:
-    """Write every model's accuracy against the shift, as a CSV for each direction, for DVC's plots.
-
-    Args:
-        models: by label, in one boundary.
-        name: the boundary's.
-    """
+def write_curves(models: Mapping[str, Metrics], boundary: str, folder: Path) -> None:
+    """Write the accuracy of models, by label, against the shift, as a CSV for each direction, for DVC's plots."""
     for direction in next(iter(models.values())).curves:
-        rows = [
-            (label, step, *astuple(accuracy))
-            for label, metrics in models.items()
-            for step, accuracy in metrics.curves[direction]
-        ]
-        files.write(folder / f"{name}-{direction}.csv", files.table(["model", "shift", *ACCURACY], rows))
+        rows = [(label, *row) for label, metrics in models.items() for row in _rows(metrics.curves[direction])]
+        files.write(folder / f"{boundary}-{direction}.csv", files.table(["model", "shift", *ACCURACY], rows))
 
 
 def write_tables(metrics: Metrics, folder: Path) -> None:
@@ -80,16 +70,14 @@ def _tables(metrics: Metrics) -> Iterator[tuple[str, list[str], Rows]]:
     yield "fractions", ["shift", *ACCURACY], _rows(metrics.fractions)
     scores = [(name, *astuple(scores)) for name, of_set in metrics.class_scores.items() for scores in of_set]
     yield "per-class", ["set", "class", *_names(ClassScores)[1:]], scores
-    columns = {f"{name}{end}": getattr(each, of) for name, each in metrics.maps.items() for end, of in ENDS.items()}
-    evaluated = np.argwhere(~np.isnan(metrics.maps["accuracy"].value))  # of a sample, not every shift of the grid
-    cells = np.stack([column[tuple(evaluated.T)] for column in columns.values()], axis=1).tolist()
-    shifts = (evaluated[:, ::-1] - metrics.radius).tolist()
-    yield "maps", ["dx", "dy", *columns], [(*shift, *row) for shift, row in zip(shifts, cells, strict=True)]
-    phases = metrics.phases
-    by_phase = [
-        (dx, dy, value, phases.low[dy, dx], phases.high[dy, dx]) for (dy, dx), value in np.ndenumerate(phases.value)
-    ]
-    yield "phase", ["dx", "dy", "accuracy", "low", "high"], by_phase
+    header = [f"{name}{end}" for name in metrics.maps for end in ("", " low", " high")]
+    cells = np.stack([column for each in metrics.maps.values() for column in vars(each).values()], axis=-1)
+    evaluated = np.argwhere(~np.isnan(metrics.maps["accuracy"].value)).tolist()  # of a sample, not all shifts
+    by_shift = [(dx - metrics.radius, dy - metrics.radius, *cells[dy, dx].tolist()) for dy, dx in evaluated]
+    yield "maps", ["dx", "dy", *header], by_shift
+    phases = np.stack(list(vars(metrics.phases).values()), axis=-1)
+    by_phase = [(dx, dy, *phases[dy, dx].tolist()) for dy, dx in np.ndindex(phases.shape[:2])]
+    yield "phase", ["dx", "dy", *ACCURACY[:3]], by_phase
     images = [
         (image.image, classes[image.label], image.accuracy, *_failing(image.nearest_failing_shift, classes))
         for image in metrics.nearest_failing_shifts
