@@ -191,7 +191,8 @@ class Audit:
         """Plot the gallery, of few images, which are read anew."""
         margin = boundaries.get(boundary).margin(max(self.evaluation.radius, NAMED_REACH))
         images = PreparedImages(self.images, self.preprocessing)
-        shown = {robustness.image: images.read(robustness.image, margin) for robustness in plots.in_gallery(metrics)}
+        rows = plots.gallery_rows(metrics).values()
+        shown = {robustness.image: images.read(robustness.image, margin) for row in rows for robustness in row}
         return plots.gallery(metrics, self.model, shown)
 
     def table(self) -> str:
