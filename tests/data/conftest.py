@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from tenacity import wait_none
 from torchvision.datasets import CIFAR10, MNIST
 
 from shiftlab.data import download
@@ -30,7 +31,7 @@ def serve() -> Iterator[Callable[..., Mirror]]:
 
 @pytest.fixture
 def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACK_OFF_S", 0.01)
+    monkeypatch.setattr(download._request.retry, "wait", wait_none())
     monkeypatch.setattr(MNIST, "mirrors", [])
     monkeypatch.setattr(CIFAR10, "url", "file:///nowhere/cifar-10-python.tar.gz")
     monkeypatch.delenv("SHIFTLAB_MIRROR", raising=False)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-from shiftlab.config.params import Data
+from shiftlab.config.params import Data, Params
 from shiftlab.data.prepare import build_dataset
 from shiftlab.errors import NoMirrorError, UserError
 from tests.data.mirrors import Mirror, md5, send_folder
@@ -184,5 +184,6 @@ def test_canvas_is_larger_than_the_images() -> None:
     for canvas, size in ((48, (48, 48)), (32, (32, 32))):
         assert options(canvas=canvas).image_size == size
     for canvas in (28, 31, 47):
-        with pytest.raises(ValueError, match=f"it is {canvas}, but images of 32x32 need one as large"):
-            options(canvas=canvas)
+        values = {**PARAMETERS, "data": options(canvas=canvas).model_dump()}
+        with pytest.raises(ValueError, match=f"data.canvas is {canvas}, but images of 32x32 need one as large"):
+            Params.model_validate(values)

@@ -105,12 +105,12 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     vector = tmp_path / "vector.svg"
     vector.write_text("<svg xmlns='http://www.w3.org/2000/svg'></svg>")
     for path in (text, vector):
-        with pytest.raises(UserError, match="not a picture"):
+        with pytest.raises(UserError, match="this is not an image"):
             drawing.read(path)
     broken = tmp_path / "broken.png"
     PICTURES["dark on white"].save(broken)
     broken.write_bytes(broken.read_bytes()[:200])
-    with pytest.raises(UserError, match="can't be read as a picture"):
+    with pytest.raises(UserError, match="can't be read as an image"):
         drawing.read(broken)
     tiff = tmp_path / "one.tiff"
     PICTURES["dark on white"].save(tiff)
@@ -121,7 +121,7 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
 def test_too_large_a_picture_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.png"
     Image.new("1", (3000, 2000)).save(path)
-    monkeypatch.setattr(drawing, "MOST_PIXELS", 5_000_000)
+    monkeypatch.setattr(drawing, "MOST_MEGAPIXELS", 5)
     with pytest.raises(UserError, match="6 megapixels: make it smaller than 5"):
         drawing.read(path)
 

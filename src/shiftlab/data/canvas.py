@@ -15,9 +15,7 @@ def place_on_canvas(examples: Examples, size: int, rng: np.random.Generator | No
     count, channels, height, width = examples.images.shape
     canvases = torch.zeros((count, channels, size, size), dtype=examples.images.dtype)
     margin = np.array([size - width, size - height]) // 2
-    shifts = (
-        np.zeros((count, 2), dtype=int) if rng is None else rng.integers(-margin, margin, (count, 2), endpoint=True)
-    )
+    shifts = np.zeros((count, 2), int) if rng is None else rng.integers(-margin, margin, (count, 2), endpoint=True)
     for canvas, image, (left, top) in zip(canvases, examples.images, (margin + shifts).tolist(), strict=True):
         canvas[:, top : top + height, left : left + width] = image
     return Examples(canvases, examples.labels)

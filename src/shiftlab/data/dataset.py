@@ -14,6 +14,8 @@ from torch import Tensor
 from shiftlab import files
 from shiftlab.errors import UserError
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -26,7 +28,7 @@ class Examples:
         return len(self.labels)
 
     def center_crop(self, size: tuple[int, int]) -> Examples:
-        """Return the same examples, each image cropped to its center of `size`, (height, width)."""
+        """Return the same examples, each image cropped to the center of `size`, (height, width)."""
         return Examples(center_crop(self.images, size).contiguous(), self.labels)
 
     def to(self, device: torch.device) -> Examples:
@@ -90,11 +92,8 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
             f"{what} is {size}, which can't be split off {len(examples)} images ({error}): "
             "choose a smaller or a larger one"
         ) from None
-    first, second = (torch.tensor(sorted(part)) for part in parts)
-    return (
-        Examples(examples.images[first], examples.labels[first]),
-        Examples(examples.images[second], examples.labels[second]),
-    )
+    rest, taken = (Examples(examples.images[places], examples.labels[places]) for places in map(sorted, parts))
+    return rest, taken
 
 
 def path(name: str) -> Path:
@@ -103,34 +102,25 @@ def path(name: str) -> Path:
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Save a data set to one file; the same data set gives the same bytes.
-
-    Raises:
-        OSError: as `files.write`.
-    """
-    labels = torch.uint8 if len(dataset.classes) <= 256 else torch.int16
+    """Save a data set to one file; the same data set gives the same bytes. OSError: as `files.write`."""
     tensors = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         examples: Examples = getattr(dataset, part)
         tensors[f"{part}.images"] = examples.images.contiguous()
-        tensors[f"{part}.labels"] = examples.labels.to(labels)
+        tensors[f"{part}.labels"] = examples.labels.to(torch.uint8 if len(dataset.classes) <= 256 else torch.int16)
     # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
     about = {"classes": dataset.classes, "frame": dataset.frame, "canvas": dataset.canvas}
     files.write(path, safetensors.torch.save(tensors, {"about": json.dumps(about)}))
 
 
 def load(path: Path) -> Dataset:
-    """Load what `save` wrote.
-
-    Raises:
-        UserError: no such file, or not a data set.
-    """
+    """Load what `save` wrote. UserError: no such file, or not a data set."""
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
+            tensor = file.get_tensor
             train, validation, test = (
-                Examples(file.get_tensor(f"{part}.images"), file.get_tensor(f"{part}.labels").long())
-                for part in ("train", "validation", "test")
+                Examples(tensor(f"{part}.images"), tensor(f"{part}.labels").long()) for part in PARTS
             )
         height, width = about["frame"]
         return Dataset(train, validation, test, tuple(about["classes"]), (height, width), about["canvas"])
@@ -146,7 +136,7 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def describe(dataset: Dataset) -> str:
-    """Describe for people how many images of what size and classes there are."""
+    """Return a sentence on how many images of what size and classes there are."""
     channels, height, width = dataset.shape
     names = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
     return (

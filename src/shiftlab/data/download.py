@@ -6,15 +6,18 @@ retries, so only its lists of files and its mirrors are used.
 
 import hashlib
 import http.client
+import io
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tqdm import tqdm
 
 from shiftlab import files
@@ -22,7 +25,6 @@ from shiftlab.errors import NoMirrorError
 from shiftlab.repository import root
 
 ATTEMPTS = 3  # a mirror's chances with one file
-BACK_OFF_S = 1.0  # before the second; doubled before each one more
 TIMEOUT_S = 20.0  # of connecting, and of every read
 MOST_NAMES = 8  # of a folder's content, in a message
 
@@ -73,11 +75,9 @@ def fetch(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
         OSError: it can't be kept in data/published/, where it is not downloaded again.
     """
     kept = root() / "data" / "published" / file.dataset
-    for path in (kept / file.name, kept / file.unpacked_name):
-        if path.exists() and file.matches(content := path.read_bytes()):
-            return content
-    first = os.environ.get("SHIFTLAB_MIRROR")
-    content = download(file, [*([first] if first else []), *mirrors])
+    with suppress(_RefusedError):
+        return _read(file, kept)
+    content = download(file, [*filter(None, [os.environ.get("SHIFTLAB_MIRROR")]), *mirrors])
     files.write(kept / (file.name if _md5(content) == file.md5 else file.unpacked_name), content)
     return content
 
@@ -93,16 +93,11 @@ def download(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
     """
     reasons = []
     for mirror in mirrors:
-        attempts = Retrying(
-            retry=retry_if_exception_type(_BrokenError),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(multiplier=BACK_OFF_S),
-            reraise=True,
-        )
         try:
-            if folder := _folder(mirror):
-                return _read(file, folder)
-            return attempts(_request, file, mirror)
+            if mirror.startswith(("http:", "https:")):
+                return _request(file, mirror)
+            local = urllib.request.url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
+            return _read(file, Path(local))
         except _RefusedError as refusal:
             reasons.append(f"{mirror}: {refusal}")
     raise NoMirrorError(
@@ -112,61 +107,55 @@ def download(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
     )
 
 
-def _folder(mirror: str) -> Path | None:
-    """Return the folder that a mirror is, if it is one."""
-    if mirror.startswith("file:"):
-        return Path(urllib.request.url2pathname(urlsplit(mirror).path))
-    return None if mirror.startswith(("http:", "https:")) else Path(mirror)
-
-
 def _read(file: PublishedFile, folder: Path) -> bytes:
     """Return the file's content out of a folder, under any of the names that people have it by."""
     others = []
-    for path in file.paths(folder):
-        if path.is_file():
-            content = path.read_bytes()
-            if file.matches(content):
-                return content
-            others.append(f"{path.relative_to(folder)} is another file (MD5 {_md5(content)}, not {file.md5})")
+    for path in filter(Path.is_file, file.paths(folder)):
+        content = path.read_bytes()
+        if file.matches(content):
+            return content
+        others.append(f"{path.relative_to(folder)} is another file (MD5 {_md5(content)}, not {file.md5})")
     if others:
         raise _RefusedError("; ".join(others))
     if not folder.is_dir():
         raise _RefusedError("no such folder")
-    looked_for = ", ".join(str(path.relative_to(folder)) for path in file.paths(folder))
+    places = ", ".join(str(path.relative_to(folder)) for path in file.paths(folder))
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    raise _RefusedError(
-        f"no such file (looked for {looked_for}; found {', '.join(names[:MOST_NAMES]) or 'nothing'}{more})"
-    )
+    raise _RefusedError(f"no such file (looked for {places}; found {', '.join(names[:MOST_NAMES]) or 'nothing'}{more})")
 
 
+@retry(
+    retry=retry_if_exception_type(_BrokenError),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_exponential(),
+    reraise=True,
+)
 def _request(file: PublishedFile, mirror: str) -> bytes:
-    """Return the file's content from a mirror of HTTP's, in one attempt."""
-    content = bytearray()
+    """Return the file's content from a mirror of HTTP's; attempts are 1 s apart, then 2 s and so on."""
+    buffer = io.BytesIO()
     try:
         url = f"{mirror.rstrip('/')}/{file.name}"
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
             declared = response.headers.get("Content-Length") or ""
             size = int(declared) if declared.isdecimal() else 0
-            with tqdm(desc=url, total=size or None, unit="B", unit_scale=True, leave=False) as bar:
-                while block := response.read(1 << 16):
-                    content += block
-                    bar.update(len(block))
+            with tqdm.wrapattr(response, "read", desc=url, total=size or None, leave=False) as stream:
+                shutil.copyfileobj(stream, buffer)
     except urllib.error.HTTPError as error:
         kind = _BrokenError if error.code >= 500 or error.code == 429 else _RefusedError
         raise kind(f"HTTP status {error.code} ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise _BrokenError(f"{reason!s}") from None
+        raise _BrokenError(str(getattr(error, "reason", error))) from None
     except ValueError as error:  # from the address, or from the one it redirects to
         raise _RefusedError(f"not an address that can be opened ({error})") from None
+    content = buffer.getvalue()
     if len(content) < size:
         raise _BrokenError(f"broke off after {len(content):,} of {size:,} bytes")
     if _md5(content) != file.md5:
         looks = "a web page" if content.lstrip()[:1] == b"<" else f"another file (MD5 {_md5(content)}, not {file.md5})"
         raise _RefusedError(f"sent {looks}")
-    return bytes(content)
+    return content
 
 
-def _md5(content: bytes | bytearray) -> str:
+def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,23 +1,25 @@
 """Drawings, and photographs of them, prepared as input of models trained on small white digits on black.
 
-LeCun et al. 1998 say how MNIST was made: each digit scaled into a box of 20x20 pixels, put with its centre of mass into
+LeCun et al. 1998 say how MNIST was made: each digit scaled into a box of 20x20 pixels, put with its center of mass into
 the middle of 28x28.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
 
+from shiftlab.data.folder import opened
 from shiftlab.errors import UserError
 
 Grey = NDArray[np.uint8]  # (H, W)
 Frame = tuple[int, int]  # height and width in pixels of what a model sees
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-MOST_PIXELS = 60_000_000  # of a picture that is read
+MOST_MEGAPIXELS = 60  # of a picture that is read
 SIDE = 560  # pixels of the longer side on which a picture is worked
 BOX = 20 / 28  # of the frame, that a centred digit's longer side takes
 STROKE = 2.0  # pixels of the frame that a stroke is wide at least; thinner ones vanish
@@ -27,26 +29,13 @@ CONTRAST = 40  # of 255, between ink and paper at least
 
 
 def read(path: Path) -> Image.Image:
-    """Read a picture from a file, upright.
-
-    Raises:
-        UserError: it is no picture, of another format, broken, or too large.
-    """
-    try:
-        with Image.open(path) as opened:
-            if opened.format not in FORMATS:
-                raise UserError(f"this is {opened.format}: save it as PNG or JPEG")
-            if opened.width * opened.height > MOST_PIXELS:
-                raise UserError(
-                    f"this has {opened.width * opened.height / 1e6:.0f} megapixels: make it smaller than "
-                    f"{MOST_PIXELS / 1e6:.0f}"
-                )
-            opened.draft(None, (2 * SIDE, 2 * SIDE))
-            return ImageOps.exif_transpose(opened).copy()
-    except UnidentifiedImageError:
-        raise UserError("this is not a picture: give a PNG or JPEG (of an SVG, save it as PNG)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"this can't be read as a picture ({error}): save it anew as PNG or JPEG") from None
+    """Read a picture from a file, upright. UserError: as `opened`; it is too large."""
+    with opened(path, "this", FORMATS) as image:
+        megapixels = image.width * image.height / 1e6
+        if megapixels > MOST_MEGAPIXELS:
+            raise UserError(f"this has {megapixels:.0f} megapixels: make it smaller than {MOST_MEGAPIXELS}")
+        image.draft(None, (2 * SIDE, 2 * SIDE))
+        return ImageOps.exif_transpose(image).copy()
 
 
 def prepare_grey(picture: Image.Image, centred: bool, frame: Frame) -> dict[str, Grey]:
@@ -58,6 +47,7 @@ def prepare_grey(picture: Image.Image, centred: bool, frame: Frame) -> dict[str,
     Raises:
         UserError: there is nothing on it.
     """
+    height, width = frame
     grey = as_grey(picture)
     ink = as_ink(grey)
     if centred:
@@ -65,14 +55,12 @@ def prepare_grey(picture: Image.Image, centred: bool, frame: Frame) -> dict[str,
     else:
         placed, words = pad_to_frame(ink, frame), "made as wide as the frame, where it lies"
     bold = thicken(placed, frame)
-    height, width = frame
-    small = np.asarray(Image.fromarray(bold).resize((width, height), Image.Resampling.BOX))
     return {
         "as it came, in grey": grey,
         "ink white, paper black": ink,
         words: placed,
         "strokes as thick as those learned from": bold,
-        f"reduced to {width}x{height}: what the models see": small,
+        f"reduced to {width}x{height}: what the models see": _resize(bold, width, height, Image.Resampling.BOX),
     }
 
 
@@ -80,8 +68,7 @@ def prepare_colour(picture: Image.Image, centred: bool, frame: Frame) -> dict[st
     """Prepare a picture for a model of coloured images, `(H, W, 3)`: each step in words; no ink is looked for on it."""
     height, width = frame
     paper = Image.new("RGBA", picture.size, "white")
-    paper.alpha_composite(picture.convert("RGBA"))
-    coloured = paper.convert("RGB")
+    coloured = Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
     return {
         "as it came": np.asarray(ImageOps.contain(coloured, (SIDE, SIDE))),
         f"its middle, as {width}x{height}: what the models see": np.asarray(ImageOps.fit(coloured, (width, height))),
@@ -92,16 +79,13 @@ def as_grey(picture: Image.Image) -> Grey:
     """Convert to grey, the longer side at most `SIDE` pixels; see-through parts are paper, whatever the ink."""
     picture = picture.copy()
     picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        grey, alpha = (np.asarray(band, dtype=np.float64) for band in (picture.convert("L"), picture.getchannel("A")))
-        weight = alpha.sum()
-        paper = 255.0 if weight == 0 or (grey * alpha).sum() / weight < 128 else 0.0
+    if picture.has_transparency_data:
+        grey, alpha = (np.asarray(band, dtype=np.float64) for band in picture.convert("RGBA").convert("LA").split())
+        paper = 255.0 if (grey * alpha).sum() < 128 * max(alpha.sum(), 1) else 0.0
         return _round(paper + (grey - paper) * alpha / 255)
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float64)
-        low, high = values.min(), max(values.max(), values.min() + 1)
-        return _round(255 * (values - low) / (high - low))
+        return _round(255 * (values - values.min()) / max(np.ptp(values), 1))
     return np.asarray(picture.convert("L"))
 
 
@@ -111,18 +95,17 @@ def as_ink(grey: Grey) -> Grey:
     Raises:
         UserError: there is no ink.
     """
-    values = grey.astype(np.float64)
+    values = grey.astype(np.float32)
     border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     if np.median(border) > 127:
         values = 255 - values
     # The paper is what remains after all that is narrower than a third of the picture is taken away.
     height, width = grey.shape
-    small = Image.fromarray(values.astype(np.float32)).resize((width // 4 + 1, height // 4 + 1), Image.Resampling.BOX)
-    window = max(3, min(small.size) // 3)
-    opened = ndimage.gaussian_filter(ndimage.grey_opening(np.asarray(small), size=window), window / 3)
-    paper = np.asarray(Image.fromarray(opened).resize((width, height), Image.Resampling.BILINEAR))
-    ink = (values - np.minimum(paper, values)).clip(0)
-    darkest = np.percentile(ink[ink > 0], 99) if (ink > 0).any() else 0.0
+    small = _resize(values, width // 4 + 1, height // 4 + 1, Image.Resampling.BOX)
+    window = max(3, min(small.shape) // 3)
+    paper = ndimage.gaussian_filter(ndimage.grey_opening(small, size=window), window / 3)
+    ink = (values - _resize(paper, width, height, Image.Resampling.BILINEAR)).clip(0)
+    darkest = np.percentile(ink[ink > 0], 99) if ink.any() else 0.0
     if darkest < CONTRAST:
         raise UserError("nothing is drawn here: draw with a stronger line")
     ink = (ink / darkest).clip(0, 1)
@@ -130,11 +113,6 @@ def as_ink(grey: Grey) -> Grey:
     strokes, count = ndimage.label(ink, np.ones((3, 3)))
     mass = ndimage.sum_labels(ink, strokes, np.arange(count + 1))
     return _round(255 * np.where(mass[strokes] < SPECK * mass.max(), 0, ink))
-
-
-def _round(values: NDArray[np.floating]) -> Grey:
-    rounded: Grey = np.rint(values).astype(np.uint8)
-    return rounded
 
 
 def pad_to_frame(ink: Grey, frame: Frame) -> Grey:
@@ -145,9 +123,8 @@ def pad_to_frame(ink: Grey, frame: Frame) -> Grey:
 
 
 def center_by_mass(ink: Grey, frame: Frame) -> Grey:
-    """Crop to the ink, and pad until its longer side is `BOX` of the frame and its centre of mass in the center."""
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    """Crop to the ink, and pad until its longer side is `BOX` of the frame and its center of mass in the center."""
+    cropped = ink[ndimage.find_objects((ink > 0).astype(int))[0]]
     shorter = round(max(cropped.shape) / BOX)
     padding = []
     for side, part, mass in zip(frame, cropped.shape, ndimage.center_of_mass(cropped.astype(np.float64)), strict=True):
@@ -170,3 +147,12 @@ def thicken(ink: Grey, frame: Frame) -> Grey:
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     thick: Grey = ndimage.grey_dilation(ink, footprint=x * x + y * y <= reach * reach)
     return thick
+
+
+def _resize(pixels: NDArray[np.generic], width: int, height: int, method: Image.Resampling) -> NDArray[Any]:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), method))
+
+
+def _round(values: NDArray[np.floating]) -> Grey:
+    rounded: Grey = np.rint(values).astype(np.uint8)
+    return rounded

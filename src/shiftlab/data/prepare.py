@@ -1,7 +1,5 @@
 """The data set that parameters make of a source's images."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from shiftlab.config.params import Data
@@ -22,10 +20,10 @@ def build_dataset(data: Data) -> Dataset:
     source = sources.get(data.source)
     train, test, classes = source.load(data)
     shape = tuple(train.images.shape[1:])
-    if source.image_size and shape != (source.channels, *source.image_size):
+    if source.image_size and shape != (declared := (source.channels, *source.image_size)):
         raise UserError(
-            f"images of {data.source} have the shape {shape}, not {(source.channels, *source.image_size)}, as their "
-            f"source says: correct image_size and channels in {data.path}"
+            f"images of {data.source} have the shape {shape}, not {declared}, as their source says: correct image_size "
+            f"and channels in {data.path}"
         )
     if data.test is not None and source.has_test_images:
         _, test = split(test, data.test, data.split_seed, "data.test")
@@ -37,12 +35,10 @@ def build_dataset(data: Data) -> Dataset:
         train, validation = (place_on_canvas(part, data.canvas, rng) for part in (train, validation))
         test = place_on_canvas(test, data.canvas)
     height, width = test.images.shape[-2:]
-    dataset = Dataset(train, validation, test, classes, (height, width), canvas=data.canvas is not None)
-    if data.frame is None:
-        return dataset
-    if data.frame[0] > height or data.frame[1] > width:
+    frame = data.frame or (height, width)
+    if frame[0] > height or frame[1] > width:
         raise UserError(
-            f"data.frame is {list(data.frame)}, larger than the images, which have {[height, width]} pixels: "
-            "choose a smaller one"
+            f"data.frame is {list(frame)}, larger than the images, which have {[height, width]} pixels: choose a "
+            "smaller one"
         )
-    return replace(dataset, frame=data.frame)
+    return Dataset(train, validation, test, classes, frame, canvas=data.canvas is not None)

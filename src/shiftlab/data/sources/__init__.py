@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shiftlab.config.params import Data
@@ -39,9 +39,6 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Source:
-    """Return the source `name`.
-
-    Raises:
-        ModuleNotFoundError: it is not among `names()`; params.py keeps users from getting here with such a name.
-    """
-    return cast("Source", importlib.import_module(f"{__name__}.{name}").SOURCE)
+    """Return the source of that name; params.py has refused one that is not among `names()`."""
+    source: Source = importlib.import_module(f"{__name__}.{name}").SOURCE
+    return source

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 def load(data: Data) -> Loaded:
     """Return training and test images of the folder `data.path`, and its classes: its subfolders' names, sorted.
 
-    Files are taken in the order of their names. Images that a camera's note (EXIF) says are turned are turned back.
-    Then, as `data` says: resized along the shorter side (bilinear, antialiased), cropped to the center, made grey or
-    not.
+    Files are taken in the order of their names, turned as a camera's note (EXIF) says, and then, as `data` says,
+    resized along the shorter side (bilinear, antialiased), cropped to the center, made grey or not.
 
     Raises:
-        UserError: a file that is no such image, or one that can be read in more than one way; a class without images;
-            images of different sizes. The sentence names the file.
+        UserError: as `folder.load`, with the file's name.
     """
     from shiftlab.data import folder
     from shiftlab.data.dataset import split
