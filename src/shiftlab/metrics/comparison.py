@@ -103,11 +103,11 @@ def first_seed(by_key: Mapping[Key, T]) -> dict[Key, T]:
 
 def of_boundary(by_key: Mapping[Key, T], boundary: BoundaryName) -> dict[str, T]:
     """Return what belongs to a boundary, by the model's label, which names the seed where there are several."""
-    several = len({seed for _, seed, _ in by_key}) > 1
+    seeds = {seed for _, seed, _ in by_key}
     return {
-        f"{model} seed {seed}" if several else model: value
-        for (model, seed, of), value in by_key.items()
-        if of == boundary
+        model if len(seeds) == 1 else f"{model} seed {seed}": value
+        for (model, seed, mode), value in by_key.items()
+        if mode == boundary
     }
 
 

@@ -12,10 +12,9 @@ Curve = list[tuple[int, Estimate]]  # (step in pixels, accuracy there)
 
 
 def along(predictions: Predictions, direction: str, radius: int) -> Curve:
-    """Return the accuracy at each step -radius..radius along a direction, steps in pixels, of the grid's images.
+    """Return the accuracy of the grid's images at each step -radius..radius along a direction, steps in pixels.
 
-    Raises:
-        KeyError: a shift that was not predicted.
+    KeyError: a shift was not predicted.
     """
     rows = predictions.along(line(direction, radius))
     steps = zip(range(-radius, radius + 1), rows, strict=True)
@@ -31,10 +30,8 @@ def of_fractions(predictions: Predictions) -> list[tuple[float, Estimate]]:
 def moves_survived(accuracies: Floats) -> int:
     """Return the largest horizontal move, in pixels, that keeps 90% of the unmoved accuracy, in every training.
 
-    It is the largest m with that at every shift of at most m pixels, left and right.
-
-    Args:
-        accuracies: `(seeds, 2 radius + 1)`, at each shift from -radius to radius.
+    It is the largest m with that at every shift of at most m pixels, left and right. Accuracies are
+    `(seeds, 2 radius + 1)`, at each shift from -radius to radius.
     """
     radius = accuracies.shape[1] // 2
     surviving = np.all(accuracies >= SURVIVING * accuracies[:, [radius]] - 1e-12, axis=0)

@@ -1,4 +1,4 @@
-"""All of one model's metrics, curves and maps in one boundary."""
+"""All of a model's metrics, curves and maps in a boundary mode."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 
 @dataclass(frozen=True)
 class Metrics:
-    """What PROTOCOL.md, "Metrics", asks of one model in one boundary."""
+    """The metrics of PROTOCOL.md, of a model in a boundary mode."""
 
     metadata: PredictionMetadata
     images: int  # test images, for the named sets
@@ -42,12 +42,9 @@ class Metrics:
 
 
 def evaluate(predictions: Predictions, radius: int, phase: int, labelled: bool = True) -> Metrics:
-    """Compute all metrics of one model's predictions.
+    """Compute all metrics of a model's predictions, with curves of that radius and stride phases of that period.
 
-    Args:
-        radius: pixels, of the curves and the grid.
-        phase: pixels, the period of the stride phases.
-        labelled: are the labels true? Else the metrics that need them are left out of `statistics`.
+    Both are in pixels. Where the labels are not true, `statistics` are without the metrics that need them.
     """
     labels, grid, classes = predictions.labels, predictions.grid, predictions.about.classes
     grid_labels, sets = predictions.grid_labels, predictions.sets.items()

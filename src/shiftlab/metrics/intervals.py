@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Estimates:
-    """The same for many means over the same images: arrays of one shape. All are nan where there is no image."""
+    """Estimates of many means over the same images: arrays of one shape, nan where there is no image."""
 
     value: Floats
     low: Floats
@@ -154,7 +154,7 @@ class OverSeeds:
 
 
 def over_seeds(values: Sequence[float]) -> OverSeeds:
-    """Return mean, spread and interval of one value for each seed, of which there are two at least."""
+    """Return mean, spread and interval of a value for each seed, of which there are two at least."""
     middle, spread, count = float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
     half = float(t.ppf(0.975, count - 1)) * spread / count**0.5
     return OverSeeds(middle, spread, middle - half, middle + half, count)
@@ -167,10 +167,7 @@ def combined(seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1.0)
     seeds' own variances is an upper bound (Cauchy-Schwarz: seeds share their images, and correlate by at most 1), so
     that the interval is conservative. The images' degrees of freedom are infinite. It is never narrower than Student's
     over seeds alone, as it would be where few seeds vary by much: their degrees of freedom grow by the images' part.
-
-    Args:
-        seeds: one training each, with its interval over images, which is the result where there is only one.
-        limits: the least and the greatest value that the metric can have.
+    Of a single seed it is the images'. It ends where the metric does, at its least and greatest value, the limits.
     """
     count, images = len(seeds), seeds[0].images
     if count == 1:
@@ -199,10 +196,8 @@ class Effect:
 def effect(groups: Sequence[tuple[float, Sequence[float]]]) -> Effect:
     """Return the sum of weighted means of independent groups, of which spreads and sizes may differ (Welch 1947).
 
-    Two groups with the weights 1 and -1 are Welch's t-test, one is Student's.
-
-    Args:
-        groups: weight, and one value for each seed, of which there are two at least.
+    A group is its weight, and a value for each seed, of which there are two at least. Two groups with the weights 1 and
+    -1 are Welch's t-test, a single group is Student's.
     """
     difference = sum(weight * float(np.mean(values)) for weight, values in groups)
     variances = np.array([weight**2 * np.var(values, ddof=1) / len(values) for weight, values in groups])

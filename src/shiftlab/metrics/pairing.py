@@ -14,7 +14,7 @@ from shiftlab.metrics.intervals import RESAMPLES, Proportion, Statistic, effect,
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models on the same images and shifts."""
+    """Two models on the same images and shifts (McNemar 1947, Holm 1979)."""
 
     metric: str
     first: str
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Two models over several trainings each."""
+    """Two models over two trainings each or more (Welch 1947, Holm 1979)."""
 
     metric: str
     first: str
@@ -47,20 +47,12 @@ Values = TypeVar("Values")
 
 
 def differences(models: Mapping[str, Mapping[str, Statistic]]) -> list[Difference]:
-    """Return every pair of models in every metric that all of them have (McNemar 1947, Holm 1979).
-
-    Args:
-        models: by name, each metric's statistic by key; of the same images and shifts.
-    """
+    """Return the test of every pair of models, by name, in every metric that all of them have; see `Difference`."""
     return _adjusted([_difference(*names, *statistics) for names, statistics in _pairs(models)])
 
 
 def differences_over_seeds(models: Mapping[str, Mapping[str, Sequence[float]]]) -> list[SeedDifference]:
-    """Return every pair of models in every metric (Welch 1947, Holm 1979).
-
-    Args:
-        models: by name, each metric's values by key, one for each seed, of which there are two at least.
-    """
+    """Return the test of every pair of models, by name, in every metric, of which each has a value for each seed."""
     tests = [(names, effect([(1, first), (-1, second)])) for names, (first, second) in _pairs(models)]
     return _adjusted(
         [SeedDifference(*names, welch.difference, welch.low, welch.high, welch.p) for names, welch in tests]

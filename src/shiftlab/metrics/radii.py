@@ -51,10 +51,9 @@ def by_radius(grid: GridPredictions, labels: Labels) -> list[AtRadius]:
 
 
 def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> Estimate:
-    """Return the expected calibration error (Guo et al. 2017), with its bootstrap interval over images.
+    """Return the expected calibration error (Guo et al. 2017) over K shifts of M images, from `(K, M)` of each.
 
-    Args:
-        confidence, correct: `(K, M)`, for K shifts of M images.
+    Its interval is a bootstrap's over images.
     """
     shifts, images = correct.shape
     probability = confidence.astype(np.float64)

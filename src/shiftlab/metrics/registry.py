@@ -20,7 +20,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -29,11 +29,10 @@ from shiftlab.metrics.intervals import Proportion, Resampled, Statistic, resampl
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.predictions import Predictions
 
-Over = Literal["images", "shifts", "pairs", "resamples"] | tuple[str, ...]
+Kind = Literal["images", "shifts", "pairs", "resamples"]
+Over = Kind | tuple[str, ...]
 Unit = Literal["%", ""]  # "%": a proportion, shown in percent; "": a distance, shown as it is
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-KINDS = ("images", "shifts", "pairs", "resamples")
 
 # Keys of earlier versions, which users have in scripts -> what each is called now.
 RENAMED = {
@@ -69,13 +68,14 @@ class Metric:
         return replace(self, within=within, label=self.label.replace("{within}", str(within)))
 
     def statistic(self, predictions: Predictions, others: Mapping[str, Statistic]) -> Statistic | None:
-        """Return the metric of a model's predictions; None where they lack what it needs.
-
-        Args:
-            others: by name, those that it is made from.
-        """
+        """Return the metric of a model's predictions; None where they, or the others (by name), lack what it needs."""
         if isinstance(self.over, tuple):
-            return self._derived(*(others.get(name) for name in self.over))
+            parts = [others[name] for name in self.over if name in others]
+            if len(parts) < len(self.over):
+                return None
+            value = self.function(*(np.array(part.estimate.value) for part in parts))
+            resamples = self.function(*(part.resamples for part in parts))
+            return Resampled(float(value), resamples, parts[0].estimate.images)
         if self.within is not None:
             predictions = predictions.within(self.within)
         values = self.function(predictions)
@@ -88,13 +88,6 @@ class Metric:
             return Resampled(value, resamples, len(predictions.grid.images))
         design = Design.of(predictions.grid.shifts)
         return sampling.mean(values, design) if self.over == "shifts" else sampling.proportion_of_pairs(values, design)
-
-    def _derived(self, *parts: Statistic | None) -> Statistic | None:
-        present = [part for part in parts if part is not None]
-        if len(present) < len(parts):
-            return None
-        value = self.function(*(np.array(part.estimate.value) for part in present))
-        return Resampled(float(value), self.function(*(part.resamples for part in present)), present[0].estimate.images)
 
 
 _registered: dict[str, Metric] = {}
@@ -112,11 +105,7 @@ def metric(
 ) -> Callable[[Function], Function]:
     """Register the decorated function as a metric; the module's docstring says what it takes and returns.
 
-    Args:
-        name: if not the function's.
-
-    Raises:
-        ValueError: another metric has that name.
+    The metric has the function's name where no other is given. ValueError: another metric has that name.
     """
 
     def register(function: Function) -> Function:
@@ -130,12 +119,14 @@ def metric(
 
 
 @cache
-def _definitions() -> tuple[Metric, ...]:
+def _definitions() -> list[Metric]:
     """Return every metric: proportions first, then by what they are over, then by the names of their files."""
     for module in sorted(module.name for module in pkgutil.iter_modules(definitions.__path__)):
         importlib.import_module(f"{definitions.__name__}.{module}")
-    kinds = {kind: place for place, kind in enumerate(KINDS)}
-    return tuple(sorted(_registered.values(), key=lambda one: (one.unit != "%", kinds.get(str(one.over), len(kinds)))))
+    kinds: tuple[Over, ...] = get_args(Kind)
+    return sorted(
+        _registered.values(), key=lambda metric: (metric.unit != "%", [*kinds, metric.over].index(metric.over))
+    )
 
 
 def metrics(radius: int) -> dict[str, Metric]:
@@ -153,19 +144,18 @@ def get(key: str) -> Metric:
 def renamed(key: str, radius: int) -> str | None:
     """Return the present key of a metric by one of an earlier version, or by its name without the radius."""
     name = RENAMED.get(key, key)
-    return next((present for present, one in metrics(radius).items() if one.name == name and present != key), None)
+    present = {metric.name: metric.key for metric in metrics(radius).values()}.get(name)
+    return None if present == key else present
 
 
 def measure(predictions: Predictions, radius: int, labelled: bool = True) -> dict[str, Statistic]:
-    """Return every metric that the predictions allow, by key.
+    """Return every metric that the predictions allow, by key, on a grid of that radius in pixels.
 
-    Args:
-        radius: of the grid, in pixels.
-        labelled: are the labels true? Else metrics that need them are left out.
+    Where the labels are not true, metrics that need them are left out.
     """
-    every = {key: one for key, one in metrics(radius).items() if labelled or not one.needs_labels}
-    by_name: dict[str, Statistic] = {}
-    for one in sorted(every.values(), key=lambda one: isinstance(one.over, tuple)):
-        if statistic := one.statistic(predictions, by_name):
-            by_name[one.name] = statistic
-    return {key: by_name[one.name] for key, one in every.items() if one.name in by_name}
+    allowed = [metric for metric in metrics(radius).values() if labelled or not metric.needs_labels]
+    statistics: dict[str, Statistic] = {}  # by name
+    for metric in sorted(allowed, key=lambda metric: isinstance(metric.over, tuple)):
+        if statistic := metric.statistic(predictions, statistics):
+            statistics[metric.name] = statistic
+    return {metric.key: statistics[metric.name] for metric in allowed if metric.name in statistics}

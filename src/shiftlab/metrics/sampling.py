@@ -66,16 +66,11 @@ class Design:
         return change * self.weights[:, np.newaxis]
 
     def pairs(self, values: Floats) -> tuple[Floats, Floats]:
-        """The sum of x(s) x(t) over all pairs of different shifts of the grid, from values x at S of them.
+        """Return the sum of x(s) x(t) over all pairs of different shifts of the grid, from values x, `(S, B)`; `(B,)`.
 
-        Two shifts that were drawn make a pair where they come from different sequences.
-
-        Args:
-            values: `(S, B)`.
-
-        Returns:
-            The sums, `(B,)`, and how each grows with the weight of each shift that was drawn, `(S, B)`: resamples add
-            that times their change of weights. (What is left out, of second order, a bootstrap would count twice.)
+        Two shifts that were drawn make a pair where they come from different sequences. Returned besides is how each
+        sum grows with the weight of each shift that was drawn, `(S, B)`: resamples add that times their change of
+        weights. (What is left out, of second order, a bootstrap would count twice.)
         """
         weighted = self.weights[:, np.newaxis] * values
         certain = weighted[self.certain].sum(axis=0)
@@ -115,10 +110,8 @@ def pairs_by_image(indicators: Iterable[NDArray[np.bool_]], design: Design) -> F
 def proportion_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Resampled:
     """Return the proportion of pairs of different shifts of the grid at which an indicator is true of an image twice.
 
-    It is the mean over images, resampled over images, and shifts of a sample.
-
-    Args:
-        indicators: each `(S, M)`, true of shifts and images; no two are true of the same.
+    It is the mean over images, resampled over images, and shifts of a sample. Each indicator is `(S, M)`, true of
+    shifts and images; no two are true of the same.
     """
     pairs, growth = _pairs(indicators, design)
     count, count_growth = design.all_pairs()

@@ -30,11 +30,8 @@ def save(weights: dict[str, Tensor], name: str, path: Path, components: Mapping[
 def load(name: str, path: Path, shape: tuple[int, int, int], classes: int) -> Classifier:
     """Return the architecture `name`, components and weights as in `path`, in evaluation mode and on the CPU.
 
-    Args:
-        shape: of the images: channels, height, width.
-
-    Raises:
-        UserError: no such file, not weights, or those of another architecture, other images or classes.
+    Its images have that shape: channels, height, width. UserError: no such file, not weights, or those of another
+    architecture, other images or classes.
     """
     try:
         with safe_open(path, "pt") as file:

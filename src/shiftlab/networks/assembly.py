@@ -23,14 +23,10 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
 
 
 def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """3x3 convolutions with batch normalisation, the first two downsampled, and one dense layer.
+    """Return 3x3 convolutions with batch normalisation, the first two downsampled, and one dense layer.
 
-    Args:
-        channels: of the first convolution, and of each of the others.
-        shape: of the images: channels, height, width.
-
-    Raises:
-        UserError: the images are too small for the components.
+    Channels are those of the first convolution, and of each of the others; the shape is that of the images: channels,
+    height, width. UserError: they are too small for the components.
     """
     try:
         height, width = components.last_map(*shape[1:])

@@ -77,8 +77,7 @@ COMPONENTS: dict[str, type[Components]] = {"small": Small, "narrow_resnet": Narr
 def validate(architecture: str, choices: Mapping[str, object]) -> Components | None:
     """Return the components of an architecture, those that are not named as their defaults; None where it has none.
 
-    Raises:
-        ValueError: a component or a choice that it does not know; `pydantic.ValidationError` is one.
+    ValueError (`pydantic.ValidationError` is a subclass): it does not know a component or a choice.
     """
     if architecture in COMPONENTS:
         return COMPONENTS[architecture].model_validate(choices)

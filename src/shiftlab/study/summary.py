@@ -48,13 +48,9 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
 
 
 def decide_again(study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Decide the study's claims from a summary's own values, which needs no training.
+    """Return a summary of the study's variants with its claims decided from its own values, which needs no training.
 
-    Args:
-        summary: of the study's variants, perhaps with other claims.
-
-    Raises:
-        UserError: it lacks a metric of a variant that a claim asks for.
+    UserError: it lacks a metric of a variant that a claim asks for.
     """
     return {**summary, "claims": _claims(study, summary["variants"])}
 

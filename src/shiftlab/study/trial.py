@@ -29,15 +29,12 @@ def run(
     device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[float, dict[BoundaryName, Predictions]]:
-    """Train a variant and have it predict, in every boundary mode.
+    """Train a variant, and return its best validation accuracy and its predictions in every boundary mode.
 
     Args:
         dataset: as the variant sees it, of `on_canvas`.
         about: what the predictions are of, in any boundary mode.
         on_progress: called with the number of images learned from or predicted since the last call.
-
-    Returns:
-        The best validation accuracy, and the predictions.
 
     Raises:
         UserError: the test set has fewer images than the study asks for; the variant can't learn from such images.

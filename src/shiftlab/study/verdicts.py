@@ -34,11 +34,7 @@ class ContrastResult:
 
 
 def decide(claims: Mapping[str, Claim], values: Values) -> dict[str, list[ContrastResult]]:
-    """Return the results of every claim's contrasts, by the claim's key.
-
-    Raises:
-        UserError: a canvas was too small for what a claim asks for.
-    """
+    """Return the results of every claim's contrasts, by the claim's key. UserError: a canvas was too small for them."""
     effects = [(key, contrast, *_effect(contrast, values)) for key in claims for contrast in claims[key].contrasts]
     p_holm = iter(holm([size.p for _, contrast, size, _ in effects if not contrast.secondary]))
     results: dict[str, list[ContrastResult]] = {key: [] for key in claims}

@@ -1,1 +1,1 @@
-"""The metrics, one file each: a function decorated with `shiftlab.metrics.registry.metric`. The folder is the list."""
+"""The metrics: functions decorated with `shiftlab.metrics.registry.metric`. The folder is the list."""

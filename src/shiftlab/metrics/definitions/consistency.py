@@ -1,6 +1,6 @@
-"""Consistency (Zhang 2019): the chance that an image gets the same prediction at two shifts; and what is beyond chance.
+"""Agreement with the unshifted image's prediction, and consistency: that of two shifts (Zhang 2019).
 
-PROTOCOL.md, "Corrected consistency", says why and how chance is taken off.
+PROTOCOL.md, "Corrected consistency", says why chance is taken off, and how.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,14 @@ from shiftlab.metrics.registry import metric
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.grids import Shifts
 from shiftlab.shifts.predictions import Labels, Predictions
+
+
+@metric(label="agreement with unshifted", over="shifts", needs_labels=False)
+def agreement(predictions: Predictions) -> NDArray[np.bool_]:
+    """Return where the prediction is that for the unshifted image, `(S, M)`."""
+    grid = predictions.grid
+    agreeing: NDArray[np.bool_] = grid.predicted == grid.predicted[grid.centre]
+    return agreeing
 
 
 @metric(label="consistency", over="pairs", needs_labels=False)

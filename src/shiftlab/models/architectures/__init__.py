@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from shiftlab.networks import components
 
-if TYPE_CHECKING:  # the names are wanted without paying for PyTorch's import
+if TYPE_CHECKING:  # who asks for the names does not pay for PyTorch's import
     from shiftlab.networks.classifier import Classifier
 
 
@@ -27,9 +27,7 @@ def build(
 ) -> Classifier:
     """Return an untrained model, its weights drawn from PyTorch's global generator.
 
-    Args:
-        shape: of its images: channels, height, width.
-        choices: of its components; the others are as their defaults.
+    Its images have that shape: channels, height, width. Components that are not chosen are as their defaults.
 
     Raises:
         ModuleNotFoundError: `name` is not among `names()`; params.py keeps users from getting here with one.

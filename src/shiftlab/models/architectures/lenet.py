@@ -11,8 +11,7 @@ SMALLEST = 12  # pixels a side, of which the second pooling leaves one
 def build(shape: tuple[int, int, int], classes: int) -> Classifier:
     """Two convolutions with pooling, 28 -> 14 -> 5 pixels a side of 28x28, then 400-120-84 and the classes.
 
-    Raises:
-        UserError: the images are too small for two poolings.
+    UserError: the images are too small for two poolings.
     """
     channels, height, width = shape
     if min(height, width) < SMALLEST:

@@ -27,9 +27,5 @@ def prepare(network: nn.Module) -> nn.Module:
 
 
 def make_adam(model: nn.Module, images: Tensor, **settings: Any) -> MemoryOrderAdam:
-    """Return Adam for the weights that meet data when the model learns from such images: `weights_that_meet_data`.
-
-    Args:
-        settings: of torch.optim.Adam: `lr`, `betas`, `eps`.
-    """
+    """Return Adam, with its settings `lr`, `betas`, `eps`, for the model's `weights_that_meet_data` of such images."""
     return MemoryOrderAdam(weights_that_meet_data(model, images), **settings)

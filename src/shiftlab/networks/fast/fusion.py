@@ -27,8 +27,7 @@ PROBES = 4  # images
 def fuse(model: Model, shape: tuple[int, int, int]) -> Model:
     """Return a copy of `model`, in evaluation mode, that gives the same logits sooner and records no gradients.
 
-    Args:
-        shape: of its images: channels, height, width.
+    Its images have that shape: channels, height, width.
     """
     faster = copy.deepcopy(model)
     for parent in list(faster.modules()):

@@ -5,16 +5,12 @@ from torch import Tensor, nn
 
 
 class ChannelsLastPad2d(nn.Module):
-    """The same padding as nn.CircularPad2d or nn.ReflectionPad2d, which do not keep the layout channels last.
-
-    Args:
-        padding: pixels at the left, the right, the top and the bottom.
-        inset: 0 for circular padding, 1 for mirrored padding of at most a pixel.
-    """
+    """The same padding as nn.CircularPad2d or nn.ReflectionPad2d, which do not keep the layout channels last."""
 
     def __init__(self, padding: tuple[int, int, int, int], inset: int) -> None:
         super().__init__()
-        self.padding, self.inset = padding, inset
+        self.padding = padding  # pixels at the left, the right, the top and the bottom
+        self.inset = inset  # 0: circular; 1: mirrored, of at most a pixel
 
     def forward(self, maps: Tensor) -> Tensor:
         """Float `(N, C, H, W)` to `(N, C, top + H + bottom, left + W + right)`."""

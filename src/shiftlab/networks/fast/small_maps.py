@@ -68,10 +68,8 @@ def weights_that_meet_data(model: nn.Module, images: Tensor) -> list[Tensor]:
 
     They are `model.parameters()`, but of the weight of a `SmallMapConv2d` a view `(D, C, h, w)`, which takes the
     gradient from now on. That of the others would be zero, for which Adam takes no step: they are six tenths of
-    ResNet-18's weights where images have 28x28 pixels. The model is in evaluation mode afterwards.
-
-    Args:
-        images: `(N, C, H, W)`, one at least, in the dtype that the model takes.
+    ResNet-18's weights where images have 28x28 pixels. The images, a single one will do, have the dtype that the model
+    takes. The model is in evaluation mode afterwards.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, SmallMapConv2d)]
     hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.train_on(*inputs)) for layer in layers]
@@ -84,10 +82,7 @@ def weights_that_meet_data(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def covering(size: int, kernel: int, stride: int, padding: int) -> list[int] | None:
-    """Return, for each position of a kernel along `size` pixels, which of its taps meets the first pixel.
-
-    None where some position does not cover all pixels.
-    """
+    """Return which of a kernel's taps meets the first of `size` pixels at each position; None if one covers not all."""
     taps = [padding - stride * position for position in range((size + 2 * padding - kernel) // stride + 1)]
     return taps if all(0 <= tap <= kernel - size for tap in taps) else None
 
