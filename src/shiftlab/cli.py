@@ -125,7 +125,7 @@ def audit(
     from shiftlab.audits import run
 
     silent = options.quiet or options.as_json
-    result = run.run(options, None if silent else partial(typer.echo, err=True))
+    result = run.run(options, silent)
     if options.as_json:
         typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
     elif not options.quiet:

@@ -17,9 +17,9 @@ from shiftlab import files
 from shiftlab.audits import checks, presets, thresholds
 from shiftlab.audits.checks import Check
 from shiftlab.audits.images import Images, Labels, PreparedImages
-from shiftlab.audits.model import Model, PreprocessedModel, is_random
+from shiftlab.audits.model import Model, PreprocessedModel
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.audits.thresholds import Outcome
+from shiftlab.audits.thresholds import Outcome, Threshold
 from shiftlab.config.audit import AuditOptions
 from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_shifts
 from shiftlab.data.dataset import numbered
@@ -137,27 +137,18 @@ class Audit:
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers, in JSON's types: the content of metrics.json."""
-        check = self.check and {
-            "accuracy": _interval(self.check.accuracy),
-            "chance": self.check.chance,
-            "otherwise": self.check.otherwise,
-        }
+        every = {boundary_name(metrics.metadata): metrics.estimates for metrics in self.metrics.values()}
         return {
             **self.metadata,
             "labelled": self.labelled,
-            "metrics": {
-                boundary_name(metrics.metadata): _intervals(metrics.estimates) for metrics in self.metrics.values()
-            },
+            "metrics": {boundary: _intervals(estimates) for boundary, estimates in every.items()},
             "published": _intervals(self.published),
-            "check": check,
+            "check": self.check and {**vars(self.check), "accuracy": _interval(self.check.accuracy)},
             "thresholds": [asdict(outcome) for outcome in self.outcomes],
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, metrics.json, CSVs for each boundary, and all predictions, which `shiftlab compare` reads.
-
-        Returns:
-            The report's path.
+        """Write report.html, metrics.json, CSVs and predictions for `shiftlab compare`; return the report's path.
 
         Raises:
             OSError: as `files.write`.
@@ -213,11 +204,7 @@ def _interval(estimate: Estimate) -> dict[str, float | None]:
 
 
 def evaluation_of(options: AuditOptions) -> Evaluation:
-    """Return what is measured: boundaries that are not named are those of the published protocol, or the usual ones.
-
-    Raises:
-        UserError: there is no such published protocol.
-    """
+    """Return what is measured: boundaries that are not named are those of the published protocol, or the usual ones."""
     return options.evaluation([presets.get(options.published).boundary] if options.published else BOUNDARIES)
 
 
@@ -240,30 +227,24 @@ def measure(
         executor: has images predicted; None: this process does.
         tell: takes the check's result and what a reader should know, in sentences, before the long part begins.
         on_progress: called with the number of images predicted since the last call.
-
-    Raises:
-        UserError: a value that can't be; the model fails, or is no better than chance.
     """
     evaluation = evaluation_of(options)
-    try:
-        refuse_shifts(evaluation, preprocessing.frame)
-    except ValueError as error:
-        raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
-    limits = thresholds.parse(options.fail_under, evaluation.boundaries, evaluation.radius, images.labels is not None)
     preset = presets.get(options.published) if options.published else None
-    if preset and preset.needs_labels and images.labels is None:
-        raise UserError(f"--protocol {options.published} is of accuracies, which need labels")
+    limits = _check_options(options, images, preprocessing)
     prepared = PreprocessedModel(model, preprocessing).eval()
     source = PreparedImages(images, preprocessing)
     few = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.FEW].tolist()
     pixels = source.at(few, 0).to(device)
     with torch.inference_mode():
-        logits = prepared(pixels[:FINGERPRINT]).cpu().numpy()
+        logits, repeated = (prepared(pixels[:FINGERPRINT]).cpu().numpy() for _ in range(2))
     classes, labels = _match_classes(model, images, logits.shape[1])
     check = None if labels is None else checks.check(model, preprocessing, pixels, labels[few])
-    if check and not options.any_accuracy:
-        checks.refuse_chance(check, model.name)
-    notes = [*model.notes, *([RANDOM] if is_random(prepared, pixels) else [])]
+    if check and not check.held and not options.any_accuracy:
+        raise UserError(
+            f"{model.name} is not far above chance: {check}. Look at --range, --mean and --std, --channels, and at the "
+            "order of its classes (--classes); with --any-accuracy it is audited all the same"
+        )
+    notes = [*model.notes] if np.allclose(logits, repeated, rtol=1e-4, atol=1e-5) else [*model.notes, RANDOM]
     for sentence in (*notes, *([str(check), *check.warnings()] if check else [])):
         tell(sentence)
 
@@ -311,12 +292,20 @@ def measure(
     return Audit(evaluation, metrics, predicted, check, outcomes, published, metadata, images, preprocessing)
 
 
-def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], Labels | None]:
-    """Return the outputs' names, and the images' labels as numbers of outputs, `(N,)`.
+def _check_options(options: AuditOptions, images: Images, preprocessing: Preprocessing) -> list[Threshold]:
+    """Refuse options that the images do not allow, and return the thresholds."""
+    evaluation, labelled = evaluation_of(options), images.labels is not None
+    try:
+        refuse_shifts(evaluation, preprocessing.frame)
+    except ValueError as error:
+        raise UserError(str(error).replace("evaluation.radius", "--radius")) from None
+    if options.published and presets.get(options.published).needs_labels and not labelled:
+        raise UserError(f"--protocol {options.published} is of accuracies, which need labels")
+    return thresholds.parse(options.fail_under, evaluation.boundaries, evaluation.radius, labelled)
 
-    Raises:
-        UserError: the classes of the images can't be told among the outputs.
-    """
+
+def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], Labels | None]:
+    """Return the outputs' names, and the images' labels as numbers of outputs, `(N,)`."""
     labels = images.labels
     if model.classes is not None and len(model.classes) != outputs:
         raise UserError(

@@ -1,7 +1,5 @@
 """Sanity checks of the preprocessing: a model that is no better than chance mostly gets other pixels or classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -59,11 +57,7 @@ class Check:
 
 
 def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: NDArray[np.int64]) -> Check:
-    """Measure a model's accuracy on a few raw images `(N, C, h, w)`, labelled by its outputs' numbers, in several ways.
-
-    Raises:
-        UserError: it fails on them as they are prepared.
-    """
+    """Measure a model's accuracy on a few raw images `(N, C, h, w)`, labelled by its outputs' numbers, several ways."""
     logits = _logits(PreprocessedModel(model, preprocessing), images)
     predicted = logits.argmax(1)
     chance = float(np.bincount(labels).max() / len(labels))
@@ -78,19 +72,6 @@ def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: ND
         best = linear_sum_assignment(counts, maximize=True)
         otherwise["the classes in another order"] = float(counts[best].sum() / len(labels))
     return Check(proportion(predicted == labels), chance, otherwise)
-
-
-def refuse_chance(result: Check, name: str) -> None:
-    """Refuse a model whose accuracy is not far above chance.
-
-    Raises:
-        UserError: it is not; the sentence says what else was tried.
-    """
-    if not result.held:
-        raise UserError(
-            f"{name} is not far above chance: {result}. Look at --range, --mean and --std, --channels, and "
-            "at the order of its classes (--classes); with --any-accuracy it is audited all the same"
-        )
 
 
 def _logits(prepared: PreprocessedModel, images: Tensor) -> NDArray[np.float32]:

@@ -1,7 +1,5 @@
 """Audits side by side: the same images, shifts and pixels, or a refusal that says how they differ."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,11 +116,7 @@ def _refuse_different(results: Mapping[str, Results], first: str, second: str) -
 
 
 def _load(folder: Path) -> Results:
-    """Read what `Audit.save` wrote.
-
-    Raises:
-        UserError: there is none, or it is another version's.
-    """
+    """Read what `Audit.save` wrote."""
     path = folder / METRICS
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))

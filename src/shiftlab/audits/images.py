@@ -42,11 +42,7 @@ class Images:
         return len(self.numbers)
 
     def sample(self, count: int | str, seed: int) -> Images:
-        """Return `count` of the images, drawn with `seed`, each class in its share; all where there are no more.
-
-        Raises:
-            UserError: fewer than one for each class.
-        """
+        """Return `count` of the images, drawn with `seed`, each class in its share; all where there are no more."""
         if count == "all" or int(count) >= len(self):
             return self
         if self.labels is None:
@@ -94,11 +90,7 @@ class PreparedImages:
         return len(self.images)
 
     def chunks(self, margin: int, size: int, first: int = 0) -> Iterator[Tensor]:
-        """Yield as `shifts.inference.Images`.
-
-        Raises:
-            UserError: an image that can't be read, or is too small.
-        """
+        """Yield as `shifts.inference.Images`."""
 
         def places(start: int) -> range:
             return range(start, min(start + size, len(self)))
@@ -141,9 +133,6 @@ def load_images(data: str, root: Path = Path("data")) -> Images:
     Args:
         data: as `shiftlab audit` takes it.
         root: where torchvision's data sets lie.
-
-    Raises:
-        UserError: there is no such thing, or it can be read in more than one way.
     """
     place = Path(data)
     if data.startswith("torchvision:"):
@@ -175,9 +164,6 @@ def from_arrays(
         images: raw, 0..255: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)` with C of 1 or 3. Whole numbers of any type.
         labels: `(N,)` whole numbers from 0, or None.
         classes: their names; none are numbered.
-
-    Raises:
-        UserError: other shapes, fractions, values out of range, or axes that can be read in two ways.
     """
     pixels = _as_pixels(np.asarray(images), name)
     names = None if classes is None else tuple(classes)

@@ -1,7 +1,5 @@
 """A user's model of any format: raw images in, one row of logits for each image out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +14,6 @@ from shiftlab.errors import UserError
 
 MOST_OUTPUTS = 65_536  # numbers of classes are kept in two bytes
 CLOSE = 1e-3  # of 1, the sum of what are taken for probabilities
-REPEATED = 4  # images that are predicted twice, to see whether that gives the same
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Model:
 
 
 class PreprocessedModel(nn.Module):
-    """A model with its preprocessing in front: a module of raw images. Logarithms of probabilities are logits, too."""
+    """A model with its preprocessing in front: a module of raw images."""
 
     def __init__(self, model: Model, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -75,11 +72,7 @@ class PreprocessedModel(nn.Module):
 
 
 def unpack(outputs: object, images: int, name: str) -> Tensor:
-    """Return one row for each image, `(images, K)`: a tensor or array, or one inside a tuple or dictionary.
-
-    Raises:
-        UserError: there is none, or more than one that might be meant.
-    """
+    """Return one row for each image, `(images, K)`: a tensor or array, or the only one inside a tuple or dictionary."""
     candidates = [outputs]
     if isinstance(outputs, Mapping):
         named = [outputs[key] for key in ("logits", "probabilities", "predictions") if key in outputs]
@@ -112,11 +105,7 @@ def _as_tensor(values: object) -> Tensor | None:
 
 
 def as_logits(rows: Tensor, name: str) -> Tensor:
-    """Return logits as they are, and of probabilities their logarithms; `(N, K)`.
-
-    Raises:
-        UserError: they are not finite, or too few or too many to choose among.
-    """
+    """Return logits as they are, and of probabilities their logarithms; `(N, K)`."""
     if not 2 <= rows.shape[1] <= MOST_OUTPUTS:
         raise UserError(f"{name} gives {rows.shape[1]} numbers for each image: a classifier has 2 to {MOST_OUTPUTS:,}")
     if not rows.isfinite().all():
@@ -124,10 +113,3 @@ def as_logits(rows: Tensor, name: str) -> Tensor:
     if (rows >= 0).all() and ((rows.sum(1) - 1).abs() < CLOSE).all():
         return rows.clamp_min(torch.finfo(torch.float32).tiny).log()
     return rows
-
-
-def is_random(prepared: PreprocessedModel, images: Tensor) -> bool:
-    """Return whether a few raw images get other logits the second time."""
-    with torch.inference_mode():
-        first, again = (prepared(images[:REPEATED]) for _ in range(2))
-    return not torch.allclose(first, again, rtol=1e-4, atol=1e-5)

@@ -88,11 +88,7 @@ def first_line(error: Exception) -> str:
 
 
 def load_pickle(path: Path, trusted: bool) -> Any:
-    """Return what `torch.save` wrote.
-
-    Raises:
-        UserError: it holds more than tensors, which could run code, unless it is trusted; it can't be read.
-    """
+    """Return what `torch.save` wrote; more than tensors, which could run code, are refused unless they are trusted."""
     try:
         return torch.load(path, map_location="cpu", weights_only=not trusted)
     except Exception as error:
@@ -104,11 +100,7 @@ def load_pickle(path: Path, trusted: bool) -> Any:
 
 
 def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
-    """Return a state dict from safetensors, or from what `torch.save` wrote, perhaps below `state_dict` or `model`.
-
-    Raises:
-        UserError: no such file, or not weights; a pickle of anything else, which could run code, unless trusted.
-    """
+    """Return a state dict from safetensors, or from what `torch.save` wrote, perhaps below `state_dict` or `model`."""
     if not path.is_file():
         raise UserError(f"no weights at {path}: name a .safetensors file, or a state dict that torch.save wrote")
     if path.suffix == ".safetensors":
@@ -148,11 +140,7 @@ def from_library(
     hints: PreprocessingHints,
     classes: tuple[str, ...] | None = None,
 ) -> Model:
-    """Return the architecture LIBRARY:NAME with the options' weights; without any, untrained, which the notes say.
-
-    Raises:
-        UserError: as `read_weights`; they do not fit.
-    """
+    """Return the architecture LIBRARY:NAME with the options' weights; without any, untrained, which the notes say."""
     if options.weights:
         try:
             module.load_state_dict(read_weights(options.weights, options.trust_pickle))

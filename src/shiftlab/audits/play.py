@@ -1,7 +1,5 @@
 """Models for the page to draw on: the registry's champions, or those that a user names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -32,11 +30,13 @@ def serve(
         names: of models, as `shiftlab audit` takes them; none are the champions of MLflow's registry.
         hints: what the user says of how pixels become inputs.
         classes: names of the outputs.
-
-    Raises:
-        UserError: there is no such model, or models do not see images alike; the port is taken.
     """
-    models, classes, shape = load_models(names or _champions(), hints, classes)
+    if not names:
+        with extra("mlflow"):
+            from shiftlab.tracking import registry, store
+        os.environ["MLFLOW_TRACKING_URI"] = store.address()
+        names = registry.champions()
+    models, classes, shape = load_models(names, hints, classes)
     with extra("play"):  # seconds to import, so after a look at the models
         from shiftlab.reports import play
     prepare = drawing.prepare_grey if shape[0] == 1 else drawing.prepare_colour
@@ -47,11 +47,7 @@ def serve(
 def load_models(
     names: Sequence[str], hints: PreprocessingHints, classes: Sequence[str] | None = None
 ) -> tuple[dict[str, PreprocessedModel], Classes, Shape]:
-    """Return models that see images of one shape and know the same classes, those classes, and that shape.
-
-    Raises:
-        UserError: there is no such model, or they do not.
-    """
+    """Return models that see images of one shape and know the same classes, those classes, and that shape."""
     models: dict[str, PreprocessedModel] = {}
     properties: dict[str, tuple[Classes, Shape]] = {}
     for name in names:
@@ -77,10 +73,3 @@ def load_models(
 
 def _describe(classes: Classes, shape: Shape) -> str:
     return f"{len(classes)} classes, {', '.join(classes[:3])}..., of {'x'.join(map(str, shape))}"
-
-
-def _champions() -> list[str]:
-    with extra("mlflow"):
-        from shiftlab.tracking import registry, store
-    os.environ["MLFLOW_TRACKING_URI"] = store.address()
-    return registry.champions()

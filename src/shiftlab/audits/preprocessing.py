@@ -41,9 +41,6 @@ class Preprocessing:
 
         Args:
             image: channels, height and width of the images before resizing; None where they differ.
-
-        Raises:
-            UserError: something is not known that pixels don't tell; or hints contradict one another.
         """
         values = hints.known()
         if hints.layout == "nhw":

@@ -3,8 +3,6 @@
 PROTOCOL.md, "Published protocols": an audit gives the exact metrics in the same boundary mode too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,11 +41,7 @@ class Preset:
 
 
 def get(name: str) -> Preset:
-    """Return the preset of that name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Return the preset of that name; a user's mistake is refused."""
     if name not in PRESETS:
         raise UserError(f"--protocol is {name!r}: choose of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,9 +1,8 @@
 """Run an audit: read the model and the images, measure, write the report."""
 
-from __future__ import annotations
-
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ from shiftlab.audits.images import from_arrays, load_images
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.audits.remote import RemoteModelSpec
+from shiftlab.audits.remote import loader
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
 from shiftlab.config.params import DeviceName
 from shiftlab.errors import extra
@@ -31,15 +30,8 @@ from shiftlab.shifts.inference import Executor
 from shiftlab.shifts.protocol import plan_evaluation
 
 
-def run(options: CommandOptions, tell: Callable[[str], object] | None = None) -> Audit:
-    """Audit the model that the options name, write the report, and log a run where MLflow is configured.
-
-    Args:
-        tell: takes sentences for people as they come up; without it there is no progress bar either.
-
-    Raises:
-        UserError: something that the options name is not there, or can't be used.
-    """
+def run(options: CommandOptions, silent: bool = False) -> Audit:
+    """Audit the model that the options name, write the report, and log a run where MLflow is configured."""
     evaluation_of(options)  # refuses an unknown protocol before anything is read
     if options.thresholds:
         limits = (*options.fail_under, *files.lines(options.thresholds, "METRIC=SHARE"))
@@ -58,28 +50,33 @@ def run(options: CommandOptions, tell: Callable[[str], object] | None = None) ->
     if classes:
         model = replace(model, classes=tuple(classes))
     preprocessing = Preprocessing.of(options.merge(model.hints), size)
-    record = _recorder(sample.name, options)
+    store = None
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        with extra("mlflow"):
+            from shiftlab.tracking import recording
+            from shiftlab.tracking.store import connect
+        store = connect(sample.name)  # a store that can't be used is refused before the long part
     total = _passes(options, len(sample), preprocessing)
     with (
-        arguments.progress(total, model.name, hidden=tell is None) as bar,
+        arguments.progress(total, model.name, hidden=silent) as bar,
         _connected(options, model_options, preprocessing, threads or 1) as executor,
     ):
 
-        def tell_above_bar(sentence: str) -> None:
-            bar.clear()
-            if tell:
-                tell(sentence)
+        def tell(sentence: str) -> None:
+            if not silent:
+                bar.write(sentence, file=sys.stderr)
 
-        tell_above_bar(f"{model.name} ({model.kind}) sees: {preprocessing}")
+        tell(f"{model.name} ({model.kind}) sees: {preprocessing}")
         result = measure(
             *(model, sample, preprocessing, options, device),
             unfinished=options.folder / UNFINISHED,
             executor=executor,
-            tell=tell_above_bar,
+            tell=tell,
             on_progress=bar.update,
         )
     result.save(options.folder)
-    record(result)
+    if store:
+        recording.log_audit(store, result.summary(), options.folder)
     shutil.rmtree(options.folder / UNFINISHED, ignore_errors=True)
     return result
 
@@ -106,9 +103,9 @@ def _connected(
     from shiftlab.distributed import engine  # with Ray, which not everybody has
     from shiftlab.distributed.executor import on_nodes
 
-    spec = RemoteModelSpec.of(options.model, model_options, preprocessing)
+    load = loader(options.model, model_options, preprocessing)
     with engine.connected(options.ray):
-        yield on_nodes(spec.load, cast("DeviceName", model_options.device.type), threads, "portable")
+        yield on_nodes(load, cast("DeviceName", model_options.device.type), threads, "portable")
 
 
 def audit(
@@ -141,34 +138,19 @@ def audit(
     checked = read(AuditOptions, options)
     data = from_arrays("images", _array(images), None if labels is None else _array(labels), classes)
     size = data.size()
-    label = name or str(type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model"))
-    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    device = weights[0].device if weights else torch.device("cpu")
-    one_channel = PreprocessingHints(channels="grey") if size and size[0] == 1 else PreprocessingHints()
+    device = torch.device("cpu")
     with restored_modes(model):
         if isinstance(model, nn.Module):
-            wrapped = from_module(model, label, "python", ModelOptions(device=device))
+            device = next((weights.device for weights in model.parameters()), device)
+            wrapped = from_module(model, name or type(model).__name__, "python", ModelOptions(device=device))
         else:
-            wrapped = Model(label, "python", model)
-        preprocessing = Preprocessing.of(checked.merge(wrapped.hints).merge(one_channel), size)
+            wrapped = Model(name or str(getattr(model, "__name__", "model")), "python", model)
+        hints = checked.merge(wrapped.hints)
+        if size and size[0] == 1:
+            hints = hints.merge(PreprocessingHints(channels="grey"))
         sample = data.sample(checked.count, checked.seed)
-        return measure(wrapped, sample, preprocessing, checked, device, on_progress=on_progress)
+        return measure(wrapped, sample, Preprocessing.of(hints, size), checked, device, on_progress=on_progress)
 
 
 def _array(values: object) -> NDArray[Any]:
     return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _recorder(data: str, options: CommandOptions) -> Callable[[Audit], object]:
-    """Return what logs an audit where MLflow is configured; a store that can't be used is refused here, first.
-
-    Raises:
-        UserError: MLflow is not installed, or its store can't be used.
-    """
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        return lambda _: None
-    with extra("mlflow"):
-        from shiftlab.tracking import recording
-        from shiftlab.tracking.store import connect
-    store = connect(data)
-    return lambda result: recording.log_audit(store, result.summary(), options.folder)

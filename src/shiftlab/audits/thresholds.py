@@ -1,7 +1,5 @@
 """What a release has to hold: metrics that must not be below a value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,9 +34,6 @@ def parse(texts: Sequence[str], boundaries: Sequence[BoundaryName], radius: int,
         boundaries: those that are measured.
         radius: of the grid, in pixels, which the keys of some metrics name.
         labelled: do the images have labels?
-
-    Raises:
-        UserError: no such metric or boundary, or one that needs labels; not a proportion between 0 and 1.
     """
     metrics = registry.metrics(radius).items()
     known = [key for key, metric in metrics if metric.unit == "%" and (labelled or not metric.needs_labels)]

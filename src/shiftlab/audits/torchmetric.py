@@ -1,7 +1,5 @@
 """A metric for training loops: how consistent is the network by now?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The formats of models, a file for each: `load(name, options)` returns the `Model` that a user names."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from dataclasses import dataclass
@@ -40,11 +38,7 @@ class ModelOptions:
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the model that a user names.
-
-    Raises:
-        UserError: there is no such model, or it can't be read; the sentence says why.
-    """
+    """Return the model that a user names; a sentence refuses what is not there or can't be read."""
     adapter = next((adapter for adapter, pattern in FORMATS.items() if re.fullmatch(pattern, name)), None)
     if adapter is None:
         raise UserError(

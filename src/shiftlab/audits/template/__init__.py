@@ -17,12 +17,7 @@ FILES = {
 
 
 def write(folder: Path) -> list[Path]:
-    """Write the project into a folder that is missing or empty; returns its files.
-
-    Raises:
-        UserError: there is something in the folder.
-        OSError: as `files.write`.
-    """
+    """Write the project into a folder that is missing or empty, and return its files."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not empty: name another folder")
     written = []
