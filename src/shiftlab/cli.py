@@ -53,7 +53,11 @@ def _set_param(detail: str) -> Any:
 def _parameter(name: str) -> inspect.Parameter:
     """Return the parameter of a command that offers a field of `CommandOptions`, as Typer reads it."""
     field, shown = FIELDS[name], display(CommandOptions, name)
-    kinds = [kind for kind in get_args(field.annotation) or [field.annotation] if kind is not type(None)]
+    kinds = [
+        getattr(kind, "__origin__", kind)  # of an Annotated
+        for kind in get_args(field.annotation) or [field.annotation]
+        if kind is not type(None)
+    ]
     kind: Any = kinds[0] if kinds[0] in (bool, int, float, Path) and len(kinds) == 1 else str
     default = inspect.Parameter.empty if field.is_required() else field.default
     if shown["repeated"]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.config.params import Data, Interpolation
+from shiftlab.config.params import Data, ImageSize, Interpolation
 from shiftlab.data import folder, sources
 from shiftlab.data.dataset import load, numbered, path
 from shiftlab.errors import UserError, extra
@@ -62,14 +62,18 @@ class Images:
 
     def size(self) -> tuple[int, int, int] | None:
         """Return channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {self.read(place, None, None, "bilinear").shape for place in range(min(8, len(self)))}
+        shapes = {self.read(place).shape for place in range(min(8, len(self)))}
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
         return (max(shape[2] for shape in shapes), height, width)
 
     def read(
-        self, place: int, resize: int | None, crop: tuple[int, int] | None, interpolation: Interpolation
+        self,
+        place: int,
+        resize: int | None = None,
+        crop: ImageSize | None = None,
+        interpolation: Interpolation = "bilinear",
     ) -> Pixels:
         """Return an image as `folder.read`."""
         number = int(self.numbers[place])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,28 +123,3 @@ def count_classes(weights: Mapping[str, Tensor], architecture: nn.Module) -> int
     dense = [name for name, module in architecture.named_modules() if isinstance(module, nn.Linear)]
     last = weights.get(f"{dense[-1]}.weight") if dense else None
     return None if last is None else len(last)
-
-
-def outputs_of(architecture: nn.Module, options: ModelOptions) -> int | None:
-    """Return how many outputs a library's architecture is to have: as its weights' file has, or as the options say."""
-    if options.weights:
-        return count_classes(read_weights(options.weights, options.trust_pickle), architecture)
-    return options.outputs
-
-
-def from_library(
-    module: nn.Module,
-    name: str,
-    options: ModelOptions,
-    hints: PreprocessingHints,
-    classes: tuple[str, ...] | None = None,
-) -> Model:
-    """Return the architecture LIBRARY:NAME with the options' weights; without any, untrained, which the notes say."""
-    if options.weights:
-        try:
-            module.load_state_dict(read_weights(options.weights, options.trust_pickle))
-        except RuntimeError as error:
-            mismatch = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
-            raise UserError(f"the weights in {options.weights} do not fit {name} ({mismatch[:300]})") from None
-    notes = () if options.weights else ("its weights are untrained: give some with --weights",)
-    return replace(from_module(module, name, name.partition(":")[0], options, hints, classes), notes=notes)

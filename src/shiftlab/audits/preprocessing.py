@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shiftlab.config.audit import Channels, Layout, PreprocessingHints
-from shiftlab.config.params import Interpolation
+from shiftlab.config.params import ImageSize, Interpolation
 from shiftlab.errors import UserError
 
 COUNT = {"grey": 1, "rgb": 3, "bgr": 3}
@@ -28,7 +28,7 @@ class Preprocessing:
 
     resize: int | None = None
     interpolation: Interpolation = "bilinear"
-    frame: tuple[int, int]
+    frame: ImageSize
     channels: Channels
     white: float = 1
     mean: tuple[float, ...]

@@ -21,7 +21,6 @@ from shiftlab.audits.images import from_arrays, load_images
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.audits.remote import loader
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
 from shiftlab.config.params import DeviceName
 from shiftlab.errors import extra
@@ -103,7 +102,7 @@ def _connected(
     from shiftlab.distributed import engine  # with Ray, which not everybody has
     from shiftlab.distributed.executor import on_nodes
 
-    load = loader(options.model, model_options, preprocessing)
+    load = adapters.remote_loader(options.model, model_options, preprocessing)
     with engine.connected(options.ray):
         yield on_nodes(load, cast("DeviceName", model_options.device.type), threads, "portable")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shiftlab.config.params import MIN_SAMPLE, MOST_PIXELS, BoundaryName, DeviceName, Evaluation, Interpolation, Seed
+from shiftlab.config import params
 from shiftlab.errors import UserError
 from shiftlab.shifts import boundaries
 
@@ -32,7 +32,6 @@ def _option(
     name: str | None = None,
     show: str | None = None,
     repeated: bool = False,
-    **constraints: Any,
 ) -> Any:
     """Return a field with what the command needs to offer it.
 
@@ -45,7 +44,7 @@ def _option(
     """
     extra: dict[str, Any] = {"metavar": metavar, "panel": panel, "name": name, "show": show, "repeated": repeated}
     description += " Can be given more than once." if repeated else ""
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
+    return Field(default, description=description, json_schema_extra=extra)
 
 
 _model, _data, _pixels, _shifts, _ci, _output, _place = (partial(_option, panel=panel) for panel in PANELS)
@@ -88,13 +87,12 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-_Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[_Positive | Literal["all"], BeforeValidator(_count)]
-ShiftCount = Annotated[Annotated[int, Field(ge=MIN_SAMPLE)] | Literal["all"], BeforeValidator(_count)]
-Frame = Annotated[tuple[_Positive, _Positive], Field(strict=False), BeforeValidator(_sides)]
+Count = Annotated[params.Positive | Literal["all"], BeforeValidator(_count)]
+ShiftCount = Annotated[Annotated[int, Field(ge=params.MIN_SAMPLE)] | Literal["all"], BeforeValidator(_count)]
+Frame = Annotated[params.Size, BeforeValidator(_sides)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Boundaries = Annotated[tuple[BoundaryName, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
+Boundaries = Annotated[tuple[params.BoundaryName, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
 
 
 class PreprocessingHints(BaseModel):
@@ -102,13 +100,13 @@ class PreprocessingHints(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    resize: int | None = _pixels(
-        "N", "Resize each image first, so that its shorter side has N pixels.", name="size", gt=0
+    resize: params.Positive | None = _pixels(
+        "N", "Resize each image first, so that its shorter side has N pixels.", name="size"
     )
     frame: Frame | None = _pixels(
         "N|HxW", "The middle of the image that the model sees, in pixels: 224, or 192x256.", name="crop"
     )
-    interpolation: Interpolation | None = _pixels(
+    interpolation: params.Interpolation | None = _pixels(
         "NAME", "How --size resizes: bilinear, bicubic or nearest.", show="bilinear"
     )
     channels: Channels | None = _pixels("ORDER", "The colours that the model takes: grey, rgb or bgr.")
@@ -145,9 +143,9 @@ class AuditOptions(PreprocessingHints):
     boundaries: Boundaries | None = _shifts(
         "NAME", f"What moves in at the edge: {BOUNDARIES}.", name="boundary", show="zero and circular", repeated=True
     )
-    radius: int = _shifts("N", "The largest shift along each axis, in pixels.", 8, gt=0, le=MOST_PIXELS)
+    radius: params.Radius = _shifts("N", "The largest shift along each axis, in pixels.", 8)
     shifts: ShiftCount = _shifts("N|all", "How many of the shifts within --radius are drawn.", 64)
-    seed: Seed = _shifts("N", "Seed for drawing images and shifts.", 0)
+    seed: params.Seed = _shifts("N", "Seed for drawing images and shifts.", 0)
     published: str | None = _shifts(
         "NAME",
         "Measure what a paper measured, too: zhang2019, chaman2021, mnist-c or kauderer2017.",
@@ -157,9 +155,9 @@ class AuditOptions(PreprocessingHints):
         "METRIC=SHARE", "End with status 1 if a metric is lower, as in consistency=0.95.", (), repeated=True
     )
 
-    def evaluation(self, default: Sequence[BoundaryName]) -> Evaluation:
+    def evaluation(self, default: Sequence[params.BoundaryName]) -> params.Evaluation:
         """Return the evaluation of every image of a sample, in `default` boundaries unless others are given."""
-        return Evaluation(
+        return params.Evaluation(
             radius=self.radius,
             boundaries=list(self.boundaries or default),
             images="all",
@@ -198,13 +196,9 @@ class CommandOptions(AuditOptions):
     out: Path | None = _output("FOLDER", "Folder that the report is written to.", show="audits/MODEL")
     as_json: bool = _output(None, "Print the metrics as JSON, and nothing else.", False, name="json")
     quiet: bool = _output(None, "Print nothing but errors.", False)
-    device: DeviceName = _place("NAME", "auto (a GPU where PyTorch finds one), cpu, cuda or mps.", "auto")
-    threads: int | None = _place(
-        "N",
-        "How many threads of the processor to use. Another number changes the last bits of metrics.",
-        show="all",
-        gt=0,
-        le=1024,
+    device: params.DeviceName = _place("NAME", "auto (a GPU where PyTorch finds one), cpu, cuda or mps.", "auto")
+    threads: params.Threads | None = _place(
+        "N", "How many threads of the processor to use. Another number changes the last bits of metrics.", show="all"
     )
     ray: str | None = _place(
         "ADDRESS",
