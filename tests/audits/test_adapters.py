@@ -31,7 +31,7 @@ from shiftlab.models import weights
 from shiftlab.networks.fast import fuse
 from shiftlab.shifts.predictions import PredictionMetadata, Predictions
 from shiftlab.tracking import runs
-from shiftlab.tracking.serving import Served, server
+from shiftlab.tracking.serving import ServedModel, server
 from shiftlab.tracking.store import connect
 from tests.audits.models import Plain, trained
 from tests.helpers import GREY, predict
@@ -197,7 +197,7 @@ RAW = PreprocessingHints(white=255.0, mean=(0.0,), std=(1.0,), layout="nhw", fra
 @pytest.fixture
 def served() -> Iterator[str]:
     """Our own server, with the network that is audited behind it."""
-    app = server(Served(trained(), GREY, tuple(map(str, range(10)))))
+    app = server(ServedModel(trained(), GREY, tuple(map(str, range(10)))))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -227,7 +227,7 @@ def test_our_own_models_in_mlflow_know_their_pixels(
 ) -> None:
     weights.save(trained().state_dict(), "small", tmp_path / "small.safetensors")
     store = connect("digits")
-    run = runs.finished(store, "one", {})
+    run = runs.create(store, "one", {})
     identity = runs.Identity("digits", "d" * 32, "small", 0, GREY, tuple(map(str, range(10))))
     run.log_model(tmp_path / "small.safetensors", identity)
     assert_same(audited(f"runs:/{run.id}/model", images, PreprocessingHints()), expected)

@@ -84,5 +84,5 @@ def test_experiments_of_a_queue_share_a_sweep(
 ) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", experiment)
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abcdef0123")
-    run = runs.finished(connect("digits"), "comparison", {"data": "digits"})
+    run = runs.create(connect("digits"), "comparison", {"data": "digits"})
     assert run.client.get_run(run.id).data.tags["sweep"] == (sweep or "from abcdef0")

@@ -166,7 +166,7 @@ def test_run_whose_process_is_gone_is_ended(digits: Store) -> None:
 def broken(digits: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Its server goes away after the start."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    digits.client = MlflowClient("http://127.0.0.1:1")
+    digits.connection = MlflowClient("http://127.0.0.1:1")
     return digits
 
 

@@ -7,15 +7,15 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from shiftlab.models import architectures
-from shiftlab.tracking.serving import Served
+from shiftlab.tracking.serving import ServedModel
 from tests.helpers import DIGITS, GREY, coloured, examples
 
 COLOURED = (3, 20, 26)
 
 
-def served(shape: tuple[int, int, int] = GREY, classes: tuple[str, ...] = DIGITS) -> Served:
+def served(shape: tuple[int, int, int] = GREY, classes: tuple[str, ...] = DIGITS) -> ServedModel:
     torch.manual_seed(0)
-    return Served(architectures.build("lenet", shape, len(classes)).eval(), shape, classes)
+    return ServedModel(architectures.build("lenet", shape, len(classes)).eval(), shape, classes)
 
 
 RAW = examples(4).images[:, 0].numpy()

@@ -29,6 +29,11 @@ class Revision:
     tree: str | None  # the commit that has its files; None: they are the workspace's
     stages: Mapping[str, Any]  # by name, as dvc.lock has them
 
+    def __str__(self) -> str:
+        if self.experiment != WORKSPACE:
+            return f"experiment {self.experiment}"
+        return f"commit {self.tree[:7]}" if self.tree else WORKSPACE
+
     def outputs(self, stage: str) -> dict[str, str]:
         """Return the digests of a stage's outputs, by their paths."""
         return {output["path"]: output["md5"] for output in self.stages[stage].get("outs", [])}

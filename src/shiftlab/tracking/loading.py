@@ -15,7 +15,7 @@ from mlflow.models import Model, ModelSignature
 from torch import Tensor, nn
 
 from shiftlab.errors import UserError
-from shiftlab.tracking.serving import Served
+from shiftlab.tracking.serving import ServedModel
 from shiftlab.tracking.store import FAILURES, environment, first_line
 
 PICKLES = (".pkl", ".pickle", ".joblib")
@@ -27,7 +27,7 @@ SERVING = "shiftlab.tracking.serving"  # loads ours
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoggedModel:
     """A model of MLflow's."""
 
     flavour: str
@@ -39,7 +39,7 @@ class Loaded:
     raw: bool = False  # does it take raw pixels and normalise them itself?
 
 
-def load(address: str, trust_pickle: bool = False) -> Loaded:
+def load(address: str, trust_pickle: bool = False) -> LoggedModel:
     """Load the model at `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/ID/PATH`.
 
     Raises:
@@ -61,11 +61,11 @@ def load(address: str, trust_pickle: bool = False) -> Loaded:
         ) from None
 
 
-def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Loaded:
+def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> LoggedModel:
     shape, digest = _image_shape(model.signature), _digest(folder)
     if "pytorch" in model.flavors:
         module = pytorch.load_model(str(folder))
-        return Loaded("pytorch", module, shape, digest, module)
+        return LoggedModel("pytorch", module, shape, digest, module)
     if "python_function" not in model.flavors:
         raise UserError(f"{address} has the flavours {', '.join(model.flavors)}: pytorch, onnx and pyfunc can be asked")
     flavour = "onnx" if "onnx" in model.flavors else "pyfunc"
@@ -74,9 +74,9 @@ def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Loade
     function = pyfunc.load_model(str(folder))
     ours = model.flavors["python_function"].get("loader_module") == SERVING
     served = function.get_raw_model() if ours else None
-    if isinstance(served, Served):
-        return Loaded(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
-    return Loaded(flavour, partial(_predict, function), shape, digest)
+    if isinstance(served, ServedModel):
+        return LoggedModel(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
+    return LoggedModel(flavour, partial(_predict, function), shape, digest)
 
 
 def _predict(model: Any, batch: Tensor) -> object:

@@ -1,5 +1,6 @@
 """Where a run comes from: the tags that lead from it back to the code, the experiment and the process that made it."""
 
+import contextlib
 import getpass
 import os
 import platform
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 
 import psutil
 
+from shiftlab import repository
 from shiftlab.tracking.history import WORKSPACE
 
 # What makes a result; the outputs that git keeps change while the pipeline runs.
@@ -25,10 +27,8 @@ def sweep(tags: Mapping[str, str]) -> str:
 
     DVC numbers those of a queue that was given a name, NAME-1, NAME-2; those without one share the commit.
     """
-    name = re.sub(r"-\d+$", "", tags["dvc.experiment"])
-    if name != tags["dvc.experiment"]:
-        return name
-    return f"from {tags.get('mlflow.source.git.commit', 'no commit')[:7]}"
+    numbered = re.fullmatch(r"(.*)-\d+", tags["dvc.experiment"])
+    return numbered[1] if numbered else f"from {tags.get('mlflow.source.git.commit', 'no commit')[:7]}"
 
 
 def process() -> dict[str, str]:
@@ -59,10 +59,9 @@ def provenance() -> dict[str, str]:
     }
     if parent := os.environ.get("SHIFTLAB_PARENT_RUN"):  # a search's
         tags["mlflow.parentRunId"] = parent
-    commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git("rev-parse", "HEAD")
-    if commit:
-        tags["mlflow.source.git.commit"] = commit
-        tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--", *INPUTS))).lower()
+    with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):  # no git, or no repository
+        tags["mlflow.source.git.commit"] = os.environ.get("DVC_EXP_BASELINE_REV") or repository.commit()
+        tags["git.dirty"] = str(bool(repository.git("status", "--porcelain", "--", *INPUTS))).lower()
     return tags
 
 
@@ -71,10 +70,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # containers run under numbers that no name belongs to; Python 3.13 has the latter
         return str(os.getuid())
-
-
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return ""  # no git, or no repository: the run is recorded without a commit

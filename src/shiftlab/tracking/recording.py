@@ -111,7 +111,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 def log_comparison(store: Store, data: str, report: Path, plots: Path, tags: Mapping[str, str] | None = None) -> None:
     """Log the compare stage's report and plots, as a run of their own."""
-    run = runs.finished(store, "comparison", {"data": data, "report.md5": files.md5(report), **(tags or {})})
+    run = runs.create(store, "comparison", {"data": data, "report.md5": files.md5(report), **(tags or {})})
     run.log_path(report)
     run.log_path(plots, "pictures")
     words = "in which an image can be dragged, models compared, and the answer read"
@@ -125,7 +125,7 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
         summary: the content of metrics/study.json.
     """
     page = files.md5(folder / "index.html")
-    run = runs.finished(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
+    run = runs.create(store, "study", {"data": summary["data"], "study.md5": page, **(tags or {})})
     run.log_path(folder)
     run.log_tags({f"verdict.{claim['claim']}": claim["verdict"] for claim in summary["claims"]})
     trainings = [(variant, *training) for variant in summary["variants"] for training in enumerate(summary["seeds"])]
@@ -166,7 +166,7 @@ def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
     """
     model, data = summary["model"], summary["data"]
     tags = {"audit": model["name"], "audit.kind": model["kind"], "data": data["name"], "data.sha256": data["digest"]}
-    run = runs.finished(store, f"audit of {model['name']}", {**tags, "model.sha256": model["digest"]})
+    run = runs.create(store, f"audit of {model['name']}", {**tags, "model.sha256": model["digest"]})
     values = {
         f"{boundary}/{name}": metric["value"]
         for boundary, metrics in summary["metrics"].items()
@@ -180,9 +180,10 @@ def log_audit(store: Store, summary: Mapping[str, Any], folder: Path) -> None:
 
 def _update_card(run: Run) -> None:
     """Write the model's card, from what its run holds by now."""
-    if stored := run.stored():
-        params, metrics, tags = stored.data.params, stored.data.metrics, stored.data.tags
-        registry.describe(run, params["model"], tags["weights.md5"], card(params, metrics, tags))
+    with run.store.best_effort():
+        stored = run.client.get_run(run.id).data
+        text = card(stored.params, stored.metrics, stored.tags)
+        registry.describe(run, stored.params["model"], stored.tags["weights.md5"], text)
 
 
 def card(params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:

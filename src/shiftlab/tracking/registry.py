@@ -7,12 +7,11 @@ from mlflow.exceptions import MlflowException
 
 from shiftlab.errors import UserError
 from shiftlab.tracking.runs import Run
-from shiftlab.tracking.store import DESCRIPTION, best_effort, required
+from shiftlab.tracking.store import DESCRIPTION, required
 
 PREFIX = "shiftlab-"  # of an architecture's name in the registry
 
 
-@best_effort
 def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str, str]) -> None:
     """Make an artifact folder of a run a version in the registry, once; the best ranked becomes the champion.
 
@@ -23,23 +22,24 @@ def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str
         tags: of the version; with `data`, and with `weights.md5`, by which a version is known.
     """
     name = PREFIX + model
-    with contextlib.suppress(MlflowException):  # there is one already
-        run.client.create_registered_model(name)
-    if not run.client.search_model_versions(_same_weights(model, tags["weights.md5"])):
-        source = f"{run.client.get_run(run.id).info.artifact_uri}/{artifact}"
-        run.client.create_model_version(name, source, run.id, tags={**tags, "rank": repr(rank)}, description="")
-    versions = run.client.search_model_versions(f"name = '{name}' and tags.data = '{tags['data']}'")
-    best = max(versions, key=lambda version: (float(version.tags["rank"]), -int(version.version)))
-    for alias in ("champion", f"champion-{tags['data']}"):
-        run.client.set_registered_model_alias(name, alias, best.version)
+    with run.store.best_effort():
+        with contextlib.suppress(MlflowException):  # there is one already
+            run.client.create_registered_model(name)
+        if not run.client.search_model_versions(_same_weights(model, tags["weights.md5"])):
+            source = f"{run.client.get_run(run.id).info.artifact_uri}/{artifact}"
+            run.client.create_model_version(name, source, run.id, tags={**tags, "rank": repr(rank)}, description="")
+        versions = run.client.search_model_versions(f"name = '{name}' and tags.data = '{tags['data']}'")
+        best = max(versions, key=lambda version: (float(version.tags["rank"]), -int(version.version)))
+        for alias in ("champion", f"champion-{tags['data']}"):
+            run.client.set_registered_model_alias(name, alias, best.version)
 
 
-@best_effort
 def describe(run: Run, model: str, weights_md5: str, text: str) -> None:
     """Write what a model is and does, in Markdown, to its run and to its versions in the registry."""
     run.log_tags({DESCRIPTION: text})
-    for version in run.client.search_model_versions(_same_weights(model, weights_md5)):
-        run.client.update_model_version(version.name, version.version, text)
+    with run.store.best_effort():
+        for version in run.client.search_model_versions(_same_weights(model, weights_md5)):
+            run.client.update_model_version(version.name, version.version, text)
 
 
 def _same_weights(model: str, weights_md5: str) -> str:

@@ -22,7 +22,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from shiftlab.tracking.history import WORKSPACE
 from shiftlab.tracking.provenance import dvc_experiment, process, process_is_gone, provenance, sweep
-from shiftlab.tracking.store import DESCRIPTION, FAILURES, Store, best_effort
+from shiftlab.tracking.store import DESCRIPTION, Store
 
 SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvision")  # what a logged model needs
 
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def client(self) -> MlflowClient:
-        """MLflow's own."""
+        """MLflow's client; raises LostError where the store has failed before."""
         return self.store.client
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -68,15 +68,15 @@ class Run:
         """Add a metric of many steps, (step, value), in one request."""
         self._log_points((name, step, value) for step, value in points)
 
-    @best_effort
     def _log_points(self, points: Iterable[tuple[str, int, float]]) -> None:
         now = get_current_time_millis()
-        self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, step, value in points])
+        with self.store.best_effort():
+            self.client.log_batch(self.id, [entities.Metric(name, value, now, step) for name, step, value in points])
 
-    @best_effort
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, in one request."""
-        self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
+        with self.store.best_effort():
+            self.client.log_batch(self.id, tags=[entities.RunTag(name, value) for name, value in tags.items()])
 
     def log_description(self, text: str, artifact: str, children: Sequence[str] = ()) -> None:
         """Set the description, Markdown.
@@ -86,20 +86,17 @@ class Run:
                 page that compares runs.
             children: the ids of those runs.
         """
-        if self.store.lost:
-            return
         experiment = self.store.experiment
         page = f"#/experiments/{experiment}/runs/{self.id}/artifacts/{artifact}"
         query = urlencode({"runs": json.dumps(children), "experiments": json.dumps([experiment])})
         self.log_tags({DESCRIPTION: text.format(page=page, comparison=f"#/compare-runs?{query}")})
 
-    @best_effort
     def log_path(self, path: Path, folder: str | None = None) -> None:
         """Add a file, or all that a folder holds, to the artifacts."""
-        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
-        log(self.id, str(path), folder)
+        with self.store.best_effort():
+            log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+            log(self.id, str(path), folder)
 
-    @best_effort
     def log_model(self, weights: Path, identity: Identity) -> None:
         """Add the weights to the artifacts as a model that MLflow can load and serve, in the folder `model`.
 
@@ -115,7 +112,7 @@ class Run:
         images = TensorSpec(np.dtype(np.float32), (-1, *request_shape(shape)))
         logits = TensorSpec(np.dtype(np.float32), (-1, len(classes)))
         logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # or it tells that it looks at the example
-        with tempfile.TemporaryDirectory() as folder:
+        with self.store.best_effort(), tempfile.TemporaryDirectory() as folder:
             pyfunc.save_model(
                 f"{folder}/model",
                 loader_module="shiftlab.tracking.serving",
@@ -128,18 +125,12 @@ class Run:
             )
             self.client.log_artifacts(self.id, folder)
 
-    @best_effort
     def end(self, status: str, reason: str = "") -> None:
         """Mark the run as ended: FINISHED, FAILED or KILLED."""
         if reason:
             self.log_tags({"ended": reason[:1000]})
-        self.client.set_terminated(self.id, status)
-
-    @best_effort
-    def stored(self) -> entities.Run:
-        """Return the run as the store has it."""
-        run: entities.Run = self.client.get_run(self.id)
-        return run
+        with self.store.best_effort():
+            self.client.set_terminated(self.id, status)
 
 
 def request_shape(shape: tuple[int, int, int]) -> tuple[int, ...]:
@@ -154,7 +145,7 @@ def training(store: Store, identity: Identity, params: Mapping[str, object], tag
     It ends as FINISHED, as KILLED where the user interrupted it, else as FAILED; the tag `ended` says why. Meanwhile it
     records what the machine does, every few seconds.
     """
-    run = _create_training(store, identity, params, {**process(), **tags})
+    run = _start_training(store, identity, params, {**process(), **tags})
     logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says that it starts, and stops
     monitor = None if store.lost else SystemMetricsMonitor(run.id, tracking_uri=run.client.tracking_uri)
     if monitor:
@@ -172,30 +163,30 @@ def training(store: Store, identity: Identity, params: Mapping[str, object], tag
 
 def restore(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
     """Return a new run, with the tag `restored`, for results that DVC took from its cache or the store has lost."""
-    return _finish(_create_training(store, identity, params, {**tags, "restored": "true"}))
+    return _finish(_start_training(store, identity, params, {**tags, "restored": "true"}))
 
 
-def finished(store: Store, subject: str, tags: Mapping[str, str]) -> Run:
-    """Return a new run for what is no training: a comparison of models, a study."""
-    return _finish(_create(store, subject, None, tags))
+def create(store: Store, subject: str, tags: Mapping[str, str]) -> Run:
+    """Return a new run, which has ended, for what is no training: a comparison of models, a study."""
+    return _finish(_start(store, subject, None, tags))
 
 
 def parent(store: Store, name: str, tags: Mapping[str, str]) -> Run:
     """Return the run of this name that others are below, made where there is none yet."""
-    for run in _search(store, f"attributes.run_name = '{name}'"):
-        return Run(store, run.info.run_id)
-    return finished(store, name, tags)
+    runs = _search(store, f"attributes.run_name = '{name}'")
+    return Run(store, runs[0].info.run_id) if runs else create(store, name, tags)
 
 
-@best_effort
 def add_child(parent: Run, name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> str:
     """Add a finished run below another, in three requests: one for each training of a study adds up. Return its id."""
-    client, now = parent.client, get_current_time_millis()
-    run = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
-    child: str = run.info.run_id
-    points = [entities.Metric(key, value, now, 0) for key, value in metrics.items()]
-    client.log_batch(child, points, _as_params(params))
-    client.set_terminated(child, "FINISHED")
+    child, now = "", get_current_time_millis()
+    with parent.store.best_effort():
+        client = parent.client
+        run = client.create_run(parent.store.experiment, run_name=name, tags={"mlflow.parentRunId": parent.id})
+        child = str(run.info.run_id)
+        points = [entities.Metric(key, value, now, 0) for key, value in metrics.items()]
+        client.log_batch(child, points, _as_params(params))
+        client.set_terminated(child, "FINISHED")
     return child
 
 
@@ -233,16 +224,15 @@ def metrics(store: Store, weights_md5: str) -> dict[str, float] | None:
     return next((metrics for metrics in trained if "train/seconds" in metrics), None)  # a restored run was no training
 
 
-@best_effort
 def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
     """Return every running training's (epoch, accuracy on validation images), by its DVC experiment."""
-    return {
-        run.data.tags.get("dvc.experiment", WORKSPACE): [
-            (point.step, point.value)
-            for point in store.client.get_metric_history(run.info.run_id, "validation/accuracy")
-        ]
-        for run in _search(store, "attributes.status = 'RUNNING'")
-    }
+    curves = {}
+    for run in _search(store, "attributes.status = 'RUNNING'"):
+        with store.best_effort():
+            history = store.client.get_metric_history(run.info.run_id, "validation/accuracy")
+            experiment = run.data.tags.get("dvc.experiment", WORKSPACE)
+            curves[experiment] = [(point.step, point.value) for point in history]
+    return curves
 
 
 def tags(store: Store) -> list[dict[str, str]]:
@@ -252,42 +242,31 @@ def tags(store: Store) -> list[dict[str, str]]:
 
 def _search(store: Store, condition: str) -> list[entities.Run]:
     """Return the experiment's runs that meet a condition, the latest first; none where the store is lost."""
-    if store.lost:
-        return []
-    order = ["attributes.start_time DESC"]
-    most = SEARCH_MAX_RESULTS_THRESHOLD  # 50,000, which an experiment of ours will not have
-    try:
+    order, most = ["attributes.start_time DESC"], SEARCH_MAX_RESULTS_THRESHOLD  # 50,000: more than all of ours
+    with store.best_effort():
         return list(store.client.search_runs([store.experiment], condition, max_results=most, order_by=order))
-    except FAILURES as error:
-        store.fail(error)
-        return []
+    return []
 
 
-def _create(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
+def _start(store: Store, subject: str, seed: int | None, tags: Mapping[str, str]) -> Run:
     tags = {**provenance(), **tags}
+    tags["sweep"] = sweep(tags)
     name = run_name(subject, seed, tags["dvc.experiment"])
-    return Run(store, _create_stored(store, name, {**tags, "sweep": sweep(tags)}) or "")
+    with store.best_effort():
+        return Run(store, store.client.create_run(store.experiment, run_name=name, tags=tags).info.run_id)
+    return Run(store, "")
 
 
-@best_effort
-def _create_stored(store: Store, name: str, tags: dict[str, str]) -> str:
-    return str(store.client.create_run(store.experiment, run_name=name, tags=tags).info.run_id)
-
-
-def _create_training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
-    run = _create(store, identity.model, identity.seed, {"data.md5": identity.data_md5, **tags})
-    _log_inputs(run, identity, params)
-    return run
-
-
-@best_effort
-def _log_inputs(run: Run, identity: Identity, params: Mapping[str, object]) -> None:
+def _start_training(store: Store, identity: Identity, params: Mapping[str, object], tags: Mapping[str, str]) -> Run:
+    run = _start(store, identity.model, identity.seed, {"data.md5": identity.data_md5, **tags})
     of_run = {"data": identity.data, "model": identity.model, "seed": identity.seed}
-    run.client.log_batch(run.id, params=_as_params({**of_run, **params}))
     source = json.dumps({"tags": {"stage": "download"}})
     dataset = entities.Dataset(identity.data, identity.data_md5, source_type="code", source=source)
     context = entities.InputTag("mlflow.data.context", "training")
-    run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])
+    with store.best_effort():
+        run.client.log_batch(run.id, params=_as_params({**of_run, **params}))
+        run.client.log_inputs(run.id, [entities.DatasetInput(dataset, [context])])
+    return run
 
 
 def _as_params(params: Mapping[str, object]) -> list[entities.Param]:
@@ -295,23 +274,20 @@ def _as_params(params: Mapping[str, object]) -> list[entities.Param]:
 
 
 def _finish(run: Run) -> Run:
-    run.end("FINISHED")
-    _supersede(run)
-    return run
-
-
-@best_effort
-def _supersede(run: Run) -> None:
-    """Delete what earlier attempts at a run of a DVC experiment have recorded as finished.
+    """Mark a run as finished, and delete what earlier attempts at it in a DVC experiment have recorded as finished.
 
     They had done this stage when they were lost, and its results with them. In the workspace a run is one of many.
     """
-    latest = run.client.get_run(run.id)
-    if latest.data.tags["dvc.experiment"] == WORKSPACE:
-        return
-    name, commit = latest.info.run_name, latest.data.tags.get("mlflow.source.git.commit", "")
-    pattern = name.replace("'", "_")  # stands for any letter; a name in quotation marks may not hold them
-    for other in _search(run.store, f"attributes.status = 'FINISHED' AND attributes.run_name LIKE '{pattern}'"):
-        same = (other.info.run_name, other.data.tags.get("mlflow.source.git.commit", "")) == (name, commit)
-        if same and other.info.run_id != run.id:
-            run.client.delete_run(other.info.run_id)
+    run.end("FINISHED")
+    with run.store.best_effort():
+        latest = run.client.get_run(run.id)
+        if latest.data.tags["dvc.experiment"] != WORKSPACE:
+            pattern = latest.info.run_name.replace("'", "_")  # any letter; a name in quotation marks may not hold them
+            for other in _search(run.store, f"attributes.status = 'FINISHED' AND attributes.run_name LIKE '{pattern}'"):
+                if other.info.run_id != run.id and _identity(other) == _identity(latest):
+                    run.client.delete_run(other.info.run_id)
+    return run
+
+
+def _identity(run: entities.Run) -> tuple[str, str]:
+    return run.info.run_name, run.data.tags.get("mlflow.source.git.commit", "")

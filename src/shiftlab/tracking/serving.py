@@ -26,7 +26,7 @@ from shiftlab.tracking.runs import request_shape
 IMAGE_TYPES = ("image/png", "image/jpeg")
 
 
-class Served:
+class ServedModel:
     """A trained model behind MLflow's interface.
 
     Args:
@@ -37,7 +37,7 @@ class Served:
     def __init__(self, model: Classifier, shape: tuple[int, int, int], classes: tuple[str, ...]) -> None:
         self._model, self.shape, self.classes = model, shape, classes
 
-    def get_raw_model(self) -> "Served":
+    def get_raw_model(self) -> "ServedModel":
         """Itself, which is how MLflow hands it out."""
         return self
 
@@ -86,7 +86,7 @@ class Served:
         return ""
 
 
-def _load_pyfunc(path: str, settings: dict[str, Any]) -> Served:
+def _load_pyfunc(path: str, settings: dict[str, Any]) -> ServedModel:
     """Load a model that a run has logged: MLflow calls this function by its name.
 
     Raises:
@@ -96,20 +96,20 @@ def _load_pyfunc(path: str, settings: dict[str, Any]) -> Served:
         architecture, shape, classes = settings["architecture"], tuple(settings["shape"]), tuple(settings["classes"])
     except KeyError as error:
         raise UserError(f"the model was logged by earlier code, without its {error}: train it anew") from None
-    return Served(weights.load(architecture, Path(path), shape, len(classes)), shape, classes)
+    return ServedModel(weights.load(architecture, Path(path), shape, len(classes)), shape, classes)
 
 
-def load(address: str) -> Served:
+def load(address: str) -> ServedModel:
     """Load the model at an address in MLflow's registry.
 
     Raises:
         UserError: earlier code has logged it.
     """
-    served: Served = pyfunc.load_model(address).get_raw_model()
+    served: ServedModel = pyfunc.load_model(address).get_raw_model()
     return served
 
 
-def server(model: Served) -> FastAPI:
+def server(model: ServedModel) -> FastAPI:
     """Return a server that answers POST /invocations: JSON as MLflow's own server takes it, or a PNG or JPEG as it is.
 
     The answer is `{"predictions": [...]}`, logits for each image. A mistake has status 400 and one sentence.
@@ -135,7 +135,7 @@ def server(model: Served) -> FastAPI:
     return app
 
 
-def _images_of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic]:
+def _images_of_json(body: bytes, kind: str, model: ServedModel) -> NDArray[np.generic]:
     if kind not in ("application/json", ""):
         raise UserError(f"the content type is {kind}: post application/json, {' or '.join(IMAGE_TYPES)}")
     try:
@@ -146,7 +146,7 @@ def _images_of_json(body: bytes, kind: str, model: Served) -> NDArray[np.generic
         raise UserError(f'the body is not JSON of the form {{"inputs": [...]}} with {model.expected}') from None
 
 
-def _images_of_picture(body: bytes, model: Served) -> NDArray[np.generic]:
+def _images_of_picture(body: bytes, model: ServedModel) -> NDArray[np.generic]:
     pixels = as_pixels(decode(BytesIO(body), "the picture"))
     channels, height, width = model.shape
     if pixels.shape[:2] != (height, width):

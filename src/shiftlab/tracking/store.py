@@ -1,7 +1,6 @@
 """MLflow's store: where it is, the connection to it, and what happens where it fails."""
 
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -9,10 +8,10 @@ import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Literal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as .dvc/config does DVC's; MLflow reads it on import
 
@@ -38,8 +37,10 @@ VIEW = "mlflow.sharedViewState.shiftlab"
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError, Boto3Error, BotoCoreError, ClientError)
 
 Kind = Literal["trainings", "study"]  # of an experiment in MLflow
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+
+
+class LostError(Exception):
+    """The store has failed before."""
 
 
 @dataclass
@@ -47,9 +48,30 @@ class Store:
     """Where runs are recorded."""
 
     choice: TrackingChoice
-    client: MlflowClient = field(init=False)
-    experiment: str = field(init=False)  # its id, in MLflow
+    connection: MlflowClient = field(init=False)
+    experiment: str = ""  # its id, in MLflow
     lost: bool = False  # it has failed: from then on nothing is recorded
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client of the store.
+
+        Raises:
+            LostError: the store has failed before.
+        """
+        if self.lost:
+            raise LostError
+        return self.connection
+
+    @contextlib.contextmanager
+    def best_effort(self) -> Iterator[None]:
+        """Call `fail` where the block fails for the store's sake; leave the block where the store is lost."""
+        try:
+            yield
+        except LostError:
+            pass
+        except FAILURES as error:
+            self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """End with a sentence where the store is required; else print it, and go on without the store.
@@ -77,28 +99,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def best_effort(
-    function: Callable[Concatenate[Any, Arguments], Answer],
-) -> Callable[Concatenate[Any, Arguments], Answer | None]:
-    """Have a function of a Store, or of a Run in one, call `Store.fail` where the store fails.
-
-    It does nothing where the store is lost.
-    """
-
-    @functools.wraps(function)
-    def call(owner: Any, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
-        store: Store = owner if isinstance(owner, Store) else owner.store
-        if store.lost:
-            return None
-        try:
-            return function(owner, *arguments, **named)
-        except FAILURES as error:
-            store.fail(error)
-            return None
-
-    return call
-
-
 def connect(data: str, choice: TrackingChoice = "required", kind: Kind = "trainings") -> Store:
     """Return the store, with the experiment of a data set's runs, created where it is missing.
 
@@ -111,12 +111,6 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = "traini
         UserError: the store is required, and can't be reached or used.
     """
     store = Store(choice)
-    _connect(store, data, kind)
-    return store
-
-
-@best_effort
-def _connect(store: Store, data: str, kind: Kind) -> None:
     settings = yaml.safe_load(Path(__file__).with_name("experiments.yaml").read_text(encoding="utf-8"))[kind]
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + settings["suffix"]
     artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (root() / "mlartifacts" / name).as_uri()
@@ -125,13 +119,13 @@ def _connect(store: Store, data: str, kind: Kind) -> None:
         DESCRIPTION: settings["description"].format(data),
         VIEW: json.dumps({"selectedColumns": settings["columns"]}),
     }
-    with exclusive():
-        client = MlflowClient(address())
+    with store.best_effort(), exclusive():
+        store.connection = client = MlflowClient(address())
         experiment = client.get_experiment_by_name(name)
         store.experiment = experiment.experiment_id if experiment else client.create_experiment(name, artifacts)
         for key in tags.keys() - (experiment.tags.keys() if experiment else set()):  # what a user has changed stays
             client.set_experiment_tag(store.experiment, key, tags[key])
-        store.client = client
+    return store
 
 
 def pages() -> dict[str, str]:
@@ -155,11 +149,8 @@ def required() -> Iterator[MlflowClient]:
     Raises:
         UserError: the store can't be reached or used.
     """
-    try:
-        with exclusive():
-            yield MlflowClient(address())
-    except FAILURES as error:
-        Store("required").fail(error)
+    with Store("required").best_effort(), exclusive():
+        yield MlflowClient(address())
 
 
 def address() -> str:

@@ -26,18 +26,11 @@ REPORT, STUDY_REPORT, PLOTS = "reports/index.html", "reports/study/index.html", 
 class Result:
     """A result of a revision, which one run in MLflow holds."""
 
-    revision: Revision
     kind: Kind  # of the experiment in MLflow
     data: str  # name of the data set
     tag: tuple[str, str]  # of the run that holds it
     title: str
     log: Callable[[Store, Path], None]  # its second argument is an empty folder; raises MissingError before it logs
-
-    def __str__(self) -> str:
-        experiment, tree = self.revision.experiment, self.revision.tree
-        if experiment != history.WORKSPACE:
-            return f"{self.title} (experiment {experiment})"
-        return f"{self.title} ({f'commit {tree[:7]}' if tree else 'workspace'})"
 
 
 def results(revision: Revision) -> Iterator[Result]:
@@ -50,11 +43,11 @@ def results(revision: Revision) -> Iterator[Result]:
         elif name == "compare" and REPORT in outputs:
             data, tag = _data(revision, stage), ("report.md5", outputs[REPORT])
             log = partial(_log_comparison, revision, data)
-            yield Result(revision, "trainings", data, tag, f"comparison on {data}", log)
+            yield Result("trainings", data, tag, f"comparison on {data} ({revision})", log)
         elif name == "decide":
             data = _data(revision, next(name for name in revision.stages if name.startswith("study@")))
             tag, log = ("study.md5", outputs[STUDY_REPORT]), partial(_log_study, revision)
-            yield Result(revision, "study", data, tag, f"study on {data}", log)
+            yield Result("study", data, tag, f"study on {data} ({revision})", log)
 
 
 def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
@@ -62,7 +55,7 @@ def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
     evaluate = f"evaluate@{model}"
     if "evaluation" not in revision.params(evaluate):  # a stage for each seed, as before boundary modes had that name
         data, tag = _data(revision, f"train@{model}"), (evaluate, revision.tree or "")
-        yield Result(revision, "trainings", data, tag, f"{model} on {data}", _refuse)
+        yield Result("trainings", data, tag, f"{model} on {data} ({revision})", _refuse)
         return
     for seed in revision.params(evaluate)["seeds"]:
         key = f"{model}-{seed}"
@@ -74,8 +67,8 @@ def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
         data, digest = _data(revision, train), revision.outputs(predict)[f"predictions/{model}/{seed}"]
         for boundary in revision.params(evaluate)["evaluation"]["boundaries"]:
             log = partial(_log_evaluation, revision, data, model, seed, boundary, digest)
-            tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data}"
-            yield Result(revision, "trainings", data, tag, title, log)
+            tag, title = (f"predictions.{boundary}", digest), f"{model} seed {seed}, {boundary}, on {data} ({revision})"
+            yield Result("trainings", data, tag, title, log)
 
 
 def _refuse(*_: object) -> None:
@@ -154,15 +147,15 @@ def sync() -> None:
                 print(f"logged: {_log_first(same, stores[data, kind])}", flush=True)
                 logged += 1
             except MissingError as error:
-                left_out[str(error)].append(str(same[-1]))
+                left_out[str(error)].append(same[-1].title)
     for reason, titles in left_out.items():
         others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         print(f"left out: {titles[-1]}{others}: {reason}")
     print(f"MLflow has {len(by_key.keys() & stored) + logged} results, {logged} of them new; `make ui` shows them.")
 
 
-def _log_first(same: list[Result], store: Store) -> Result:
-    """Log a result as the first of the revisions has it that has all of it; return that.
+def _log_first(same: list[Result], store: Store) -> str:
+    """Log a result as the first of the revisions has it that has all of it; return its title.
 
     Raises:
         MissingError: none has.
@@ -171,7 +164,7 @@ def _log_first(same: list[Result], store: Store) -> Result:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 result.log(store, Path(folder))
-            return result
+            return result.title
         except MissingError as error:
             reason = error
     raise reason

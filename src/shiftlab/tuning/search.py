@@ -105,7 +105,7 @@ def _phases(trials: Trials, params: Params, origin: Origin, room: Resources, sto
     model, data, shifted = trials.search.model, params.data.name, trials.search.shifted
 
     def pruned() -> list[str]:
-        return trials.prune(runs.validation_curves(store) or {})
+        return trials.prune(runs.validation_curves(store))
 
     def answers(jobs: Iterable[Job]) -> Iterator[tuple[str, Any]]:
         tasks = ((job.name, (job, origin)) for job in jobs)
@@ -273,7 +273,7 @@ class Trials:
                 state = TrialState.PRUNED if isinstance(outcome, Cancelled) else TrialState.FAIL
                 self._study.tell(self._running.pop(name), state=state)
             return PRUNED if isinstance(outcome, Cancelled) else str(outcome)
-        result = self._evaluated(name, outcome)
+        result = self._trial_result(name, outcome)
         if name == baseline:
             self._study.set_user_attr("now", asdict(result))
             return f"{result.in_words()}, which {self.search.model} has"
@@ -337,7 +337,7 @@ class Trials:
         choices = (*own, *(f"++models.{model}.{key}={value}" for key, value in settings.items()))
         return Job(name, choices, tuple(f"train@{model}-{seed}" for seed in self.seeds(name)))
 
-    def _evaluated(self, name: str, values: Sequence[float]) -> TrialResult:
+    def _trial_result(self, name: str, values: Sequence[float]) -> TrialResult:
         update = {key: None if value == "null" else value for key, value in self._settings[name].items()}
         training = self._training.model_copy(update=update)
         return TrialResult(
