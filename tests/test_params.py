@@ -392,7 +392,7 @@ def study(variants: object = VARIANTS, claims: object = None, **otherwise: objec
 def test_variants_are_the_baseline_but_for_what_they_name(tmp_path: Path) -> None:
     every = params.load(
         write(tmp_path, study({**VARIANTS, "blurred": {"components": {"downsampling": "blurred max"}}}))
-    ).study.every
+    ).study.full_variants
     assert every["max"].components == {"downsampling": "max"}
     assert every["blurred"].components == {"downsampling": "blurred max"}
     assert (every["blurred"].lr, every["dense"].lr) == (0.01, 0.001)
@@ -456,10 +456,10 @@ def test_the_studys_claims_are_those_of_the_protocol(tmp_path: Path) -> None:
     chosen = compose(tmp_path, "study=claims").study
     assert len(chosen.claims) == 14
     named = {name for claim in chosen.claims.values() for contrast in claim.contrasts for name in contrast.variants}
-    assert set(chosen.every) == named  # no variant is trained for nothing
+    assert set(chosen.full_variants) == named  # no variant is trained for nothing
     contrasts = [contrast for claim in chosen.claims.values() for contrast in claim.primary]
     assert not [one for one in contrasts if one.metric == "clean"]  # a side condition vetoes nothing
     for one in contrasts:  # over large shifts, flattened heads are consistent by chance
         if one.metric == "consistency":
-            assert {chosen.every[name].components["head"] for name in one.variants} <= {"average", "max"}
+            assert {chosen.full_variants[name].components["head"] for name in one.variants} <= {"average", "max"}
     assert compose(tmp_path).study.variants == {}

@@ -14,7 +14,7 @@ from tests.study import trials
 
 def test_metrics_are_means_over_seeds_with_both_intervals() -> None:
     found = {one["variant"]: one for one in trials.summarised()["variants"]}
-    given = trials.trials("blurred", trials.study().every["blurred"], trials.study())
+    given = trials.trials("blurred", trials.study().full_variants["blurred"], trials.study())
     values = [summary.measure(given.predictions[seed, "zero"])["random5"] for seed in (0, 1, 2)]
     one = found["blurred"]["metrics"]["zero"]["random5"]
     assert one["values"] == [estimate.value for estimate in values]

@@ -38,7 +38,7 @@ def data() -> Dataset:
 
 @pytest.fixture(scope="module")
 def predicted(data: Dataset) -> dict[Any, Predictions]:
-    return trial.run(STUDY.every["max"], data, STUDY, ABOUT, 3, CPU)[1]
+    return trial.run(STUDY.full_variants["max"], data, STUDY, ABOUT, 3, CPU)[1]
 
 
 def assert_same(first: Predictions, second: Predictions) -> None:
@@ -48,8 +48,8 @@ def assert_same(first: Predictions, second: Predictions) -> None:
 
 
 def test_a_seed_decides_everything(predicted: dict[Any, Predictions], data: Dataset) -> None:
-    _, again = trial.run(STUDY.every["max"], data, STUDY, ABOUT, 3, CPU)
-    _, other = trial.run(STUDY.every["max"], data, STUDY, ABOUT, 4, CPU)
+    _, again = trial.run(STUDY.full_variants["max"], data, STUDY, ABOUT, 3, CPU)
+    _, other = trial.run(STUDY.full_variants["max"], data, STUDY, ABOUT, 4, CPU)
     for boundary, of_boundary in predicted.items():
         assert_same(of_boundary, again[boundary])
     assert (predicted["zero"].grid.predicted != other["zero"].grid.predicted).any()
@@ -69,15 +69,15 @@ def test_a_seed_gives_every_variant_the_same_order_of_images(data: Dataset, monk
     numbered = replace(data, train=replace(data.train, labels=torch.arange(200) % 10))
     for name in ("max", "moved", "dense"):
         orders.append([])
-        trial.run(STUDY.every[name].model_copy(update={"epochs": 2}), numbered, STUDY, ABOUT, 5, CPU)
+        trial.run(STUDY.full_variants[name].model_copy(update={"epochs": 2}), numbered, STUDY, ABOUT, 5, CPU)
     assert orders[0] == orders[1] == orders[2]
     assert orders[0][0] != orders[0][1]
 
 
 def test_predictions_are_those_of_the_network_under_each_shift(data: Dataset) -> None:
     torch.manual_seed(3)
-    model, accuracy = trial._train(STUDY.every["max"], data, 3, CPU, lambda _: None)
-    validation, of_boundaries = trial.run(STUDY.every["max"], data, STUDY, ABOUT, 3, CPU)
+    model, accuracy = trial._train(STUDY.full_variants["max"], data, 3, CPU, lambda _: None)
+    validation, of_boundaries = trial.run(STUDY.full_variants["max"], data, STUDY, ABOUT, 3, CPU)
     assert validation == accuracy == loop.score(model, data.validation)[1]
     for boundary, of_boundary in of_boundaries.items():
         grid = of_boundary.grid
@@ -108,7 +108,7 @@ def test_metrics_are_those_of_a_brute_force(predicted: dict[Any, Predictions]) -
 
 
 def test_canvas_is_larger_and_moves_lose_no_ink(data: Dataset) -> None:
-    wide = trial.on_canvas(data, STUDY.every["wide"])
+    wide = trial.on_canvas(data, STUDY.full_variants["wide"])
     assert wide.shape == (1, 40, 40)
     assert wide.canvas
     reach = trial.evaluation(wide, STUDY.model_copy(update={"radius": 14})).radius
@@ -116,14 +116,14 @@ def test_canvas_is_larger_and_moves_lose_no_ink(data: Dataset) -> None:
     for dx, dy in ((reach, reach), (-reach, -reach)):
         assert shift(wide.test.images, dx, dy).sum() == whole
     assert trial.evaluation(data, STUDY).radius == STUDY.radius
-    assert trial.on_canvas(data, STUDY.every["max"]) is data
+    assert trial.on_canvas(data, STUDY.full_variants["max"]) is data
     assert torch.equal(wide.test.images, canvas.place_on_canvas(data.test, 40).images)
-    trial.run(STUDY.every["wide"], wide, STUDY, replace(ABOUT, shape=wide.shape), 0, CPU)
+    trial.run(STUDY.full_variants["wide"], wide, STUDY, replace(ABOUT, shape=wide.shape), 0, CPU)
 
 
 def test_progress_adds_up(data: Dataset) -> None:
     for name in ("max", "wide"):
-        variant: Variant = STUDY.every[name]
+        variant: Variant = STUDY.full_variants[name]
         seen: list[int] = []
         placed = trial.on_canvas(data, variant)
         trial.run(variant, placed, STUDY, replace(ABOUT, shape=placed.shape), 0, CPU, seen.append)
@@ -132,7 +132,7 @@ def test_progress_adds_up(data: Dataset) -> None:
 
 def test_too_few_test_images_are_refused(data: Dataset) -> None:
     with pytest.raises(UserError, match="can't be drawn from 60 test images"):
-        trial.run(STUDY.every["dense"], data, STUDY.model_copy(update={"images": 61}), ABOUT, 0, CPU)
+        trial.run(STUDY.full_variants["dense"], data, STUDY.model_copy(update={"images": 61}), ABOUT, 0, CPU)
 
 
 def test_trainings_come_back_from_disk(predicted: dict[Any, Predictions], tmp_path: Path) -> None:

@@ -133,4 +133,6 @@ def trials(name: str, variant: Variant, given: Study) -> Trials:
 
 def summarised(**otherwise: object) -> dict[str, Any]:
     given = study(**otherwise)
-    return summary.summarise(given, {name: trials(name, variant, given) for name, variant in given.every.items()})
+    return summary.summarise(
+        given, {name: trials(name, variant, given) for name, variant in given.full_variants.items()}
+    )

@@ -57,7 +57,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 Threads = Annotated[int, Field(gt=0, le=1024)]
 Radius = Annotated[int, Field(gt=0, le=MOST_PIXELS)]  # pixels
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # Adam's
-Part = Positive | Annotated[float, Field(gt=0, lt=1)]  # so many images, or such a share of them
+CountOrShare = Positive | Annotated[float, Field(gt=0, lt=1)]  # so many images, or such a share of them
 Size = Annotated[tuple[Positive, Positive], Field(strict=False)]  # [height, width] in YAML
 ModelName = Annotated[str, _name_in(architectures, "model")]
 SourceName = Annotated[str, _name_in(sources, "source")]
@@ -75,9 +75,11 @@ class Data(_Strict):
     source: SourceName
     path: str  # what the images are made from: a folder of the user's, or the code that gets them
     mirrors: list[str]  # addresses of folders that hold the published files; tried before torchvision's own
-    test: Part | None  # split off as test images; of a source that has some of its own so many of those, null: all
-    validation: Part  # split off the training images
-    train: Part | None  # of the training images that are left, each class in its share; null: all
+    test: (
+        CountOrShare | None
+    )  # split off as test images; of a source that has some of its own so many of those, null: all
+    validation: CountOrShare  # split off the training images
+    train: CountOrShare | None  # of the training images that are left, each class in its share; null: all
     split_seed: Seed
     channels: Literal[1, 3] | None  # of a folder's images: 1 makes them grey; null: 3 if one has colours
     resize: Positive | None  # a folder's images to so many pixels along the shorter side
@@ -97,7 +99,7 @@ class Data(_Strict):
         return self.frame or self.image_size
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.name != self.source and not self.name.startswith(f"{self.source}_"):
             raise ValueError(f"the name of data from {self.source} begins with it, unlike {self.name!r}")
         if self.placement == "random" and self.canvas is None:
@@ -127,7 +129,7 @@ class Augmentation(_Strict):
     pixels: int = Field(ge=0, le=MOST_PIXELS)  # along each axis, at most
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.kind == "none") != (self.pixels == 0):
             raise ValueError(
                 f"kind is {self.kind!r} with {self.pixels} pixels: choose shifts or crops by some, or none by 0"
@@ -205,7 +207,7 @@ class Contrast(_Strict):
     secondary: bool = False  # shown, and decides nothing
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.second is None) == (self.exactly is None):
             raise ValueError("a contrast is against a `second` variant, or says what the metric is `exactly`")
         if any(len(pair) != 2 for pair in self.beyond):
@@ -231,7 +233,7 @@ class Claim(_Strict):
         return [contrast for contrast in self.contrasts if not contrast.secondary]
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         if not self.primary:
             raise ValueError("all contrasts are secondary, but a claim needs a primary one that decides it")
         if len(self.primary) > 1 and not all(contrast.on for contrast in self.primary):
@@ -257,22 +259,22 @@ class Study(_Strict):
     claims: dict[str, Claim]
 
     @cached_property
-    def every(self) -> dict[str, Variant]:
-        """Return all variants in full: the baseline, but for what each has otherwise."""
-        every = {}
+    def full_variants(self) -> dict[str, Variant]:
+        """Return the variants in full: the baseline, but for what each has otherwise."""
+        variants = {}
         for name, otherwise in self.variants.items():
             whole = {**self.baseline, **otherwise}
             # Another architecture has other components.
             inherited = self.baseline["components"] if whole["architecture"] == self.baseline["architecture"] else {}
             whole["components"] = {**inherited, **otherwise.get("components", {})}
-            with _naming(f"variant {name}"):
-                every[name] = Variant.model_validate(whole)
-                components.validate(every[name].architecture, every[name].components)
-        return every
+            with _prefixing_errors(f"variant {name}"):
+                variants[name] = Variant.model_validate(whole)
+                components.validate(variants[name].architecture, variants[name].components)
+        return variants
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
-        every = self.every
+    def _check_consistency(self) -> Self:
+        variants = self.full_variants
         if self.claims and len(self.seeds) < 2:
             raise ValueError(f"seeds are {self.seeds}, but a verdict needs two at least")
         for key, contrast in [(key, contrast) for key, claim in self.claims.items() for contrast in claim.contrasts]:
@@ -280,12 +282,12 @@ class Study(_Strict):
                 if metric.startswith("distance") and int(metric.split()[1]) > self.radius:
                     raise ValueError(f"claim {key} asks for {metric}, beyond the study's radius of {self.radius}")
             for name in contrast.variants:
-                if name not in every:
-                    known = ", ".join(every)
+                if name not in variants:
+                    known = ", ".join(variants)
                     raise ValueError(
                         f"claim {key} names the variant {name!r}, which is not among study.variants ({known})"
                     )
-                canvas = every[name].canvas
+                canvas = variants[name].canvas
                 if (contrast.boundary == "canvas") != (canvas is not None):
                     raise ValueError(
                         f"claim {key} asks for the boundary {contrast.boundary} of the variant {name!r}, whose canvas "
@@ -312,7 +314,7 @@ class Params(_Strict):
     study: Study
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_consistency(self) -> Self:
         radius, data = self.evaluation.radius, self.data
         input_size, image_size = data.input_size, data.image_size
         if data.canvas and (size := sources.get(data.source).image_size):
@@ -332,7 +334,7 @@ class Params(_Strict):
                 refuse_augmentation(augmentation, input_size, image_size)
         for name, settings in self.models.items():
             _refuse_components(f"models.{name}", name, settings.components, input_size)
-        for name, variant in self.study.every.items():
+        for name, variant in self.study.full_variants.items():
             if variant.canvas and image_size:
                 _refuse_canvas(f"study.variants.{name}.canvas", variant.canvas, image_size)
             size = (variant.canvas, variant.canvas) if variant.canvas else input_size
@@ -341,7 +343,7 @@ class Params(_Strict):
 
 
 @contextmanager
-def _naming(where: str, suffix: str = "") -> Iterator[None]:
+def _prefixing_errors(where: str, suffix: str = "") -> Iterator[None]:
     """Put the name of what is wrong before a ValueError's words; `suffix` follows it where single values are wrong."""
     try:
         yield
@@ -353,7 +355,7 @@ def _naming(where: str, suffix: str = "") -> Iterator[None]:
 
 def _refuse_components(where: str, architecture: str, choices: Mapping[str, Any], size: ImageSize | None) -> None:
     """Raise ValueError for components of which no network can be built, as far as the images' size is known."""
-    with _naming(where, ".components"):
+    with _prefixing_errors(where, ".components"):
         validated = components.validate(architecture, choices)
         if validated and size:
             validated.refuse_size(*size)
@@ -434,7 +436,7 @@ def training(params: Params, name: str) -> Training:
     return params.models[name]
 
 
-WRONG = {  # pydantic's types of errors
+SENTENCES = {  # pydantic's types of errors
     "extra_forbidden": "is not a parameter: take it out, or correct its name",
     "invalid_key": "is not a name: YAML reads a bare on, off, yes or no as true or false, so put it in quotes",
     "missing": "is missing",
@@ -450,5 +452,5 @@ def _sentences(invalid: ValidationError) -> str:
             sentences.append(f"{where}: {error['ctx']['error']}".removeprefix(": "))
         else:
             reason = f"is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
-            sentences.append(f"{where or 'the file'} {WRONG.get(error['type'], reason)}")
+            sentences.append(f"{where or 'the file'} {SENTENCES.get(error['type'], reason)}")
     return "; ".join(sentences)

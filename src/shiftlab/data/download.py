@@ -29,12 +29,12 @@ TIMEOUT_S = 20.0  # of connecting, and of every read
 MOST_NAMES = 8  # of a folder's content, in a message
 
 
-class _RefusedError(Exception):
-    """A mirror's final answer for a file."""
+class _MirrorError(Exception):
+    """A mirror does not have a file, or has another."""
 
 
-class _BrokenError(_RefusedError):
-    """A mirror's answer that the next attempt may better."""
+class _TransientError(_MirrorError):
+    """A failure that may be gone at the next attempt."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def fetch(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
         OSError: it can't be kept in data/published/, where it is not downloaded again.
     """
     kept = root() / "data" / "published" / file.dataset
-    with suppress(_RefusedError):
+    with suppress(_MirrorError):
         return _read(file, kept)
     content = download(file, [*filter(None, [os.environ.get("SHIFTLAB_MIRROR")]), *mirrors])
     files.write(kept / (file.name if _md5(content) == file.md5 else file.unpacked_name), content)
@@ -98,8 +98,8 @@ def download(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
                 return _request(file, mirror)
             local = urllib.request.url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
             return _read(file, Path(local))
-        except _RefusedError as refusal:
-            reasons.append(f"{mirror}: {refusal}")
+        except _MirrorError as error:
+            reasons.append(f"{mirror}: {error}")
     raise NoMirrorError(
         f"{file.name} of {file.dataset} could not be downloaded ({'; '.join(reasons)}).",
         f"Name a copy of {file.dataset}'s files (a folder, file:// or http://) in the environment variable "
@@ -109,24 +109,24 @@ def download(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
 
 def _read(file: PublishedFile, folder: Path) -> bytes:
     """Return the file's content out of a folder, under any of the names that people have it by."""
-    others = []
+    mismatches = []
     for path in filter(Path.is_file, file.paths(folder)):
         content = path.read_bytes()
         if file.matches(content):
             return content
-        others.append(f"{path.relative_to(folder)} is another file (MD5 {_md5(content)}, not {file.md5})")
-    if others:
-        raise _RefusedError("; ".join(others))
+        mismatches.append(f"{path.relative_to(folder)} is another file (MD5 {_md5(content)}, not {file.md5})")
+    if mismatches:
+        raise _MirrorError("; ".join(mismatches))
     if not folder.is_dir():
-        raise _RefusedError("no such folder")
+        raise _MirrorError("no such folder")
     places = ", ".join(str(path.relative_to(folder)) for path in file.paths(folder))
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    raise _RefusedError(f"no such file (looked for {places}; found {', '.join(names[:MOST_NAMES]) or 'nothing'}{more})")
+    raise _MirrorError(f"no such file (looked for {places}; found {', '.join(names[:MOST_NAMES]) or 'nothing'}{more})")
 
 
 @retry(
-    retry=retry_if_exception_type(_BrokenError),
+    retry=retry_if_exception_type(_TransientError),
     stop=stop_after_attempt(ATTEMPTS),
     wait=wait_exponential(),
     reraise=True,
@@ -142,18 +142,18 @@ def _request(file: PublishedFile, mirror: str) -> bytes:
             with tqdm.wrapattr(response, "read", desc=url, total=size or None, leave=False) as stream:
                 shutil.copyfileobj(stream, buffer)
     except urllib.error.HTTPError as error:
-        kind = _BrokenError if error.code >= 500 or error.code == 429 else _RefusedError
+        kind = _TransientError if error.code >= 500 or error.code == 429 else _MirrorError
         raise kind(f"HTTP status {error.code} ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(str(getattr(error, "reason", error))) from None
+        raise _TransientError(str(getattr(error, "reason", error))) from None
     except ValueError as error:  # from the address, or from the one it redirects to
-        raise _RefusedError(f"not an address that can be opened ({error})") from None
+        raise _MirrorError(f"not an address that can be opened ({error})") from None
     content = buffer.getvalue()
     if len(content) < size:
-        raise _BrokenError(f"broke off after {len(content):,} of {size:,} bytes")
+        raise _TransientError(f"broke off after {len(content):,} of {size:,} bytes")
     if _md5(content) != file.md5:
         looks = "a web page" if content.lstrip()[:1] == b"<" else f"another file (MD5 {_md5(content)}, not {file.md5})"
-        raise _RefusedError(f"sent {looks}")
+        raise _MirrorError(f"sent {looks}")
     return content
 
 

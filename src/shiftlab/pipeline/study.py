@@ -24,7 +24,7 @@ def run(config: Params, name: str) -> None:
             f"variant {name!r} is not among those that params.yaml selects ({', '.join(study.variants) or 'none'}): "
             "choose them with `dvc exp run -S study=claims`"
         )
-    variant = study.every[name]
+    variant = study.full_variants[name]
     torch.set_num_threads(study.threads)
     device = determinism.pick_device(config.device)
     data_path = dataset.path(config.data.name)

@@ -10,15 +10,15 @@ from shiftlab.errors import UserError
 Shifts = NDArray[np.int8]  # `(N, 2)`: dx pixels to the right, dy pixels down
 
 
-def _all_by(dx: int, dy: int) -> Callable[[int, np.random.Generator], NDArray[np.int64]]:
+def _constant(dx: int, dy: int) -> Callable[[int, np.random.Generator], NDArray[np.int64]]:
     return lambda count, _: np.tile([dx, dy], (count, 1))
 
 
 # A further way to shift the test set is one more line. PROTOCOL.md, "Named evaluation sets", says why these.
 NAMED_SETS: dict[str, Callable[[int, np.random.Generator], NDArray[np.int64]]] = {
-    "clean": _all_by(0, 0),
-    "right5": _all_by(5, 0),
-    "right4": _all_by(4, 0),
+    "clean": _constant(0, 0),
+    "right5": _constant(5, 0),
+    "right4": _constant(4, 0),
     "translate3": lambda count, rng: rng.choice([-3, 3], (count, 2)),
     "random5": lambda count, rng: rng.integers(-5, 5, (count, 2), endpoint=True),
 }

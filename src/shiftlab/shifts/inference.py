@@ -44,7 +44,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """Images that are there already, `(N, C, H, W)`, of which models see the middle, `frame`."""
+    """Images in memory, `(N, C, H, W)`, of which models see the middle, `frame`."""
 
     images: Tensor
     frame: tuple[int, int]
@@ -75,7 +75,7 @@ class Plan:
     def common(self) -> dict[str, Shift]:
         """Return the shift of each set that moves all images alike."""
         alike = {name: shifts for name, shifts in self.sets.items() if len(shifts) and (shifts == shifts[0]).all()}
-        return {name: _place(shifts[0]) for name, shifts in alike.items()}
+        return {name: _to_shift(shifts[0]) for name, shifts in alike.items()}
 
     @property
     def whole(self) -> list[Shift]:
@@ -86,7 +86,7 @@ class Plan:
     @cached_property
     def partial(self) -> list[Shift]:
         """Return the shifts under which the subset alone is predicted."""
-        return [place for place in map(_place, self.shifts) if place not in self.whole]
+        return [shift for shift in map(_to_shift, self.shifts) if shift not in self.whole]
 
     @cached_property
     def max_shift(self) -> int:
@@ -177,8 +177,8 @@ def predict(
         if store:
             store.save(f"{number}", arrays)
         done[number] = arrays
-    axes = dict.fromkeys(("predicted", "confidence", "euclidean", "cosine", "ink"), 1)  # else the first is of images
-    return {key: np.concatenate([done[at][key] for at in sorted(done)], axis=axes.get(key, 0)) for key in done[0]}
+    by_shift = ("predicted", "confidence", "euclidean", "cosine", "ink")  # whose second axis is that of images
+    return {key: np.concatenate([done[at][key] for at in sorted(done)], axis=int(key in by_shift)) for key in done[0]}
 
 
 def predict_task(
@@ -193,36 +193,34 @@ def predict_task(
         on_progress(len(moved))
         return result
 
-    whole = {place: outputs(crop_at(padded, max_shift, *place)) for place in plan.whole}
+    of_all = {shift: outputs(crop_at(padded, max_shift, *shift)) for shift in plan.whole}
     arrays: Arrays = {}
-    for name, shifts in plan.sets.items():
-        of_set = whole[plan.common[name]] if name in plan.common else outputs(crop_each(padded, max_shift, shifts))
+    for name, each in plan.sets.items():
+        of_set = of_all[plan.common[name]] if name in plan.common else outputs(crop_each(padded, max_shift, each))
         arrays |= {f"{name}.{key}": value for key, value in _labels(of_set).items()}
     if len(plan.shifts) == 0:
         return arrays
     if plan.of_logits:
-        arrays["scores"] = whole[0.0, 0].cpu().numpy()
+        arrays["scores"] = of_all[0.0, 0].cpu().numpy()
     subset = plan.subset.tolist()
-    few = padded[subset]
-    under = {place: of_all[subset] for place, of_all in whole.items()}
-    unshifted = under[0.0, 0]
+    padded_subset = padded[subset]
+    of_subset = {shift: outputs_of_all[subset] for shift, outputs_of_all in of_all.items()}
+    unshifted = of_subset[0.0, 0]
     if subset:
-        together = max(1, batch_size(device) // len(subset))
-        for begin in range(0, len(plan.partial), together):
-            places = plan.partial[begin : begin + together]
-            moved = torch.cat([crop_at(few, max_shift, *place) for place in places])
-            under |= dict(zip(places, outputs(moved).unflatten(0, (len(places), len(subset))), strict=True))
+        at_once = max(1, batch_size(device) // len(subset))
+        for first in range(0, len(plan.partial), at_once):
+            batch = plan.partial[first : first + at_once]
+            moved = torch.cat([crop_at(padded_subset, max_shift, *shift) for shift in batch])
+            of_subset |= dict(zip(batch, outputs(moved).unflatten(0, (len(batch), len(subset))), strict=True))
     else:  # a model need not take a batch of no images
-        under |= dict.fromkeys(plan.partial, unshifted)
-    places = list(map(_place, plan.shifts))
-    shifted = [under[place] for place in places]
-    labels = [_labels(of_shift) for of_shift in shifted]
+        of_subset |= dict.fromkeys(plan.partial, unshifted)
+    shifts = list(map(_to_shift, plan.shifts))
+    labels = [_labels(of_subset[shift]) for shift in shifts]
     arrays |= {key: np.stack([row[key] for row in labels]) for key in labels[0]}
-    reference = unshifted.double()
     rows = {
-        "euclidean": [(of_shift - unshifted).norm(dim=-1) for of_shift in shifted],
-        "cosine": [(1 - cosine_similarity(of_shift.double(), reference, dim=-1)).float() for of_shift in shifted],
-        "ink": [crop_at(few, max_shift, *place).sum((1, 2, 3)).to(torch.int32) for place in places],
+        "euclidean": [(of_subset[shift] - unshifted).norm(dim=-1) for shift in shifts],
+        "cosine": [_cosine_distance(of_subset[shift], unshifted) for shift in shifts],
+        "ink": [crop_at(padded_subset, max_shift, *shift).sum((1, 2, 3)).to(torch.int32) for shift in shifts],
     }
     return arrays | {key: torch.stack(of_key).cpu().numpy() for key, of_key in rows.items()}
 
@@ -243,7 +241,7 @@ def batch_size(device: torch.device) -> int:
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 
-def _place(shift: NDArray[Any]) -> Shift:
+def _to_shift(shift: NDArray[Any]) -> Shift:
     dx, dy = shift.tolist()
     return float(dx), int(dy)
 
@@ -252,3 +250,7 @@ def _labels(outputs: Tensor) -> Arrays:
     confidence, predicted = outputs.max(-1)
     labels = predicted.cpu().numpy().astype(label_type(outputs.shape[-1]))
     return {"predicted": labels, "confidence": confidence.cpu().numpy()}
+
+
+def _cosine_distance(first: Tensor, second: Tensor) -> Tensor:
+    return (1 - cosine_similarity(first.double(), second.double(), dim=-1)).float()

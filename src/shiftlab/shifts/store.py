@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 
 from shiftlab import files
 
-DIGEST_BYTES = hashlib.sha256().digest_size
-
 Arrays = dict[str, NDArray[Any]]
 
 
 class Store:
-    """A folder with a file for each part.
-
-    Args:
-        folder: of this very work: its name tells all that the parts depend on.
-    """
+    """A folder of one piece of work, with a file for each part; its name tells all that the parts depend on."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,15 +25,11 @@ class Store:
         return None if content is None else safetensors.numpy.load(content)
 
     def save(self, name: str, arrays: Arrays) -> None:
-        """Keep a part.
-
-        Raises:
-            OSError: as `files.write`.
-        """
+        """Keep a part. OSError: as `files.write`."""
         write(self._folder / name, safetensors.numpy.save(arrays))
 
     def remove(self) -> None:
-        """Forget all parts, once the whole is where it belongs."""
+        """Delete all parts, once the whole is where it belongs."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -51,8 +41,8 @@ def write(path: Path, content: bytes) -> None:
 def read(path: Path) -> bytes | None:
     """Return what `write` wrote; None where there is no such file, or another."""
     try:
-        everything = path.read_bytes()
+        whole = path.read_bytes()
     except OSError:
         return None
-    digest, content = everything[:DIGEST_BYTES], everything[DIGEST_BYTES:]
+    digest, content = whole[:32], whole[32:]
     return content if hashlib.sha256(content).digest() == digest else None
