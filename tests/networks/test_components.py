@@ -39,7 +39,7 @@ def test_size_of_the_last_maps_is_what_is_told(downsampling: Downsampling, paddi
     for layers, size in product((2, 3, 5), ((30, 30), (28, 28), (20, 26), (12, 13), (7, 9), (4, 4), (1, 6))):
         choices = Small(downsampling=downsampling, padding=padding, layers=layers)
         try:
-            told = choices.last_map(*size)
+            told = (choices.last_side(size[0]), choices.last_side(size[1]))
         except ValueError:
             with pytest.raises(UserError, match="can't be built"):
                 architectures.build("small", (1, *size), 10, choices.model_dump())
@@ -63,7 +63,7 @@ def test_impossible_sizes_are_refused_in_a_sentence(
     choices: dict[str, object], size: tuple[int, int], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        Small.model_validate(choices).last_map(*size)
+        Small.model_validate(choices).refuse_size(*size)
 
 
 def test_unknown_components_and_choices_are_refused() -> None:

@@ -30,8 +30,5 @@ class ClassScores:
 def class_scores(predicted: Labels, labels: Labels, names: Sequence[str]) -> list[ClassScores]:
     """Return precision, recall and F1 of each class, of predictions and labels `(N,)`."""
     numbers = np.arange(len(names))
-    columns = sklearn.metrics.precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0.0)
-    return [
-        ClassScores(name, float(precision), float(recall), float(f1), int(images))
-        for name, precision, recall, f1, images in zip(names, *columns, strict=True)
-    ]
+    scores = sklearn.metrics.precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0.0)
+    return [ClassScores(*row) for row in zip(names, *(column.tolist() for column in scores), strict=True)]

@@ -43,30 +43,31 @@ class SeedDifference:
 
 
 Row = TypeVar("Row", Difference, SeedDifference)
-Values = TypeVar("Values")
 
 
 def differences(models: Mapping[str, Mapping[str, Statistic]]) -> list[Difference]:
     """Return the test of every pair of models, by name, in every metric that all of them have; see `Difference`."""
-    return _adjusted([_difference(*names, *statistics) for names, statistics in _pairs(models)])
+    rows = []
+    for metric, first, second in _pairs(models):
+        rows.append(_difference(metric, first, second, models[first][metric], models[second][metric]))
+    return _adjusted(rows)
 
 
 def differences_over_seeds(models: Mapping[str, Mapping[str, Sequence[float]]]) -> list[SeedDifference]:
     """Return the test of every pair of models, by name, in every metric, of which each has a value for each seed."""
-    tests = [(names, effect([(1, first), (-1, second)])) for names, (first, second) in _pairs(models)]
-    return _adjusted(
-        [SeedDifference(*names, welch.difference, welch.low, welch.high, welch.p) for names, welch in tests]
-    )
+    rows = []
+    for metric, first, second in _pairs(models):
+        welch = effect([(1, models[first][metric]), (-1, models[second][metric])])
+        rows.append(SeedDifference(metric, first, second, welch.difference, welch.low, welch.high, welch.p))
+    return _adjusted(rows)
 
 
-def _pairs(
-    models: Mapping[str, Mapping[str, Values]],
-) -> Iterator[tuple[tuple[str, str, str], tuple[Values, Values]]]:
-    """Yield a metric that all models have and the names of two models, and what both have of it."""
+def _pairs(models: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str, str]]:
+    """Yield every metric that all models have, with the names of every two models."""
     for metric in next(iter(models.values())):
         if all(metric in of_model for of_model in models.values()):
             for first, second in combinations(models, 2):
-                yield (metric, first, second), (models[first][metric], models[second][metric])
+                yield metric, first, second
 
 
 def _difference(metric: str, first: str, second: str, statistic: Statistic, other: Statistic) -> Difference:

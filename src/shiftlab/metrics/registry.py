@@ -123,10 +123,12 @@ def _definitions() -> list[Metric]:
     """Return every metric: proportions first, then by what they are over, then by the names of their files."""
     for module in sorted(module.name for module in pkgutil.iter_modules(definitions.__path__)):
         importlib.import_module(f"{definitions.__name__}.{module}")
-    kinds: tuple[Over, ...] = get_args(Kind)
-    return sorted(
-        _registered.values(), key=lambda metric: (metric.unit != "%", [*kinds, metric.over].index(metric.over))
-    )
+    kinds = get_args(Kind)
+
+    def place(metric: Metric) -> tuple[bool, int]:
+        return metric.unit != "%", kinds.index(metric.over) if metric.over in kinds else len(kinds)
+
+    return sorted(_registered.values(), key=place)
 
 
 def metrics(radius: int) -> dict[str, Metric]:

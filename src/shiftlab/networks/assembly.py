@@ -29,7 +29,7 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
     height, width. UserError: they are too small for the components.
     """
     try:
-        height, width = components.last_map(*shape[1:])
+        height, width = map(components.last_side, shape[1:])
     except ValueError as error:
         raise UserError(f"such a network can't be built: {error}") from None
     first, others = channels

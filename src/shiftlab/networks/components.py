@@ -35,17 +35,15 @@ class Small(Components):
 
     def refuse_size(self, height: int, width: int) -> None:
         """As `Components.refuse_size`: every convolution needs a pixel, and some downsamplings more than one."""
-        self.last_map(height, width)
-
-    def last_map(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the last maps, of images of that size; ValueError: they are too small."""
-        return self._last_side(height), self._last_side(width)
+        for pixels in (height, width):
+            self.last_side(pixels)
 
     def dilation(self, layer: int) -> int:
         """Return the dilation of a convolution, counted from 0: it sees as far as if maps had been downsampled."""
         return 2 ** min(layer, DOWNSAMPLED) if self.downsampling == "none" else 1
 
-    def _last_side(self, pixels: int) -> int:
+    def last_side(self, pixels: int) -> int:
+        """Return the pixels along a side of the last maps, of the images' pixels there; ValueError: they are too few."""
         side = pixels
         for layer in range(self.layers):
             before = f"{side} of {pixels} pixels a side are left before convolution {layer + 1}"
