@@ -43,7 +43,7 @@ class Small(Components):
         return 2 ** min(layer, DOWNSAMPLED) if self.downsampling == "none" else 1
 
     def last_side(self, pixels: int) -> int:
-        """Return the pixels along a side of the last maps, of the images' pixels there; ValueError: they are too few."""
+        """Return the pixels a side of the last maps, of images of so many pixels; ValueError: they are too few."""
         side = pixels
         for layer in range(self.layers):
             before = f"{side} of {pixels} pixels a side are left before convolution {layer + 1}"
