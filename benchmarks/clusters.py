@@ -8,8 +8,9 @@ import torch
 
 from shiftlab.config.params import Evaluation
 from shiftlab.data.dataset import numbered
-from shiftlab.distributed import engine, executor
+from shiftlab.distributed import engine
 from shiftlab.distributed.engine import Resources
+from shiftlab.distributed.executor import ray_executor
 from shiftlab.models import architectures
 from shiftlab.networks.classifier import Classifier
 from shiftlab.networks.fast import fuse
@@ -53,8 +54,7 @@ def here(count: int) -> float:
 
 def there(count: int, workers: int) -> float:
     """Return the seconds that they take on so many workers with a core each, which have started."""
-    with engine.connected(engine.LOCAL, workers):
-        execute = executor.on_nodes(first_weights, "cpu", 1, "portable")
+    with ray_executor(engine.LOCAL, first_weights, torch.device("cpu"), 1, "portable", workers) as execute:
         predict(4 * workers * inference.MOST_IN_TASK, execute)
         return predict(count, execute)
 

@@ -7,6 +7,8 @@ import inspect
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -220,10 +222,10 @@ def sweep(
     lines = files.lines(file, "the choices of an experiment") if file else [""]
     choices = [f"{shlex.join(choice or [])} {line}".strip() for line in lines]
     sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
-    if study:
-        sweeping.decide(choice or [])
-    else:
+    if not study:
         typer.echo("`make show` compares the experiments, `make ui` their runs.")
+    elif subprocess.run([sys.executable, "scripts/run_study.py", *(choice or [])]).returncode:
+        raise UserError("the study could not be decided, for the reason above")
 
 
 @app.command()

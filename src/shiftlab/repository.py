@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shiftlab.errors import UserError
@@ -115,33 +116,33 @@ def compose(choices: Sequence[str], path: Path) -> None:
     Raises:
         UserError: there is no such choice.
     """
-    from dvc.exceptions import DvcException  # seconds to import
-    from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
-    from yaml import YAMLError
+    from dvc.utils.hydra import compose_and_dump  # seconds to import
 
-    try:
+    with _naming_choices(" ".join(choices)):
         compose_and_dump(path, str(Path("conf").resolve()), None, "config", "", list(choices))
-    except (DvcException, HydraException, YAMLError) as error:
-        raise _refusal(" ".join(choices), error, "`conf/` has what can") from None
 
 
-def combinations(line: str) -> Iterator[tuple[str, ...]]:
+def combinations(line: str) -> list[tuple[str, ...]]:
     """Return every combination of the values that a line of choices gives to parameters.
 
     Raises:
         UserError: it can't be read.
     """
+    from dvc.utils.hydra import get_hydra_sweeps  # seconds to import
+
+    with _naming_choices(line):
+        return [tuple(sweep["params.yaml"]) for sweep in get_hydra_sweeps({"params.yaml": shlex.split(line)})]
+
+
+@contextmanager
+def _naming_choices(choices: str) -> Iterator[None]:
+    """Raise what Hydra or DVC say of wrong choices as a UserError that names them."""
     from dvc.exceptions import DvcException  # seconds to import
-    from dvc.utils.hydra import get_hydra_sweeps
     from hydra.errors import HydraException
+    from yaml import YAMLError
 
     try:
-        sweeps = get_hydra_sweeps({"params.yaml": shlex.split(line)})
-    except (DvcException, HydraException, ValueError) as error:
-        raise _refusal(line, error, "`conf/` has what can, as in `model=lenet`") from None
-    return (tuple(sweep["params.yaml"]) for sweep in sweeps)
-
-
-def _refusal(choices: str, error: Exception, advice: str) -> UserError:
-    return UserError(f"{choices} can't be chosen ({' '.join(str(error).split())}): {advice}")
+        yield
+    except (DvcException, HydraException, YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{choices} can't be chosen ({reason}): `conf/` has what can, as in `model=lenet`") from None

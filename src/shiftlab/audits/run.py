@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from shiftlab.audits.model import Model
 from shiftlab.audits.modules import from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
-from shiftlab.config.params import DeviceName
 from shiftlab.errors import extra
 from shiftlab.pipeline import arguments
 from shiftlab.shifts.inference import Executor
@@ -99,12 +98,11 @@ def _connected(
     if not options.ray:
         yield None
         return
-    from shiftlab.distributed import engine  # with Ray, which not everybody has
-    from shiftlab.distributed.executor import on_nodes
+    from shiftlab.distributed.executor import ray_executor  # with Ray, which not everybody has
 
     load = adapters.remote_loader(options.model, model_options, preprocessing)
-    with engine.connected(options.ray):
-        yield on_nodes(load, cast("DeviceName", model_options.device.type), threads, "portable")
+    with ray_executor(options.ray, load, model_options.device, threads, "portable") as executor:
+        yield executor
 
 
 def audit(

@@ -70,36 +70,29 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
         UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
     """
     last = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")  # where Ray notes what "auto" stands for
+    _settings.clear()
+    _settings.update(address=address, log_to_driver=False, logging_level="ERROR")
     if address == LOCAL:
-        _connect(address, num_cpus=cpus or os.cpu_count(), include_dashboard=True)
-    else:
-        if address != "auto":
-            _refuse_silence(address)
-        elif "RAY_ADDRESS" not in os.environ and last.exists():
-            _refuse_silence(last.read_text(encoding="utf-8").strip())
-        _connect(address)
+        _settings.update(num_cpus=cpus or os.cpu_count(), include_dashboard=True)
+    elif address != "auto":
+        _refuse_silence(address)
+    elif "RAY_ADDRESS" not in os.environ and last.exists():
+        _refuse_silence(last.read_text(encoding="utf-8").strip())
+    _connect()
     try:
         yield
     finally:
         ray.shutdown()
 
 
-_connection: dict[str, Any] = {}  # the arguments of `ray.init`
+_settings: dict[str, Any] = {}  # of the connection: the arguments of `ray.init`
 
 
-def _connect(address: str, **settings: Any) -> None:
-    """Connect to Ray, and keep the settings for `_reconnect`.
-
-    Raises:
-        UserError: it can't be used.
-    """
-    _connection.clear()
-    _connection.update(settings, address=address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+def _connect() -> None:
     try:
-        ray.init(**_connection, **quiet)
+        ray.init(**_settings)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise UserError(f"Ray at {address} can't be used: {_reason(error)}") from None
+        raise UserError(f"Ray at {_settings['address']} can't be used: {_reason(error)}") from None
 
 
 def _refuse_silence(address: str) -> None:
@@ -163,23 +156,22 @@ def on_every_node(function: Callable[..., Any], *arguments: object) -> dict[str,
     Raises:
         UserError: a call raised it, or a node can't call the function; the sentence names the node. No node is left.
     """
+    remote = ray.remote(num_cpus=0, max_retries=3)(function)
     calls = {}
     for node in _nodes():
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        remote = ray.remote(function).options(num_cpus=0, scheduling_strategy=affinity, max_retries=3)
-        calls[node["NodeID"]] = (f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})", remote.remote(*arguments))
+        name = f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+        calls[node["NodeID"]] = (name, remote.options(scheduling_strategy=affinity).remote(*arguments))
     results = {}
     for node_id, (name, call) in calls.items():
-        alive = True
-        while alive and not ray.wait([call], timeout=POLL_S)[0]:
-            alive = any(node["NodeID"] == node_id for node in _nodes())
+        while not ray.wait([call], timeout=POLL_S)[0] and any(node["NodeID"] == node_id for node in _nodes()):
+            pass
         try:
-            if alive:
-                results[name] = ray.get(call)
+            results[name] = ray.get(call, timeout=0)
         except RayTaskError as error:
             raise UserError(f"the node {name} can't be used: {_cause(error)}") from None
         except RayError:
-            continue
+            continue  # the node is lost
     if not results:
         raise UserError("no node of Ray's is alive: start one with `ray start --address HOST:PORT`")
     return results
@@ -239,7 +231,7 @@ def results(
                 )
             # With the connection go all of its tasks; a new one begins with clean books.
             ray.shutdown()
-            _connect(**_connection)
+            _connect()
             references = [ray.put(value) for value in shared]
             queue, running, last_progress = itertools.chain(list(running.values()), queue), {}, time.monotonic()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 from shiftlab import determinism
 from shiftlab.config.params import Determinism, DeviceName
@@ -17,26 +18,35 @@ from shiftlab.distributed.engine import Resources
 from shiftlab.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from shiftlab.shifts.inference import Executor, Progress, Task
     from shiftlab.shifts.store import Arrays
 
 
-def on_nodes(load: Callable[[], nn.Module], device: DeviceName, threads: int, settings: Determinism) -> Executor:
-    """Return the executor that predicts on the nodes of the cluster which is connected.
+@contextmanager
+def ray_executor(
+    address: str,
+    load: Callable[[], nn.Module],
+    device: torch.device,
+    threads: int,
+    settings: Determinism,
+    cores: int | None = None,
+) -> Iterator[Executor]:
+    """Connect to Ray for as long as the block lasts; yield the executor that predicts on its nodes.
 
     Args:
+        address, cores: as of `engine.connected`.
         load: returns the model in evaluation mode, on the CPU. It is pickled, and so holds what nodes do not have.
         threads: of the processor, for each task.
 
     Raises:
-        UserError: as `engine.refuse_resources`.
+        UserError: as `engine.connected` and `engine.refuse_resources`.
     """
-    resources = Resources(threads, int(device == "cuda"))
-    engine.refuse_resources(resources)
+    resources = Resources(threads, int(device.type == "cuda"))
     # Pickled, so that a node can prepare before it unpickles what needs PyTorch.
-    shared = (pickle.dumps(load), device, threads, settings)
+    shared = (pickle.dumps(load), device.type, threads, settings)
 
     def execute(tasks: Iterator[Task], on_progress: Progress) -> Iterator[tuple[int, Arrays]]:
         calls = ((f"{task.plan.boundary}, images {task.number}", (pickle.dumps(task),)) for task in tasks)
@@ -47,10 +57,12 @@ def on_nodes(load: Callable[[], nn.Module], device: DeviceName, threads: int, se
             on_progress(images)
             yield number, arrays
 
-    return execute
+    with engine.connected(address, cores):
+        engine.refuse_resources(resources)
+        yield execute
 
 
-def _predict(load: bytes, device: DeviceName, threads: int, settings: Determinism, pickled: bytes) -> bytes:
+def _predict(load: bytes, device: str, threads: int, settings: Determinism, pickled: bytes) -> bytes:
     """Predict a task, on a node; return its number, how many images were predicted, and its arrays, pickled."""
     determinism.prepare(settings)
     model = _load(load, device, threads)
@@ -65,11 +77,11 @@ def _predict(load: bytes, device: DeviceName, threads: int, settings: Determinis
 
 
 @functools.lru_cache(maxsize=1)
-def _load(load: bytes, device: DeviceName, threads: int) -> nn.Module:
+def _load(load: bytes, device: str, threads: int) -> nn.Module:
     """Load a model once in each process of a node."""
     import torch
 
     torch.set_num_threads(threads)
-    determinism.pick_device(device)
+    determinism.pick_device(cast("DeviceName", device))
     model: nn.Module = pickle.loads(load)()
     return model.to(device)

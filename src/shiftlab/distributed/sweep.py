@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import os
 import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -222,13 +220,3 @@ def composed(choices: Sequence[str]) -> Params:
             return params.load(path)
         except UserError as error:
             raise UserError(str(error).replace(str(path), shlex.join(choices))) from None
-
-
-def decide(choices: Sequence[str]) -> None:
-    """Decide a study's claims from the variants that a sweep has run.
-
-    Raises:
-        UserError: they could not be decided.
-    """
-    if subprocess.run([sys.executable, "scripts/run_study.py", *choices]).returncode:
-        raise UserError("the study could not be decided, for the reason above")

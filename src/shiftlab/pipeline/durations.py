@@ -13,7 +13,7 @@ from shiftlab.shifts import grids
 TRAIN = {"mlp": 1.0e-4, "lenet": 1.7e-4, "resnet": 3.0e-3, "invariant": 1.7e-3}
 PREDICT = {"mlp": 1.2e-5, "lenet": 2.5e-5, "resnet": 5.6e-4, "invariant": 3.4e-4}
 START = {"download": 9.0, "train": 9.0, "predict": 7.5, "evaluate": 9.0, "compare": 13.0}
-OTHERS_S = 60.0  # of a stage that is not in the table
+UNKNOWN_S = 60.0  # of a stage that is not in the table
 UNKNOWN_IMAGES = (8_000, 2_000)  # training, test: a guess for a folder, which has not been counted yet
 # What two threads do of the work of one in a given time, and what holding kernels to AVX2 costs where there is AVX-512.
 TWO_THREADS, PORTABLE = 1.5, 1.5
@@ -26,7 +26,7 @@ def expected(params: Params, stages: Iterable[str]) -> dict[str, float]:
     for stage in stages:
         kind, _, of = stage.partition("@")
         model = of.partition("-")[0]
-        seconds[stage] = START.get(kind, OTHERS_S)
+        seconds[stage] = START.get(kind, UNKNOWN_S)
         if kind == "train" and model in params.models:
             seconds[stage] += params.models[model].epochs * train * TRAIN.get(model, TRAIN["resnet"])
         elif kind == "predict":
@@ -38,7 +38,7 @@ def expected(params: Params, stages: Iterable[str]) -> dict[str, float]:
 
 
 def forward_passes(evaluation: Evaluation, test: int) -> int:
-    """Return how many images a model classifies in one boundary, but for a few."""
+    """Return approximately how many images a model classifies in one boundary mode."""
     grid = grids.sample(evaluation.radius, evaluation.shifts, evaluation.seed)
     shifts = np.unique(np.concatenate([grid, grids.line_shifts(evaluation.radius)]), axis=0)
     images = test if evaluation.images == "all" else min(test, evaluation.images)
@@ -50,9 +50,12 @@ def images(params: Params) -> tuple[int, int]:
     data = params.data
     source = sources.get(data.source)
     train, test = source.images or UNKNOWN_IMAGES
-    train -= data.validation if isinstance(data.validation, int) else round(data.validation * train)
-    if data.train is not None:
-        train = data.train if isinstance(data.train, int) else round(data.train * train)
-    if data.test is not None and source.has_test_images:
-        test = data.test if isinstance(data.test, int) else round(data.test * test)
-    return train, test
+    train = _part(data.train, train - _part(data.validation, train))
+    return train, _part(data.test, test) if source.has_test_images else test
+
+
+def _part(part: float | None, total: int) -> int:
+    """Return how many of a total `part` is: a number of images, or a proportion; None: all."""
+    if part is None:
+        return total
+    return part if isinstance(part, int) else round(part * total)

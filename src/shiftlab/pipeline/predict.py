@@ -6,24 +6,21 @@ import os
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 import torch
 
 from shiftlab import determinism, files, unfinished
 from shiftlab.config import params
-from shiftlab.config.params import DeviceName, Params
+from shiftlab.config.params import Params
 from shiftlab.data import dataset
 from shiftlab.errors import as_user_error
 from shiftlab.models import weights
-from shiftlab.networks import cost
 from shiftlab.networks.classifier import Classifier
 from shiftlab.networks.fast import fuse
 from shiftlab.pipeline import arguments
 from shiftlab.shifts import inference, predictions
 from shiftlab.shifts.inference import Executor
-from shiftlab.shifts.predictions import PredictionMetadata
-from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation
+from shiftlab.shifts.protocol import metadata, plan_evaluation, predict_evaluation
 from shiftlab.shifts.store import Store
 
 
@@ -41,18 +38,7 @@ def run(config: Params, name: str, seed: int) -> None:
     with as_user_error():  # of a folder's images, whose size params.yaml does not tell
         params.refuse_shifts(config.evaluation, data.frame, (height, width))
     model = weights.load(name, weights_path, data.shape, len(data.classes))
-    parameters, multiply_adds = cost.count(model, dataset.center_crop(data.test.images[0], data.frame))
-    about = PredictionMetadata(
-        data=config.data.name,
-        data_md5=files.md5(data_path),
-        classes=data.classes,
-        weights_md5=files.md5(weights_path),
-        shape=data.shape,
-        canvas=data.canvas,
-        boundary="zero",
-        parameters=parameters,
-        multiply_adds=multiply_adds,
-    )
+    about = metadata(config.data.name, files.md5(data_path), data, model, files.md5(weights_path))
     images, labels = inference.InMemory(data.test.images, data.frame), data.test.labels.numpy()
     plan = plan_evaluation(len(images), labels, "zero", data.shape, config.evaluation)
     total = len(config.evaluation.boundaries) * plan.passes(len(images))
@@ -76,8 +62,7 @@ def _executor(
     address = os.environ.get("SHIFTLAB_RAY")
     if not address:
         return inference.local(fuse(model.to(device), shape), device)
-    from shiftlab.distributed import engine, executor  # with Ray, which not everybody has
+    from shiftlab.distributed.executor import ray_executor  # with Ray, which not everybody has
 
-    stack.enter_context(engine.connected(address))
     load = partial(fuse, model, shape)
-    return executor.on_nodes(load, cast("DeviceName", device.type), config.threads, config.determinism)
+    return stack.enter_context(ray_executor(address, load, device, config.threads, config.determinism))

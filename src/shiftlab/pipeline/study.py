@@ -9,9 +9,9 @@ from shiftlab.config.params import Params
 from shiftlab.data import dataset
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
-from shiftlab.networks import cost
 from shiftlab.pipeline import arguments
-from shiftlab.shifts.predictions import PredictionMetadata, Predictions
+from shiftlab.shifts import protocol
+from shiftlab.shifts.predictions import Predictions
 from shiftlab.shifts.store import Store
 from shiftlab.study import trial, trials
 
@@ -30,18 +30,7 @@ def run(config: Params, name: str) -> None:
     data_path = dataset.path(config.data.name)
     data = trial.on_canvas(dataset.load(data_path), variant).crop_to_frame()
     untrained = architectures.build(variant.architecture, data.shape, len(data.classes), variant.components)
-    parameters, multiply_adds = cost.count(untrained.eval(), data.test.images[0])
-    about = PredictionMetadata(
-        data=config.data.name,
-        data_md5=files.md5(data_path),
-        classes=data.classes,
-        weights_md5="",
-        shape=data.shape,
-        canvas=data.canvas,
-        boundary="zero",
-        parameters=parameters,
-        multiply_adds=multiply_adds,
-    )
+    about = protocol.metadata(config.data.name, files.md5(data_path), data, untrained.eval())
     facts = {
         "variant": name,
         **variant.model_dump(),
@@ -49,15 +38,15 @@ def run(config: Params, name: str) -> None:
         "data_md5": about.data_md5,
         "shape": list(data.shape),
         "radius": trial.evaluation(data, study).radius,
-        "parameters": parameters,
-        "multiply_adds": multiply_adds,
+        "parameters": about.parameters,
+        "multiply_adds": about.multiply_adds,
     }
     extent = study.model_dump(exclude={"seeds", "baseline", "variants", "claims"})
     key = unfinished.key({"device": device.type, **extent, **facts}, variant.architecture, "shiftlab.study.trial")
     store = Store(unfinished.path("study", key))
-    size = trial.count(data, variant, study)
     validation: dict[int, float] = {}
     of_seeds: dict[tuple[int, str], Predictions] = {}
+    size = trial.count(data, variant, study)
     with arguments.progress(len(study.seeds) * size, name) as bar:
         for seed in study.seeds:
             if arrays := store.load(f"{seed}"):

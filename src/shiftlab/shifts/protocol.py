@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from shiftlab.config.params import Evaluation
+from shiftlab.data.dataset import Dataset, center_crop
+from shiftlab.networks import cost
 from shiftlab.shifts import grids, inference
 from shiftlab.shifts.grids import Shifts
 from shiftlab.shifts.inference import Executor, Images, Plan, Progress
 from shiftlab.shifts.predictions import GridPredictions, PredictionMetadata, Predictions, SetPredictions, label_type
 from shiftlab.shifts.store import Store
+
+
+def metadata(name: str, data_md5: str, data: Dataset, model: nn.Module, weights_md5: str = "") -> PredictionMetadata:
+    """Return what predictions of a data set's test images are of, with the model's cost.
+
+    Args:
+        name: of the data set.
+        data_md5, weights_md5: of its file, and of the model's.
+    """
+    parameters, multiply_adds = cost.count(model, center_crop(data.test.images[0], data.frame))
+    return PredictionMetadata(
+        name, data_md5, data.classes, weights_md5, data.shape, data.canvas, "zero", parameters, multiply_adds
+    )
 
 
 def predict_evaluation(
