@@ -1,1 +1,1 @@
-"""What MLflow is told, and what Git and DVC hold that it should be."""
+"""MLflow's runs and models, and what Git and DVC hold for them."""

@@ -1,4 +1,4 @@
-"""Models that MLflow holds, ours and anyone's, to be called alike whatever their flavour."""
+"""Models that MLflow holds, this package's and anyone's, with one interface whatever their flavour."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PICKLED = (
     "{} is stored as a pickle, which could run any code: log it again as pt2 "
     "(mlflow.pytorch.log_model(..., serialization_format='pt2')) or ONNX, or read it with --trust-pickle"
 )
-SERVING = "shiftlab.tracking.serving"  # loads ours
+SERVING = "shiftlab.tracking.serving"  # loads this package's models
 
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A model of MLflow's."""
+    """A model that MLflow holds."""
 
     flavour: str
     predict: Callable[[Tensor], object]
@@ -67,7 +67,7 @@ def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Logge
         module = pytorch.load_model(str(folder))
         return LoggedModel("pytorch", module, shape, digest, module)
     if "python_function" not in model.flavors:
-        raise UserError(f"{address} has the flavours {', '.join(model.flavors)}: pytorch, onnx and pyfunc can be asked")
+        raise UserError(f"{address} has the flavours {', '.join(model.flavors)}: pytorch, onnx and pyfunc can be used")
     flavour = "onnx" if "onnx" in model.flavors else "pyfunc"
     if flavour == "pyfunc" and not trust_pickle and any(path.suffix in PICKLES for path in folder.rglob("*")):
         raise UserError(PICKLED.format(address))

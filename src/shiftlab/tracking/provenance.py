@@ -1,4 +1,4 @@
-"""Where a run comes from: the tags that lead from it back to the code, the experiment and the process that made it."""
+"""A run's provenance: tags that lead back to the code, the experiment and the process that made it."""
 
 import contextlib
 import getpass
@@ -25,7 +25,7 @@ def dvc_experiment() -> str:
 def sweep(tags: Mapping[str, str]) -> str:
     """Return the name that experiments which were started together share.
 
-    DVC numbers those of a queue that was given a name, NAME-1, NAME-2; those without one share the commit.
+    DVC numbers those of a queue that has a name, NAME-1, NAME-2; those without one share the commit.
     """
     numbered = re.fullmatch(r"(.*)-\d+", tags["dvc.experiment"])
     return numbered[1] if numbered else f"from {tags.get('mlflow.source.git.commit', 'no commit')[:7]}"

@@ -1,6 +1,6 @@
-"""What of a result goes to MLflow.
+"""Log results to MLflow.
 
-It is read from the files that DVC keeps, so that the stages, which make them, and `make sync`, which finds them in
+They are read from the files that DVC keeps, so that the stages, which make them, and `make sync`, which finds them in
 DVC's cache, record the same.
 """
 

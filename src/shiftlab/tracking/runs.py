@@ -29,7 +29,7 @@ SERVING = ("numpy", "pydantic", "ruamel.yaml", "safetensors", "torch", "torchvis
 
 @dataclass(frozen=True)
 class Identity:
-    """What a training is of."""
+    """The data set, model and seed of a training."""
 
     data: str  # name of the data set
     data_md5: str  # of its file

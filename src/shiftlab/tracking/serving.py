@@ -1,4 +1,4 @@
-"""Answering requests with a trained model: what MLflow loads, and a server in front of it.
+"""Serve a trained model: the object that MLflow loads, and a server in front of it.
 
 MLflow casts what a request holds to the type of the model's signature without a word, and answers a mistake with a dump
 of the array. So the model looks at its images itself, and the server hands them over as they came.

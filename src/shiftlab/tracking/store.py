@@ -1,4 +1,4 @@
-"""MLflow's store: where it is, the connection to it, and what happens where it fails."""
+"""MLflow's store: its address, the connection to it, and what happens where it fails."""
 
 import contextlib
 import json
@@ -161,7 +161,7 @@ def address() -> str:
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
-    """Let no other process connect to the store meanwhile, and wait seconds alone for a server.
+    """Keep other processes from connecting to the store meanwhile, and wait seconds alone for a server.
 
     Processes that create SQLite's schema, or an experiment, at the same time crash: one does, the rest wait. MLflow's
     own patience with a silent server is minutes.

@@ -1,4 +1,4 @@
-"""How well the models of an experiment do on validation images, from what MLflow and DVC hold of them."""
+"""Accuracies of an experiment's models on validation images, from what MLflow and DVC hold of them."""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
-"""A search for a recipe: trials are DVC experiments, drawn by Optuna from how earlier ones did on validation images.
+"""A search for a recipe: trials are DVC experiments, whose recipes Optuna draws by the accuracy of earlier trials.
 
-The test set is not looked at. The search is kept in tune.db, and goes on from there.
+That is the accuracy on validation images: the test set is not looked at. The search is kept in tune.db, and goes on
+from there.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ with extra("tune"):
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STORAGE = "sqlite:///tune.db"
 FOLDER = Path("tuning")
-PRUNED = "given up: worse than most trials were by then"
+PRUNED = "given up: worse than most trials were by then"  # what a pruned trial's run and the terminal say
 SCHEDULES = ("notebook", "fast", "brief")
 INITIALISATIONS = ("null", "xavier")
 RATES = (1e-4, 1e-1)  # of learning, on a logarithmic scale
@@ -173,7 +174,7 @@ class Trials:
 
     @property
     def timed(self) -> bool:
-        """Is it known how long an epoch takes?"""
+        """Whether it is known how long an epoch takes."""
         return "seconds" in self._study.user_attrs
 
     def seeds(self, name: str) -> list[int]:
@@ -181,7 +182,7 @@ class Trials:
         return self._params.seeds[:1] if name in self._running else self._params.seeds
 
     def limit(self, seconds: Sequence[float]) -> str:
-        """Let trials have as many epochs as there is time for; return that in words.
+        """Limit the epochs of trials to those that there is time for; return that in words.
 
         Args:
             seconds: that an epoch takes with batches of each of `sizes`.

@@ -1,4 +1,4 @@
-"""How long an epoch takes with batches of each size, with nothing else of a search beside it."""
+"""Time an epoch with batches of each size, with nothing else of a search beside it."""
 
 from __future__ import annotations
 
