@@ -36,9 +36,9 @@ class Recipe:
     label_smoothing: float = 0.0  # what all classes share of a target's probability (Szegedy et al. 2016)
 
 
+STRAIGHT = {"anneal_strategy": "linear", "cycle_momentum": False}
 # `lr` throughout; up to it and down again, which needs fewer epochs; and two for so few epochs that the mean of the
 # last thousand squared gradients would be of another network than the one that is trained.
-STRAIGHT = {"anneal_strategy": "linear", "cycle_momentum": False}
 RECIPES: dict[RecipeName, Recipe] = {
     "notebook": Recipe(cycle=None),
     "fast": Recipe(cycle={}),
