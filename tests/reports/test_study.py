@@ -49,8 +49,8 @@ def test_single_changes_differ_in_one_setting_and_the_largest_leads_whatever_its
     metric = worse["metrics"]["zero"]["random5"]
     metric |= {"values": [0.01, 0.02, 0.03], "mean": 0.02}
     largest, other = study.single_changes(summary)
-    assert largest.difference == pytest.approx(0.02 - mean(summary, "max"))
-    assert other.difference > 0 > largest.high
+    assert largest.effect.difference == pytest.approx(0.02 - mean(summary, "max"))
+    assert other.effect.difference > 0 > largest.effect.high
     table = study.changes_table(summary)
     assert table
     assert [row[0].split()[0] for row in table.rows] == ["baseline:", "training", "blurred"]  # sorted by effect

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shiftlab.metrics import registry
-from shiftlab.reports.blocks import Table, embed, paragraph, render, sentences
+from shiftlab.reports.blocks import Plots, Table, embed, paragraph, render, sentences
 from shiftlab.reports.numbers import p_value, points, points_interval, with_interval
 from shiftlab.shifts import boundaries
 
@@ -51,8 +51,8 @@ def _published(summary: Summary) -> Table:
     return Table(["", ""], rows, paragraph("published_note"))
 
 
-def page(summary: Summary, plots: Mapping[str, bytes]) -> str:
-    """Return the audit's report as HTML that needs nothing else; `plots` are PNG by boundary and name, "zero-maps"."""
+def page(summary: Summary, plots: Plots) -> str:
+    """Return the audit's report as HTML that needs nothing else; `plots` are by boundary and name, "zero-maps"."""
     height, width = summary["preprocessing"]["frame"]
     edges = [f"{name}: {boundaries.get(name).describe(width, height)}" for name in summary["metrics"]]
     return render(
@@ -92,8 +92,8 @@ def _differences(tests: Sequence[Mapping[str, Any]]) -> Table:
     return Table(["difference in points", "", "95% interval", "after Holm"], rows, paragraph("tests_note"))
 
 
-def comparison_page(summaries: Mapping[str, Summary], differences: Tests, plots: Mapping[str, bytes]) -> str:
-    """Return audits side by side, as one HTML file; `plots` are PNG by boundary and name, "zero-maps"."""
+def comparison_page(summaries: Mapping[str, Summary], differences: Tests, plots: Plots) -> str:
+    """Return audits side by side, as one HTML file; `plots` are by boundary and name, "zero-maps"."""
     first = next(iter(summaries.values()))
     return render(
         "comparison.html",

@@ -28,6 +28,8 @@ CLASS_COLOURS = [
     *("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#bbbbbb"),
 ]
 
+Plots = Mapping[str, bytes]  # PNG by name
+
 
 @dataclass(frozen=True)
 class Table:
@@ -57,8 +59,8 @@ def address(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode()}"
 
 
-def embed(plots: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the data URLs of plots, PNG by name; the macro `figure` has the captions."""
+def embed(plots: Plots) -> dict[str, str]:
+    """Return the data URLs of plots; the macro `figure` has their captions."""
     return {name: address(png) for name, png in plots.items()}
 
 
@@ -78,7 +80,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **content: Any) -> str:
-    """Return HTML: a template of this folder; a page extends base.html, and is one file that needs nothing else."""
+    """Return a template of this folder, filled in; a page extends base.html, and is one file on its own."""
     return _environment().get_template(template).render(content)
 
 

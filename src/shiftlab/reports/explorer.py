@@ -42,15 +42,11 @@ Study = Mapping[str, Any]  # the content of metrics/study.json
 
 
 def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, study: Study | None) -> dict[str, Any]:
-    """Return what explorer.html takes.
+    """Return what explorer.html takes: the choices of its controls, lists of names, and what it embeds.
 
     Args:
         images: the test images, uint8 `(N, C, H, W)`.
         study: of the same data; none where there is none.
-
-    Returns:
-        The choices of its controls, lists of names; and what it embeds: "script", "library" and "style", "charts" and
-        "content", which are in JSON's types, and "answers", which is base64.
     """
     places = select_images(predictions, metrics, images)
     looked_up = content(predictions, metrics, images, places, study)
@@ -66,7 +62,7 @@ def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, 
         "style": read_text("explorer.css"),
         "library": library,  # vega, vega-lite and vega-embed, which draw the charts
         "charts": charts(),
-        "content": looked_up,
+        "content": looked_up,  # as the charts, in JSON's types
         "answers": b64encode(pack(predictions, places)).decode(),
     }
 
@@ -113,12 +109,7 @@ def pack(predictions: PredictionsByKey, places: NDArray[np.intp]) -> bytes:
 def content(
     predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, places: NDArray[np.intp], study: Study | None
 ) -> dict[str, Any]:
-    """Return all else that the page's script looks up, in JSON's types.
-
-    Args:
-        images: the test images, uint8 `(N, C, H, W)`.
-        places: in the grid, of the images that the page holds.
-    """
+    """Return all else that the page's script looks up, in JSON's types; `places` are of its images in the grid."""
     metrics = first_seed(metrics)
     (_, seed, _), first = next(iter(first_seed(predictions).items()))
     names = boundaries(metrics)

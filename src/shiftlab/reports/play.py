@@ -131,7 +131,8 @@ def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
 def page(demo: Demo) -> gr.Blocks:
     """Return the page; what a visitor draws is known to that visitor's session alone."""
     reach = demo.radius
-    with gr.Blocks(title="Draw for networks", analytics_enabled=False, delete_cache=(60, 60)) as blocks:
+    blocks = gr.Blocks(title="Draw for networks", analytics_enabled=False, delete_cache=(60, 60))
+    with blocks:
         gr.Markdown("# What do they call it where you draw it?\nNothing leaves this machine, and nothing is kept.")
         picture, seen = gr.State(), gr.State()
         with gr.Row():
@@ -168,8 +169,7 @@ def page(demo: Demo) -> gr.Blocks:
             new.then(**show).then(**fill)
         for slider in (dx, dy):
             slider.change(**show, trigger_mode="always_last").then(**fill)
-    finished: gr.Blocks = blocks
-    return finished
+    return blocks
 
 
 def _sketchpad(height: int, width: int) -> gr.Sketchpad:

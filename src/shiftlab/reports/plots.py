@@ -36,11 +36,7 @@ Models = Mapping[str, Metrics]  # by label, in one boundary
 
 
 def of_models(models: Models, subject: str = "") -> dict[str, bytes]:
-    """Return all plots but confusion matrices, by name, as PNG.
-
-    Args:
-        subject: whom titles name first.
-    """
+    """Return all plots but confusion matrices, by name, as PNG; titles begin with the subject."""
     first = next(iter(models.values()))
     of_all = f"{subject and subject + ', '}{_data(first)}, {first.grid_images:,} images"
     of_grid = f"{subject and subject + ', '}{_extent(first)}"
@@ -81,18 +77,14 @@ def _extent(metrics: Metrics) -> str:
 
 
 def of_comparison(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor) -> dict[str, bytes]:
-    """Return every plot of the report by name, as PNG; with several seeds, those of the first.
-
-    Args:
-        images: the test images, uint8 `(N, C, H, W)`.
-    """
+    """Return every plot of the report by name, as PNG, of the first seed; test images are uint8 `(N, C, H, W)`."""
     plots: dict[str, bytes] = {}
     for boundary, name in boundaries(metrics).items():
         models = of_boundary(first_seed(metrics), boundary)
-        plots |= {f"{name}-{kind}": plot for kind, plot in of_models(models).items()}
         title = f"boundary {name}: confusion matrices, as they are and 5 pixels to the right"
-        plots[f"{name}-confusion"] = confusion(models, ("clean", "right5"), title)
-        plots |= {f"{name}-gallery-{label}": gallery(one, label, images) for label, one in models.items()}
+        kinds = {**of_models(models), "confusion": confusion(models, ("clean", "right5"), title)}
+        kinds |= {f"gallery-{label}": gallery(of_model, label, images) for label, of_model in models.items()}
+        plots |= {f"{name}-{kind}": plot for kind, plot in kinds.items()}
     of_first_seed = first_seed(predictions)
     _, _, first_boundary = next(iter(of_first_seed))
     plots["image-0"] = plot_example(of_boundary(of_first_seed, first_boundary), images[0])
@@ -100,11 +92,7 @@ def of_comparison(predictions: PredictionsByKey, metrics: MetricsByKey, images: 
 
 
 def against_shift(metrics: MetricsByKey, images: Tensor) -> bytes:
-    """Plot each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG.
-
-    Args:
-        images: the test images, uint8 `(N, C, H, W)`.
-    """
+    """Plot each model's accuracy against the shift to the right in the first boundary, mean over seeds, as PNG."""
     first = next(iter(metrics.values()))
     curves: dict[str, list[list[float]]] = {}
     for (model, _, boundary), of_model in metrics.items():
@@ -205,11 +193,7 @@ def _fractions(models: Models, title: str) -> bytes:
 
 
 def plot_example(models: Mapping[str, Predictions], image: Tensor) -> bytes:
-    """Plot test image 0, uint8 `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's predictions.
-
-    Args:
-        models: predictions by the model's label, in one boundary.
-    """
+    """Plot test image 0, `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's predictions."""
     first = next(iter(models.values()))
     classes = first.about.classes
     plots, predictions = {}, {}
@@ -234,11 +218,7 @@ def gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
 
 
 def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
-    """Plot the test images that are right at the fewest and at the most shifts, as PNG.
-
-    Args:
-        images: uint8 `(C, H, W)` by number, those of `gallery_rows` at least.
-    """
+    """Plot the test images of `gallery_rows`, found in `images` by number, uint8 `(C, H, W)`, as PNG."""
     classes = metrics.metadata.classes
 
     def cell(robustness: ImageRobustness) -> tuple[NDArray[np.uint8], str]:

@@ -182,18 +182,17 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes:
     grid = figure.subplots(len(matrices), columns, squeeze=False)
     ticks, names = (range(len(classes)), [shorten(name, 14, placeholder="…") for name in classes]) if few else ([], [])
     upright = max(map(len, names), default=0) <= 2
-    for axes_row, (row_name, row) in zip(grid, matrices.items(), strict=True):
-        for axes, (name, matrix) in zip(axes_row, row.items(), strict=True):
-            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-            image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-            for (actual, predicted), count in np.ndenumerate(matrix):
-                if count and few:
-                    colour = "white" if share[actual, predicted] > 0.5 else "black"
-                    axes.text(predicted, actual, str(count), **IN_CELL, color=colour, fontsize=8)
-            axes.set(xticks=ticks, yticks=ticks, xlabel="predicted class", ylabel="actual class")
-            axes.set_xticklabels(names, rotation=0 if upright else 90)
-            axes.set_yticklabels(names)
-            axes.set_title(", ".join(filter(None, [row_name, name])))
+    titled = [(f"{row}, {name}", matrix) for row, of_row in matrices.items() for name, matrix in of_row.items()]
+    for axes, (panel_title, matrix) in zip(grid.flat, titled, strict=True):
+        share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (actual, predicted), count in np.ndenumerate(matrix):
+            if count and few:
+                colour = "white" if share[actual, predicted] > 0.5 else "black"
+                axes.text(predicted, actual, str(count), **IN_CELL, color=colour, fontsize=8)
+        axes.set(xlabel="predicted class", ylabel="actual class", title=panel_title)
+        axes.set_xticks(ticks, names, rotation=0 if upright else 90)
+        axes.set_yticks(ticks, names)
     figure.colorbar(image, ax=list(grid.ravel()), label="share of the actual class's images", shrink=0.7)
     return _png(figure, title)
 
@@ -238,8 +237,8 @@ def one_image(
     return _png(figure, title)
 
 
-class Effect(NamedTuple):
-    """One line of a forest plot: a difference in percentage points, with its interval."""
+class ForestRow(NamedTuple):
+    """A row of a forest plot: a difference in percentage points, with its interval."""
 
     label: str
     difference: float
@@ -249,7 +248,7 @@ class Effect(NamedTuple):
     hollow: bool = False
 
 
-def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], within: float, title: str) -> bytes:
+def forest(groups: Mapping[str, Sequence[ForestRow]], colours: Mapping[str, str], within: float, title: str) -> bytes:
     """Plot effects below one another on one axis, in named groups.
 
     Args:
@@ -262,16 +261,16 @@ def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], w
     axes.axvspan(-within, within, color="0.9", zorder=0)
     axes.axvline(0, color="0.5", linewidth=0.8)
     place, ticks = 0.0, {}
-    for group, effects in groups.items():
+    for group, rows in groups.items():
         place += 1.3
         ticks[place - 0.15] = group
-        for effect in effects:
+        for row in rows:
             place += 1
-            ticks[place] = effect.label
-            ends = [[effect.difference - effect.low], [effect.high - effect.difference]]
-            colour = colours[effect.kind]
-            mark: dict[str, Any] = {"fmt": "o", "markersize": 4, "mfc": "white" if effect.hollow else colour}
-            axes.errorbar(effect.difference, place, xerr=ends, capsize=2, color=colour, **mark)
+            ticks[place] = row.label
+            ends = [[row.difference - row.low], [row.high - row.difference]]
+            colour = colours[row.kind]
+            mark: dict[str, Any] = {"fmt": "o", "markersize": 4, "mfc": "white" if row.hollow else colour}
+            axes.errorbar(row.difference, place, xerr=ends, capsize=2, color=colour, **mark)
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     for label in axes.get_yticklabels():
         if label.get_text() in groups:
@@ -279,7 +278,7 @@ def forest(groups: Mapping[str, Sequence[Effect]], colours: Mapping[str, str], w
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="difference (percentage points)", ylim=(place + 1, 0))
     axes.grid(axis="x", alpha=0.3)
-    kinds = {effect.kind for effects in groups.values() for effect in effects}
+    kinds = {row.kind for rows in groups.values() for row in rows}
     handles = [Line2D([], [], color=colours[kind], marker="o", label=kind) for kind in colours if kind in kinds]
     figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(handles))
     return _png(figure, title)

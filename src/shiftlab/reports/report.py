@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from shiftlab.metrics import registry
 from shiftlab.metrics.intervals import Estimate, combined
 from shiftlab.reports import study as study_report
-from shiftlab.reports.blocks import Table, embed, load_yaml, paragraph, render, sentences
+from shiftlab.reports.blocks import Plots, Table, embed, load_yaml, paragraph, render, sentences
 from shiftlab.reports.names import MODELS, data_name, model_name
 from shiftlab.reports.numbers import p_value, plus_minus, points, points_interval, with_commas
 from shiftlab.shifts import boundaries
@@ -19,9 +19,9 @@ from shiftlab.shifts.grids import NAMED_SETS
 NEARLY_ALL = 0.9
 INTERACTIVE = ("accuracy", "maps", "radius")  # plots that the explorer shows, so that the page need not
 NOT_MEASURED = "not measured by this run"
-# Of the table that answers. A line break is one in a terminal.
-HEADER = "model|trained on|unmoved|5 px right|anywhere within 5 px|robust within {within} px|moves survived"
-TERMINAL_HEADER = "|moved in\ntraining|unmoved|5 px\nright|within\n5 px|robust,\n{within} px|moves\nsurvived"
+# Of the table that answers, in Markdown and in a terminal, where a line break is one.
+HEADS = "model", "trained on", "unmoved", "5 px right", "anywhere within 5 px", "robust within {} px", "moves survived"
+TERMINAL_HEADS = "", "moved in\ntraining", "unmoved", "5 px\nright", "within\n5 px", "robust,\n{} px", "moves\nsurvived"
 
 Summary = Mapping[str, Any]
 Means = Mapping[str, Mapping[str, float | None]]  # model's name -> metric -> its mean over seeds
@@ -72,8 +72,7 @@ def answer_table(summary: Summary, terminal: bool = False) -> Table:
         survived = f"≥{moves}" if moves == farthest else str(moves)  # beyond: not measured
         accuracies = [plus_minus(row.estimates[metric]) for metric in metrics]
         cells.append([model_name(row.model), _training_data(row.model, summary, terminal), *accuracies, survived])
-    header = (TERMINAL_HEADER if terminal else HEADER).format(within=within)
-    return Table(header.split("|"), cells)
+    return Table([head.format(within) for head in (TERMINAL_HEADS if terminal else HEADS)], cells)
 
 
 def _training_data(model: str, summary: Summary, terminal: bool) -> str:
@@ -139,26 +138,19 @@ def difference_tables(summary: Summary) -> dict[str, Table]:
     tables = {}
     header = ["metric", "models", "difference in points"]
     for boundary, tests in summary["differences_over_seeds"].items():
-        cells = [[*_difference(test), points_interval(test, test["metric"]), *_p_values(test)] for test in tests]
+        cells = [_test_row(test, points_interval(test, test["metric"])) for test in tests]
         tables[f"Boundary {boundary}, over seeds"] = Table([*header, "95% interval", "Welch", "after Holm"], cells)
     header += ["right by the first alone", "by the second alone", "p", "after Holm"]
     seeds = f", seed {summary['models'][0]['seed']} on the same images" if summary["over_seeds"] else ""
     for boundary, tests in summary["differences"].items():
-        cells = [
-            [*_difference(test), with_commas(test["only_first"]), with_commas(test["only_second"]), *_p_values(test)]
-            for test in tests
-        ]
+        cells = [_test_row(test, with_commas(test["only_first"]), with_commas(test["only_second"])) for test in tests]
         tables[f"Boundary {boundary}{seeds}"] = Table(header, cells)
     return {title: table for title, table in tables.items() if table.rows}
 
 
-def _difference(test: Mapping[str, Any]) -> tuple[str, str, str]:
-    pair = f"{test['first']} and {test['second']}"
-    return test["metric"], pair, points(test["difference"], test["metric"])
-
-
-def _p_values(test: Mapping[str, Any]) -> tuple[str, str]:
-    return p_value(test["p"]), p_value(test["p_holm"])
+def _test_row(test: Mapping[str, Any], *details: str) -> list[str]:
+    pair, difference = f"{test['first']} and {test['second']}", points(test["difference"], test["metric"])
+    return [test["metric"], pair, difference, *details, p_value(test["p"]), p_value(test["p_holm"])]
 
 
 def _edge(boundary: str, summary: Summary) -> str:
@@ -240,16 +232,12 @@ def published_table(summary: Summary) -> Table | None:
 
 
 def page(
-    summary: Summary,
-    plots: Mapping[str, bytes],
-    explorer: Mapping[str, Any],
-    study: Mapping[str, Any] | None,
-    study_plots: Mapping[str, bytes],
+    summary: Summary, plots: Plots, explorer: Mapping[str, Any], study: Mapping[str, Any] | None, study_plots: Plots
 ) -> str:
     """Return the report as HTML.
 
     Args:
-        plots: PNG by name, as `plots.of_comparison` gives them; those that the explorer shows are left out.
+        plots: of `plots.of_comparison`; those that the explorer shows are left out.
         explorer: what `explorer.parts` gives.
         study: the content of metrics/study.json; none where no study of the same data has been run.
         study_plots: of `study_plots.of_study`, "plane" at least where there is a study.

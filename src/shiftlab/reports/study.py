@@ -6,29 +6,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from shiftlab.metrics.intervals import effect
-from shiftlab.reports.blocks import CONTRAST_COLOURS, Table, embed, load_yaml, paragraph, render, sentences
+from shiftlab.metrics.intervals import Effect, effect
+from shiftlab.reports import numbers
+from shiftlab.reports.blocks import CONTRAST_COLOURS, Plots, Table, embed, load_yaml, paragraph, render, sentences
 from shiftlab.reports.names import data_name
-from shiftlab.reports.numbers import (
-    UNDEFINED,
-    enumerated,
-    over_seeds_and_images,
-    p_value,
-    percent,
-    points,
-    points_interval,
-    with_commas,
-)
 
 POINT = 1.0  # percentage points: the smallest effect of interest
 BASELINE = "max"  # the variant that is changed in one setting at a time
 REFERENCES = (BASELINE, "resnet")  # the same for the ResNet, which has a setting that the baseline lacks
 LARGEST_CHANGES = 10  # in the table of changes
-VARIANT_COLUMNS = [  # metric and boundary, of the table of variants
-    *(("clean", "zero"), ("right5", "zero"), ("random5", "zero")),
-    *(("consistency", "circular"), ("corrected_consistency", "circular")),
-    *(("random5", "canvas"), ("consistency", "canvas")),
-]
+VARIANT_METRICS = {  # by boundary: the columns of the table of variants
+    "zero": ("clean", "right5", "random5"),
+    "circular": ("consistency", "corrected_consistency"),
+    "canvas": ("random5", "consistency"),
+}
 
 Summary = Mapping[str, Any]
 Variant = Mapping[str, Any]
@@ -46,7 +37,7 @@ def verdicts(summary: Summary) -> str:
     return "\n\n".join([*answer(summary), verdicts_table(summary, noted=False).markdown()])
 
 
-def page(summary: Summary, plots: Mapping[str, bytes]) -> str:
+def page(summary: Summary, plots: Plots) -> str:
     """Return the study's own page, as HTML that needs nothing else; `plots` is what `study_plots.of_study` gives."""
     return render(
         "study.html",
@@ -67,7 +58,7 @@ def answer(summary: Summary) -> list[str]:
     largest: dict[str, Change] = {}  # of each setting
     for change in changes:
         largest.setdefault(change.setting, change)
-    small = [change for change in changes if max(abs(change.low), abs(change.high)) < POINT / 100]
+    small = [change for change in changes if max(abs(change.effect.low), abs(change.effect.high)) < POINT / 100]
     notebook = [
         (claim["verdict"], claim["says"].rstrip(".") + which_way(claim))
         for claim in summary["claims"]
@@ -84,7 +75,7 @@ def which_way(claim: Mapping[str, Any]) -> str:
         verdict: [contrast["on"] for contrast in claim["contrasts"] if contrast["verdict"] == verdict]
         for verdict in CONTRAST_COLOURS
     }
-    return ": " + ", ".join(f"{verdict} for {enumerated(on)}" for verdict, on in ways.items() if on)
+    return ": " + ", ".join(f"{verdict} for {numbers.enumerated(on)}" for verdict, on in ways.items() if on)
 
 
 def verdicts_table(summary: Summary, noted: bool = True) -> Table:
@@ -102,7 +93,7 @@ def contrasts_table(summary: Summary) -> Table:
             contrast_label(contrast),
             metric_label(contrast),
             "=" if contrast["exactly"] is not None else contrast["sign"],
-            f"{points(contrast['difference'])} {points_interval(contrast)}".rstrip(),
+            f"{numbers.points(contrast['difference'])} {numbers.points_interval(contrast)}".rstrip(),
             p_value_label(contrast),
             f"**{contrast['verdict']}**" if contrast["verdict"] else "",
         ]
@@ -115,17 +106,13 @@ def contrasts_table(summary: Summary) -> Table:
 
 def variants_table(summary: Summary) -> Table:
     """Return every variant's metrics and cost."""
-    heads = [
-        "variant",
-        *(f"{metric}, {boundary}" for metric, boundary in VARIANT_COLUMNS),
-        "parameters",
-        "multiply-adds",
-    ]
+    columns = [(metric, boundary) for boundary, metrics in VARIANT_METRICS.items() for metric in metrics]
     rows = []
     for variant in summary["variants"]:
-        metrics = [_metric(variant, metric, boundary) for metric, boundary in VARIANT_COLUMNS]
-        costs = with_commas(variant["parameters"]), with_commas(variant["multiply_adds"])
+        metrics = [_metric(variant, metric, boundary) for metric, boundary in columns]
+        costs = [numbers.with_commas(variant[cost]) for cost in ("parameters", "multiply_adds")]
         rows.append([label(variant["variant"]), *metrics, *costs])
+    heads = ["variant", *map(", ".join, columns), "parameters", "multiply-adds"]
     return Table(heads, rows, paragraph("variants_note", summary=summary))
 
 
@@ -135,9 +122,9 @@ def _metric(variant: Variant, metric: str, boundary: str) -> str:
         return "-"
     value = variant["metrics"][boundary][metric]
     if value["mean"] is None:
-        return UNDEFINED
+        return numbers.UNDEFINED
     by_seeds = None if value["high"] is None else (value["high"] - value["low"]) / 2
-    return over_seeds_and_images(value["mean"], by_seeds, value["images"])
+    return numbers.over_seeds_and_images(value["mean"], by_seeds, value["images"])
 
 
 class Change(NamedTuple):
@@ -147,15 +134,13 @@ class Change(NamedTuple):
     description: str
     before: float  # the reference's accuracy, in 0..1 as all others
     accuracy: float
-    difference: float
-    low: float  # Welch's 95% interval
-    high: float
+    effect: Effect  # after less before
     consistency: float | None  # under circular shifts
 
     @property
     def points(self) -> str:
         """The difference in percentage points, with half of its interval."""
-        return f"{100 * self.difference:+.1f} ±{100 * (self.high - self.low) / 2:.1f}"
+        return f"{100 * self.effect.difference:+.1f} ±{100 * (self.effect.high - self.effect.low) / 2:.1f}"
 
 
 def single_changes(summary: Summary) -> list[Change]:
@@ -172,7 +157,7 @@ def single_changes(summary: Summary) -> list[Change]:
             different = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
             if len(different) == 1:
                 changes.append(_change(variant, reference, different[0]))
-    return sorted(changes, key=lambda change: -abs(change.difference))
+    return sorted(changes, key=lambda change: -abs(change.effect.difference))
 
 
 def _all_settings(variant: Variant) -> dict[str, Any]:
@@ -181,13 +166,12 @@ def _all_settings(variant: Variant) -> dict[str, Any]:
 
 def _change(variant: Variant, reference: Variant, setting: str) -> Change:
     after, before = _accuracy(variant), _accuracy(reference)
-    welch = effect([(1, after["values"]), (-1, before["values"])])
+    difference = effect([(1, after["values"]), (-1, before["values"])])
     description = _describe_change(variant, reference, setting)
     if reference["variant"] != BASELINE:
         architecture = _describe("architecture", reference["architecture"])
-        description += f" ({architecture}, from {percent(before['mean'])}%)"
-    ends = (welch.difference, welch.low, welch.high)
-    return Change(setting, description, before["mean"], after["mean"], *ends, _consistency(variant))
+        description += f" ({architecture}, from {numbers.percent(before['mean'])}%)"
+    return Change(setting, description, before["mean"], after["mean"], difference, _consistency(variant))
 
 
 def _describe_change(variant: Variant, reference: Variant, setting: str) -> str:
@@ -203,8 +187,7 @@ def _describe(setting: str, value: Any) -> str:
 
 
 def _noun(setting: str) -> str:
-    noun: str = load_yaml("settings.yaml")["nouns"].get(setting, setting)
-    return noun
+    return str(load_yaml("settings.yaml")["nouns"].get(setting, setting))
 
 
 def changes_table(summary: Summary) -> Table | None:
@@ -214,25 +197,22 @@ def changes_table(summary: Summary) -> Table | None:
         return None
     values, changes = settings(baseline), single_changes(summary)
     parts = ", ".join(_describe(name, values[name]) for name in ("downsampling", "head") if name in values)
-    rows = [[f"baseline: {parts}", percent(_accuracy(baseline)["mean"]), "", percent(_consistency(baseline), "-")]]
-    rows += [
-        [change.description, percent(change.accuracy), change.points, percent(change.consistency, "-")]
-        for change in sorted(changes[:LARGEST_CHANGES], key=lambda change: -change.difference)
-    ]
+    rows = [(f"baseline: {parts}", _accuracy(baseline)["mean"], "", _consistency(baseline))]
+    largest = sorted(changes[:LARGEST_CHANGES], key=lambda change: -change.effect.difference)
+    rows += [(change.description, change.accuracy, change.points, change.consistency) for change in largest]
+    cells = [[name, numbers.percent(accuracy), by, numbers.percent(same, "-")] for name, accuracy, by, same in rows]
     about = {"data": data_name(summary["data"]), "shown": LARGEST_CHANGES, "count": len(changes)}
     note = paragraph("changes_note", summary=summary, **about)
-    return Table(("change", "within 5 px, %", "difference", "consistent, %"), rows, note)
+    return Table(("change", "within 5 px, %", "difference", "consistent, %"), cells, note)
 
 
-def _accuracy(variant: Variant) -> Mapping[str, Any]:
-    """Return a variant's accuracy within 5 px, by which changes are ranked."""
-    accuracy: Mapping[str, Any] = variant["metrics"]["zero"]["random5"]
-    return accuracy
+def _accuracy(variant: Variant) -> Any:
+    """Return a variant's accuracy within 5 px, by which changes are ranked: its "values" and their "mean"."""
+    return variant["metrics"]["zero"]["random5"]
 
 
-def _consistency(variant: Variant) -> float | None:
-    value: float | None = variant["metrics"]["circular"]["consistency"]["mean"]
-    return value
+def _consistency(variant: Variant) -> Any:
+    return variant["metrics"]["circular"]["consistency"]["mean"]
 
 
 def settings(variant: Variant) -> dict[str, Any]:
@@ -263,7 +243,7 @@ def metric_label(contrast: Contrast) -> str:
 
 def p_value_label(contrast: Contrast) -> str:
     """Return the corrected p-value of a primary contrast; that it is secondary of any other."""
-    return "secondary" if contrast["secondary"] else p_value(contrast["p_holm"])
+    return "secondary" if contrast["secondary"] else numbers.p_value(contrast["p_holm"])
 
 
 def label(variant: str) -> str:
@@ -283,7 +263,7 @@ def published_table(summary: Summary) -> Table | None:
 
 
 def _ours(columns: Sequence[Sequence[str]], variants: Mapping[str, Variant]) -> str:
-    return enumerated(
+    return numbers.enumerated(
         f"{label(name)} {100 * variants[name]['metrics'][boundary][metric]['mean']:.2f}% ({metric}, {boundary})"
         for name, metric, boundary in columns
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from shiftlab.reports import primitives, study
 from shiftlab.reports.blocks import CONTRAST_COLOURS
-from shiftlab.reports.primitives import Effect, Line, Panel, Point
+from shiftlab.reports.primitives import ForestRow, Line, Panel, Point
 from shiftlab.reports.study import POINT, Summary, Variant, contrast_label, label, metric_label, settings
 
 COLUMNS = 2  # of panels
@@ -39,12 +39,12 @@ def _effects(summary: Summary, about: str) -> bytes:
     return primitives.forest(groups, CONTRAST_COLOURS, POINT, f"{about}: {title}")
 
 
-def _effect(contrast: Mapping[str, Any]) -> Effect:
+def _effect(contrast: Mapping[str, Any]) -> ForestRow:
     name = contrast_label(contrast)
     if contrast["exactly"] is None:
         name += f": {metric_label(contrast)} ({contrast['sign']})"
     difference, low, high = (100 * contrast[key] for key in ("difference", "low", "high"))
-    return Effect(name, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
+    return ForestRow(name, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
 
 
 def _curves(summary: Summary, about: str) -> bytes:
