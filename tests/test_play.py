@@ -167,7 +167,7 @@ def test_pictures_are_taken_or_refused_in_a_sentence(
     vector.write_text("<svg xmlns='http://www.w3.org/2000/svg'></svg>")
     empty = tmp_path / "empty.png"
     Image.new("L", (50, 50), 255).save(empty)
-    refused = {text: "This is not a picture", vector: "This is not a picture", empty: "Nothing is drawn here"}
+    refused = {text: "This is not an image", vector: "This is not an image", empty: "Nothing is drawn here"}
     taken = {}
     for name, picture in PICTURES.items():
         suffix = "jpg" if name in ("a photograph", "large") else "png"

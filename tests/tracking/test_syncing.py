@@ -20,7 +20,7 @@ from tests.helpers import GREY
 from tests.project import MODELS, Project
 from tests.servers import free_port, running
 
-NOT_A_PICTURE = "the picture is not an image: only PNG and JPEG are read, so take it away"
+NOT_A_PICTURE = "the picture is not an image: save it as PNG or JPEG, or take it away"
 SYNC = [sys.executable, "scripts/sync.py"]
 
 

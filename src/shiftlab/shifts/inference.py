@@ -77,7 +77,7 @@ class Plan:
         alike = {name: shifts for name, shifts in self.sets.items() if len(shifts) and (shifts == shifts[0]).all()}
         return {name: _to_shift(shifts[0]) for name, shifts in alike.items()}
 
-    @property
+    @cached_property
     def whole(self) -> list[Shift]:
         """Return the distinct shifts under which all images are predicted; none of 0 pixels where nobody needs it."""
         unshifted = [(0.0, 0)] if len(self.shifts) else []
