@@ -35,10 +35,10 @@ ELSEWHERE = {
     "make cluster": "what tests of sweeps and searches need",
     "make play": "tests/test_play.py; it does not end by itself",
     "make notebook": "tests/test_notebook.py",
-    "shiftlab sweep -S model=mlp,lenet -S 'seeds=[0],[1]'": "tests/experiments/test_sweep.py and test_faults.py",
-    "shiftlab tune lenet --faster 10": "tests/experiments/test_tune.py; it takes half an hour",
-    "shiftlab tune lenet --shifted": "tests/experiments/test_tune.py; it takes half an hour",
-    "shiftlab tune resnet -S data=fashion --trials 100 --minutes 600": "tests/experiments/test_tune.py; it takes hours",
+    "shiftlab sweep -S model=mlp,lenet -S 'seeds=[0],[1]'": "tests/distributed/test_sweep.py and test_faults.py",
+    "shiftlab tune lenet --faster 10": "tests/tuning/test_search.py; it takes half an hour",
+    "shiftlab tune lenet --shifted": "tests/tuning/test_search.py; it takes half an hour",
+    "shiftlab tune resnet -S data=fashion --trials 100 --minutes 600": "tests/tuning/test_search.py; it takes hours",
     "shiftlab audit model.pt --data pictures --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --channels rgb "
     "--crop 224 --size 256": "tests/test_cli.py; model and pictures are the reader's",
 }

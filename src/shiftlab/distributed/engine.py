@@ -38,7 +38,7 @@ with extra("cluster"):
 LOCAL = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 CONNECT_TIMEOUT_S = 5
 POLL_S = 2  # between looks for tasks that are to be cancelled and nodes that are gone
-LOST_AFTER_S = 180  # of waiting though there is room; a worker that has to start first takes seconds
+LOST_AFTER_S = 180  # of waiting though there is room; the start of a worker takes seconds
 MAX_RECONNECTIONS = 3  # in a row, without the result of a task between them
 QUEUED_PER_CORE = (
     4  # tasks handed to Ray for each that can run at once: it would hold ten thousand, but be asked of each
@@ -96,11 +96,7 @@ def _connect() -> None:
 
 
 def _refuse_silence(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself goes on asking for a minute.
-
-    Raises:
-        UserError: nobody does, or it is no address.
-    """
+    """Refuse an address where nobody listens: Ray itself goes on asking for a minute."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
@@ -122,11 +118,7 @@ def _reason(error: BaseException) -> str:
 
 
 def refuse_resources(resources: Resources) -> None:
-    """Refuse a task that no node is large enough for, which would wait for ever.
-
-    Raises:
-        UserError: none is.
-    """
+    """Raise a UserError for a task that no node is large enough for, which would wait for ever."""
     sizes = [(node["Resources"].get("GPU", 0), node["Resources"].get("CPU", 0)) for node in _nodes()]
     if any(gpus >= resources.gpus and cpus >= resources.cpus for gpus, cpus in sizes):
         return
@@ -229,7 +221,7 @@ def results(
                     f"{len(running)} tasks wait though there is room, and Ray does not start them: its logs, in "
                     "/tmp/ray/session_latest/logs on the nodes, say why"
                 )
-            # With the connection go all of its tasks; a new one begins with clean books.
+            # With the connection go all of its tasks; a new one starts without them.
             ray.shutdown()
             _connect()
             references = [ray.put(value) for value in shared]
@@ -262,10 +254,10 @@ def _result(call: Any, name: str) -> Any:
 
 
 def status() -> str:
-    """Return what runs where and how much waits, as the cluster's own books say, which are a second or two behind.
+    """Return what runs where and how much waits, as the dashboard of the cluster says, a second or two late.
 
     Raises:
-        UserError: the cluster runs without its dashboard, which keeps the books.
+        UserError: the cluster runs without its dashboard.
     """
     from ray.util.state import list_nodes, list_tasks
     from ray.util.state.exception import RayStateApiException

@@ -113,11 +113,7 @@ def run(job: Job, origin: Origin) -> str:
 
 
 def _run_in_subprocess(origin: Origin, task: Mapping[str, object]) -> None:
-    """Do a task once, in a process of its own.
-
-    Raises:
-        LaterError, UserError: it failed.
-    """
+    """Do a task once, in a process of its own; raise a UserError, or a LaterError, with its last line if it fails."""
     command = [sys.executable, "-m", "shiftlab.distributed.node"]
     with tempfile.TemporaryFile() as output:
         # The pipe to its input is the leash: it breaks when this process is gone, for whatever reason.
@@ -198,7 +194,7 @@ def _run(job: Job, origin: Origin) -> None:
 
 
 def _last_error(log: Path) -> str:
-    """Return what a stage, or else DVC, ended with."""
+    """Return the last error of a stage, or else of DVC."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     begin = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
     if begin is None:
@@ -253,11 +249,7 @@ def _git_clone(origin: Origin, folder: Path, *options: str) -> None:
 
 
 def _call(folder: Path, *command: str, failure: str) -> str:
-    """Run a command, most of which need a server; return what it prints.
-
-    Raises:
-        LaterError: it failed; `failure` in words, with the command's last line.
-    """
+    """Run a command, and return its output; raise a LaterError of `failure` and the last line if it fails."""
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         silent = "it was killed" if done.returncode < 0 else "it said nothing"

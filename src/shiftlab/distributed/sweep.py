@@ -148,11 +148,7 @@ def origin_of(address: str) -> Origin:
 
 
 def _remote() -> str:
-    """Return the name of git's remote.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Return the name of git's remote, "origin" if there is one of this name."""
     names = repository.git("remote").split()
     if not names:
         raise UserError(
@@ -163,11 +159,7 @@ def _remote() -> str:
 
 
 def _refuse_other_versions(of_nodes: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse nodes that compute or record otherwise.
-
-    Raises:
-        UserError: one has other versions than this machine.
-    """
+    """Refuse nodes with other versions than this machine, which compute or record otherwise."""
     for package, version in node.versions().items():
         for name, versions in of_nodes.items():
             if versions[package] != version:
@@ -184,7 +176,7 @@ def _finished(origin: Origin) -> set[str]:
 
 
 def reference(name: str) -> str:
-    """Return git's reference of an experiment in this repository; empty where it is not."""
+    """Return git's reference of an experiment in this repository; empty where there is none."""
     return repository.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").strip()
 
 
