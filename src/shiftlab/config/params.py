@@ -90,12 +90,12 @@ class Data(_Strict):
 
     @property
     def image_size(self) -> ImageSize | None:
-        """Height and width of the images on disk, None where they are a folder's own."""
+        """Return height and width of the images on disk, None where they are a folder's own."""
         return (self.canvas, self.canvas) if self.canvas else sources.get(self.source).image_size or self.crop
 
     @property
     def input_size(self) -> ImageSize | None:
-        """Height and width of what models see, None where they are a folder's own."""
+        """Return height and width of what models see, None where they are a folder's own."""
         return self.frame or self.image_size
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The shape of a model's input: channels, height, width."""
+        """Return the shape of a model's input: channels, height, width."""
         return (self.train.images.shape[1], *self.frame)
 
     def crop_to_frame(self) -> Dataset:

@@ -46,20 +46,15 @@ class PublishedFile:
     md5: str
     unpacked_sha256: str | None = None  # of what a .gz file holds, where that may stand for the file
 
-    @property
-    def unpacked_name(self) -> str:
-        """The name without its last suffix."""
-        return Path(self.name).stem
-
     def matches(self, content: bytes) -> bool:
-        """Is this the file, or what it unpacks to?"""
+        """Return whether this is the file, or what it unpacks to."""
         return _md5(content) == self.md5 or hashlib.sha256(content).hexdigest() == self.unpacked_sha256
 
     def paths(self, folder: Path) -> list[Path]:
         """Return where it may lie in a folder: as published, unpacked, with Kaggle's dots, in torchvision's root."""
         names = [self.name]
         if self.unpacked_sha256:  # else there is nothing to know it by
-            unpacked = self.unpacked_name
+            unpacked = Path(self.name).stem
             names += [unpacked, unpacked.replace("-idx", ".idx"), f"{unpacked}/{unpacked}"]
         return [inside / name for inside in (folder, folder / self.dataset / "raw", folder / "raw") for name in names]
 
@@ -78,7 +73,7 @@ def fetch(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
     with suppress(_MirrorError):
         return _read(file, kept)
     content = download(file, [*filter(None, [os.environ.get("SHIFTLAB_MIRROR")]), *mirrors])
-    files.write(kept / (file.name if _md5(content) == file.md5 else file.unpacked_name), content)
+    files.write(kept / (file.name if _md5(content) == file.md5 else Path(file.name).stem), content)
     return content
 
 

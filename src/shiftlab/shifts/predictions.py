@@ -65,7 +65,7 @@ class GridPredictions:
 
     @property
     def centre(self) -> int:
-        """Which of the shifts is none."""
+        """Return the place among the shifts of that by 0 pixels."""
         return int(np.flatnonzero((self.shifts == 0).all(axis=1))[0])
 
     def within(self, radius: int) -> GridPredictions:
@@ -89,7 +89,7 @@ class Predictions:
 
     @property
     def grid_labels(self) -> Labels:
-        """The labels of the grid's images, `(M,)`."""
+        """Return the labels of the grid's images, `(M,)`."""
         return self.labels[self.grid.images]
 
     def within(self, radius: int) -> Predictions:
@@ -97,11 +97,7 @@ class Predictions:
         return replace(self, grid=self.grid.within(radius))
 
     def along(self, line: NDArray[np.int8]) -> Labels:
-        """The predictions at each of the shifts in `line`, `(K, 2)` -> `(K, M)`.
-
-        Raises:
-            KeyError: a shift that was not computed.
-        """
+        """Return the predictions, `(K, M)`, at the shifts of a line, `(K, 2)`. KeyError: one was not computed."""
         rows = {tuple(shift): row for row, shift in enumerate(self.line_shifts.tolist())}
         return self.on_lines[[rows[tuple(shift)] for shift in line.tolist()]]
 

@@ -75,11 +75,7 @@ def predict_evaluation(
 
 
 def plan_evaluation(
-    images: int,
-    labels: NDArray[np.integer] | None,
-    boundary: str,
-    shape: tuple[int, int, int],
-    evaluation: Evaluation,
+    images: int, labels: NDArray[np.integer] | None, boundary: str, shape: tuple[int, int, int], evaluation: Evaluation
 ) -> Plan:
     """Plan what an evaluation asks for: named sets of all images, and of some every shift of grid, lines, fractions.
 
