@@ -40,6 +40,7 @@ from shiftlab.shifts.store import Store
 if TYPE_CHECKING:
     import pandas
 
+PHASE = 4  # pixels: the longest period of strides that accuracy is computed by
 FINGERPRINT = 32  # images, by whose logits a model is known again
 RANDOM = "it is random: asked twice, it gives different answers, and consistency is lower for it"
 BOUNDARIES: Sequence[BoundaryName] = ("zero", "circular")  # unless others are named
@@ -129,19 +130,19 @@ class Audit:
         Raises:
             UserError: there is no such plot or boundary.
         """
-        every = self._plots()
+        images = self._plots()
         name = f"{boundary or next(iter(self.metrics))}-{what}"
-        if name not in every:
-            raise UserError(f"no picture {name!r} of this audit, only {', '.join(every)}")
-        return report.Plot(every[name])
+        if name not in images:
+            raise UserError(f"no plot {name!r} of this audit, only {', '.join(images)}")
+        return report.Plot(images[name])
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers, in JSON's types: the content of metrics.json."""
-        every = {boundary_name(metrics.metadata): metrics.estimates for metrics in self.metrics.values()}
+        estimates = {boundary_name(metrics.metadata): metrics.estimates for metrics in self.metrics.values()}
         return {
             **self.metadata,
             "labelled": self.labelled,
-            "metrics": {boundary: _intervals(estimates) for boundary, estimates in every.items()},
+            "metrics": {boundary: _intervals(of_boundary) for boundary, of_boundary in estimates.items()},
             "published": _intervals(self.published),
             "check": self.check and {**vars(self.check), "accuracy": _interval(self.check.accuracy)},
             "thresholds": [asdict(outcome) for outcome in self.outcomes],
@@ -165,7 +166,7 @@ class Audit:
 
     def _plots(self) -> dict[str, bytes]:
         """Return the report's plots as PNG, by boundary and name: "zero-maps"."""
-        every: dict[str, bytes] = {}
+        images: dict[str, bytes] = {}
         for boundary, metrics in self.metrics.items():
             models = {self.model: metrics}
             if self.labelled:
@@ -175,8 +176,8 @@ class Audit:
                 of_boundary["gallery"] = self._gallery(boundary, metrics)
             else:
                 of_boundary = plots.of_unlabelled(models)
-            every |= {f"{boundary}-{name}": plot for name, plot in of_boundary.items()}
-        return every
+            images |= {f"{boundary}-{name}": image for name, image in of_boundary.items()}
+        return images
 
     def _gallery(self, boundary: BoundaryName, metrics: Metrics) -> bytes:
         """Plot the gallery, of few images, which are read anew."""
@@ -205,7 +206,15 @@ def _interval(estimate: Estimate) -> dict[str, float | None]:
 
 def evaluation_of(options: AuditOptions) -> Evaluation:
     """Return what is measured: boundaries that are not named are those of the published protocol, or the usual ones."""
-    return options.evaluation([presets.get(options.published).boundary] if options.published else BOUNDARIES)
+    default = [presets.get(options.published).boundary] if options.published else BOUNDARIES
+    return Evaluation(
+        radius=options.radius,
+        boundaries=list(options.boundaries or default),
+        images="all",
+        shifts=options.shifts,
+        phase=min(PHASE, options.radius),
+        seed=options.seed,
+    )
 
 
 def measure(
@@ -214,7 +223,6 @@ def measure(
     preprocessing: Preprocessing,
     options: AuditOptions,
     device: torch.device,
-    *,
     unfinished: Path | None = None,
     executor: Executor | None = None,
     tell: Callable[[str], object] = lambda _: None,
@@ -231,14 +239,14 @@ def measure(
     evaluation = evaluation_of(options)
     preset = presets.get(options.published) if options.published else None
     limits = _check_options(options, images, preprocessing)
-    prepared = PreprocessedModel(model, preprocessing).eval()
-    source = PreparedImages(images, preprocessing)
-    few = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.FEW].tolist()
-    pixels = source.at(few, 0).to(device)
+    preprocessed = PreprocessedModel(model, preprocessing).eval()
+    prepared = PreparedImages(images, preprocessing)
+    sample = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.IMAGES].tolist()
+    pixels = prepared.at(sample, 0).to(device)
     with torch.inference_mode():
-        logits, repeated = (prepared(pixels[:FINGERPRINT]).cpu().numpy() for _ in range(2))
+        logits, repeated = (preprocessed(pixels[:FINGERPRINT]).cpu().numpy() for _ in range(2))
     classes, labels = _match_classes(model, images, logits.shape[1])
-    check = None if labels is None else checks.check(model, preprocessing, pixels, labels[few])
+    check = None if labels is None else checks.check(model, preprocessing, pixels, labels[sample])
     if check and not check.held and not options.any_accuracy:
         raise UserError(
             f"{model.name} is not far above chance: {check}. Look at --range, --mean and --std, --channels, and at the "
@@ -248,7 +256,7 @@ def measure(
     for sentence in (*notes, *([str(check), *check.warnings()] if check else [])):
         tell(sentence)
 
-    execute, digest = executor or local(prepared, device), images.sha256()
+    execute, digest = executor or local(preprocessed, device), images.sha256()
     # A function has no weights to be known by, so that its logits tell whose predictions a folder holds.
     fingerprint = hashlib.sha256(logits.tobytes()).hexdigest()
 
@@ -261,21 +269,21 @@ def measure(
     if preset:
         seed = evaluation.seed
         plan = preset.plan(len(images), preprocessing.shape, presets.generator(seed))
-        arrays = predict(source, plan, execute, store(preset.paper, seed, preprocessing, digest), on_progress)
+        arrays = predict(prepared, plan, execute, store(preset.paper, seed, preprocessing, digest), on_progress)
         published = preset.estimate(arrays, labels, presets.generator(seed))
-    size = _cost(prepared, pixels[0])
+    size = _cost(preprocessed, pixels[0])
     predicted, metrics = {}, {}
     for boundary in evaluation.boundaries:
         about = PredictionMetadata(
             images.name, digest, classes, model.digest, preprocessing.shape, canvas=False, boundary=boundary, **size
         )
-        kept = store(about, evaluation, preprocessing)
-        predicted[boundary] = predict_evaluation(source, labels, about, evaluation, execute, kept, on_progress)
+        parts = store(about, evaluation, preprocessing)
+        predicted[boundary] = predict_evaluation(prepared, labels, about, evaluation, execute, parts, on_progress)
         metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
-    named = {"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": len(classes)}
+    about_model = {"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": len(classes)}
     counts = {"images": len(images), "of": images.total, "classes": len(classes)}
     metadata = {
-        "model": {**named, **size, "notes": notes},
+        "model": {**about_model, **size, "notes": notes},
         "data": {"name": images.name, "digest": digest, **counts},
         "options": options.recorded(),
         "protocol": {
@@ -331,13 +339,13 @@ def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[st
     return model.classes, np.array([place[name] for name in images.classes])[labels]
 
 
-def _cost(prepared: PreprocessedModel, image: Tensor) -> dict[str, int]:
+def _cost(preprocessed: PreprocessedModel, image: Tensor) -> dict[str, int]:
     """Return the parameters and the products of one image's forward pass; 0 where they can't be counted."""
-    module = prepared.model.module
+    module = preprocessed.model.module
     parameters, products = 0, 0
     if module is not None and not isinstance(module, torch.jit.ScriptModule):
         try:
-            parameters, products = cost.count(prepared, image)
+            parameters, products = cost.count(preprocessed, image)
         except (RuntimeError, NotImplementedError, UserError):
-            parameters = sum(weights.numel() for weights in prepared.parameters())
+            parameters = sum(weights.numel() for weights in preprocessed.parameters())
     return {"parameters": parameters, "multiply_adds": products}

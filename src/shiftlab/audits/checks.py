@@ -15,7 +15,7 @@ from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, proportion
 
-FEW = 200  # images
+IMAGES = 200  # that a model is checked on
 ABOVE = 0.1  # of the way from chance to perfect, that the lower end of the accuracy's interval has to be
 IMAGES_A_CLASS = 5  # before the order of classes is looked at
 BETTER = 0.05  # of accuracy, from which another way to prepare pixels is worth a word

@@ -62,19 +62,13 @@ class Images:
 
     def size(self) -> tuple[int, int, int] | None:
         """Return channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {self.read(place).shape for place in range(min(8, len(self)))}
+        shapes = {self.read(place, None, None, "bilinear").shape for place in range(min(8, len(self)))}
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
         return (max(shape[2] for shape in shapes), height, width)
 
-    def read(
-        self,
-        place: int,
-        resize: int | None = None,
-        crop: ImageSize | None = None,
-        interpolation: Interpolation = "bilinear",
-    ) -> Pixels:
+    def read(self, place: int, resize: int | None, crop: ImageSize | None, interpolation: Interpolation) -> Pixels:
         """Return an image as `folder.read`."""
         number = int(self.numbers[place])
         item = self.item(number)

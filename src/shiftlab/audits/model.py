@@ -42,11 +42,7 @@ class PreprocessedModel(nn.Module):
             self.module = model.module  # so that it moves to a device with this
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, float32 `(N, outputs)`, of raw images `(N, C, h, w)` in 0..255.
-
-        Raises:
-            UserError: the model fails, or gives something else than finite numbers, a row for each image.
-        """
+        """Return logits, float32 `(N, outputs)`, of raw images `(N, C, h, w)` in 0..255."""
         if self.model.integers and self.preprocessing.raw:
             images = images.round()
         batch = self.model.batch or len(images)

@@ -48,7 +48,7 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
     if classes:
         model = replace(model, classes=tuple(classes))
     preprocessing = Preprocessing.of(options.merge(model.hints), size)
-    store = None
+    unfinished, store = options.folder / UNFINISHED, None
     if os.environ.get("MLFLOW_TRACKING_URI"):
         with extra("mlflow"):
             from shiftlab.tracking import recording
@@ -65,17 +65,11 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
                 bar.write(sentence, file=sys.stderr)
 
         tell(f"{model.name} ({model.kind}) sees: {preprocessing}")
-        result = measure(
-            *(model, sample, preprocessing, options, device),
-            unfinished=options.folder / UNFINISHED,
-            executor=executor,
-            tell=tell,
-            on_progress=bar.update,
-        )
+        result = measure(model, sample, preprocessing, options, device, unfinished, executor, tell, bar.update)
     result.save(options.folder)
     if store:
         recording.log_audit(store, result.summary(), options.folder)
-    shutil.rmtree(options.folder / UNFINISHED, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     return result
 
 

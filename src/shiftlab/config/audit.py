@@ -1,7 +1,7 @@
 """Options of `shiftlab audit`: of the command, as keywords of `shiftlab.audit`, and as metrics.json records them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +14,6 @@ from shiftlab.shifts import boundaries
 
 Channels = Literal["grey", "rgb", "bgr"]
 Layout = Literal["nchw", "nhwc", "nhw"]
-PHASE = 4  # pixels: the longest period by which accuracy is looked at
 # The groups of options in `--help`, in their order.
 PANELS = ("Model", "Data", "Preprocessing", "Shifts", "CI", "Output", "Where it is computed")
 # Names of earlier versions, and today's.
@@ -154,17 +153,6 @@ class AuditOptions(PreprocessingHints):
     fail_under: Names = _ci(
         "METRIC=SHARE", "End with status 1 if a metric is lower, as in consistency=0.95.", (), repeated=True
     )
-
-    def evaluation(self, default: Sequence[params.BoundaryName]) -> params.Evaluation:
-        """Return the evaluation of every image of a sample, in `default` boundaries unless others are given."""
-        return params.Evaluation(
-            radius=self.radius,
-            boundaries=list(self.boundaries or default),
-            images="all",
-            shifts=self.shifts,
-            phase=min(PHASE, self.radius),
-            seed=self.seed,
-        )
 
     def recorded(self) -> dict[str, Any]:
         """Return what metrics.json records of the options, in JSON's types: places on this machine are left out."""
