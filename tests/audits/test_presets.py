@@ -95,7 +95,9 @@ def test_mnist_c(model: nn.Module) -> None:
         signs = rng.choice([-severity, severity], (COUNT, 2))
         images = np.concatenate([moved(MIDDLE[[at]], *signs[at].tolist()) for at in range(COUNT)])
         accuracies.append((called(model, images) == LABELS).mean())
-    found = asked(model, "mnist-c").published
+    audit = asked(model, "mnist-c")
+    assert "accuracy, translate severity 1" in audit.table()
+    found = audit.published
     values = [one.value for one in found.values()]
     assert values == pytest.approx([*accuracies, np.mean(accuracies)])
     with pytest.raises(UserError, match="need labels"):
@@ -119,7 +121,9 @@ def test_kauderer2017(model: nn.Module) -> None:
         for dy in range(-5, 6)
         if (dx, dy) != (0, 0)
     }
-    found = asked(model, "kauderer2017").published
+    audit = asked(model, "kauderer2017")
+    assert "sensitivity, mean up to 5 px" in audit.table()
+    found = audit.published
     assert found["sensitivity, mean up to 5 px"].value == pytest.approx(np.mean(list(distances.values())), rel=1e-5)
     ends = [distances[place] for place in ((5, 0), (-5, 0), (0, 5), (0, -5))]
     assert found["sensitivity, 5 px along an axis"].value == pytest.approx(np.mean(ends), rel=1e-5)

@@ -62,7 +62,8 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
 
         def tell(sentence: str) -> None:
             if not silent:
-                bar.write(sentence, file=sys.stderr)
+                bar.clear()
+                print(sentence, file=sys.stderr)
 
         tell(f"{model.name} ({model.kind}) sees: {preprocessing}")
         result = measure(model, sample, preprocessing, options, device, unfinished, executor, tell, bar.update)

@@ -45,7 +45,7 @@ def _metrics(columns: Mapping[str, Mapping[str, Mapping[str, float | None]]], he
 def _published(summary: Summary) -> Table:
     """Return a published protocol's metrics, of which those named as sensitivities are distances."""
     rows = [
-        [name, with_interval(value, "euclidean" if name.startswith("sensitivity") else name)]
+        [name, with_interval(value, "euclidean" if name.startswith("sensitivity") else "")]
         for name, value in summary["published"].items()
     ]
     return Table(["", ""], rows, paragraph("published_note"))
