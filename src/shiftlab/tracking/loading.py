@@ -71,12 +71,11 @@ def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Logge
     flavour = "onnx" if "onnx" in model.flavors else "pyfunc"
     if flavour == "pyfunc" and not trust_pickle and any(path.suffix in PICKLES for path in folder.rglob("*")):
         raise UserError(PICKLED.format(address))
-    function = pyfunc.load_model(str(folder))
-    ours = model.flavors["python_function"].get("loader_module") == SERVING
-    served = function.get_raw_model() if ours else None
-    if isinstance(served, ServedModel):
-        return LoggedModel(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
-    return LoggedModel(flavour, partial(_predict, function), shape, digest)
+    predictor = pyfunc.load_model(str(folder))
+    if model.flavors["python_function"].get("loader_module") != SERVING:
+        return LoggedModel(flavour, partial(_predict, predictor), shape, digest)
+    served: ServedModel = predictor.get_raw_model()
+    return LoggedModel(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
 
 
 def _predict(model: Any, batch: Tensor) -> object:

@@ -138,7 +138,7 @@ def log_study(store: Store, summary: Mapping[str, Any], folder: Path, tags: Mapp
     )
 
 
-def _log_training(run: Run, variant: Mapping[str, Any], index: int, seed: int) -> str | None:
+def _log_training(run: Run, variant: Mapping[str, Any], index: int, seed: int) -> str:
     """Log a variant's training with the seed of an index as a run below the study's; return its id."""
     params = {
         **{key: variant[key] for key in ("variant", "architecture", "recipe", "lr", "batch_size", "epochs")},
