@@ -61,14 +61,14 @@ def test_page_with_little_room_holds_the_most_fragile_images_and_some_of_all(mon
     of: PredictionsByKey = {("mlp", 0, "zero"): changed}
     metrics: MetricsByKey = {key: evaluation.evaluate(one, 1, 1) for key, one in of.items()}
     most_fragile = metrics["mlp", 0, "zero"].nearest_failing_shifts[0].image
-    monkeypatch.setattr(explorer, "MOST_ANSWERS", 2 * 9)
+    monkeypatch.setattr(explorer, "MAX_PREDICTIONS", 2 * 9)
     places = shown(of, metrics)
     assert len(places) == 2
     assert most_fragile in some.grid.images[places]
-    monkeypatch.setattr(explorer, "MOST_ANSWERS", 0)
+    monkeypatch.setattr(explorer, "MAX_PREDICTIONS", 0)
     assert len(shown(of, metrics)) == 1
-    monkeypatch.setattr(explorer, "MOST_ANSWERS", 2 * 9)
-    monkeypatch.setattr(explorer, "MOST_BYTES", IMAGES[0].numel())
+    monkeypatch.setattr(explorer, "MAX_PREDICTIONS", 2 * 9)
+    monkeypatch.setattr(explorer, "MAX_BYTES", IMAGES[0].numel())
     assert len(shown(of, metrics)) == 1
 
 

@@ -26,9 +26,9 @@ from shiftlab.reports.study import contrast_label, metric_label, p_value_label, 
 from shiftlab.shifts import boundaries as boundary_modes
 from shiftlab.shifts.predictions import Predictions
 
-MOST_ANSWERS = 1_300_000  # in the page, which they make larger by a byte each
-MOST_BYTES = 1_000_000  # of the images in it, uncompressed
-MOST_CLASSES = 30  # whose confusion matrix has room
+MAX_PREDICTIONS = 1_300_000  # in the page, which they make larger by a byte each
+MAX_BYTES = 1_000_000  # of the images in it, uncompressed
+MAX_CLASSES = 30  # whose confusion matrix has room
 MAPS = ("accuracy", "agreement", "agreement where right")
 RADII = {  # what is shown against the radius, and the name it has in metrics
     "accuracy at the radius": "accuracy",
@@ -49,20 +49,20 @@ def parts(predictions: PredictionsByKey, metrics: MetricsByKey, images: Tensor, 
         study: of the same data; none where there is none.
     """
     places = select_images(predictions, metrics, images)
-    looked_up = content(predictions, metrics, images, places, study)
-    models = next(iter(looked_up["metrics"].values()))
+    page_content = content(predictions, metrics, images, places, study)
+    models = next(iter(page_content["metrics"].values()))
     of_model = next(iter(models.values()))
     library: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has no default
     return {
-        "boundaries": list(looked_up["metrics"]),
+        "boundaries": list(page_content["metrics"]),
         "models": list(models),
         **{kind: list(by_name) for kind, by_name in of_model.items()},  # maps, curves, radii, confusions
-        "seed": looked_up["seed"],
+        "seed": page_content["seed"],
         "script": read_text("explorer.js"),
         "style": read_text("explorer.css"),
         "library": library,  # vega, vega-lite and vega-embed, which draw the charts
         "charts": charts(),
-        "content": looked_up,  # as the charts, in JSON's types
+        "content": page_content,  # as the charts, in JSON's types
         "answers": b64encode(pack(predictions, places)).decode(),
     }
 
@@ -84,10 +84,10 @@ def select_images(predictions: PredictionsByKey, metrics: MetricsByKey, images: 
     """
     of_first_seed = first_seed(predictions)
     grid = next(iter(of_first_seed.values())).grid
-    room = min(MOST_ANSWERS // (len(of_first_seed) * len(grid.shifts)), MOST_BYTES // images[0].numel())
+    room = min(MAX_PREDICTIONS // (len(of_first_seed) * len(grid.shifts)), MAX_BYTES // images[0].numel())
     count = max(1, min(len(grid.images), room))
     place = {image: place for place, image in enumerate(grid.images.tolist())}
-    fragile = [[image.image for image in each.nearest_failing_shifts] for each in first_seed(metrics).values()]
+    fragile = [[image.image for image in of_model.nearest_failing_shifts] for of_model in first_seed(metrics).values()]
     in_turn = dict.fromkeys(image for image in chain(*zip_longest(*fragile)) if image is not None)
     half = [place[image] for image in list(in_turn)[: count // 2]]
     return np.sort(np.array(list(dict.fromkeys([*half, *range(len(grid.images))]))[:count], dtype=np.intp))
@@ -114,7 +114,7 @@ def content(
     (_, seed, _), first = next(iter(first_seed(predictions).items()))
     names = boundaries(metrics)
     radius = next(iter(metrics.values())).radius
-    with_matrices = len(first.about.classes) <= MOST_CLASSES
+    with_matrices = len(first.about.classes) <= MAX_CLASSES
     return {
         "data": first.about.data,
         "seed": seed,
@@ -126,7 +126,7 @@ def content(
         "boundaries": {name: boundary_modes.get(boundary).display for boundary, name in names.items()},
         "images": _images(first, images, places, radius, names),
         "metrics": {
-            name: {model: _metrics(each, with_matrices) for model, each in of_boundary(metrics, boundary).items()}
+            name: {model: _metrics(at, with_matrices) for model, at in of_boundary(metrics, boundary).items()}
             for boundary, name in names.items()
         },
         "claims": [_claim(claim) for claim in study["claims"]] if study else [],
@@ -136,7 +136,7 @@ def content(
 def _images(
     predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int, names: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Return each image's number, class and pictures: of the frame, and padded by each boundary mode shown so."""
+    """Return each image's number, class and pictures: of the frame, and padded by the boundary modes that need it."""
     numbers, frame = predictions.grid.images[places], predictions.about.shape[1:]
     pictures = {"picture": boundary_modes.get("zero").pad(images[numbers], 0, frame)}
     for boundary, name in names.items():

@@ -1,4 +1,4 @@
-"""What models and data sets are called where people read of them."""
+"""Names of models and data sets in reports."""
 
 from shiftlab.data import sources
 

@@ -25,14 +25,14 @@ from shiftlab.shifts.transform import crop_at
 
 Keywords = dict[str, Any]
 Pixels = NDArray[np.uint8]
-Steps = Mapping[str, Pixels]  # from a picture to what a model sees, in words; the last is that
+Steps = Mapping[str, Pixels]  # description -> picture, from a photograph to what a model sees
 
 CANVAS = 560  # pixels of the square to draw on
 BRUSH = 1.2  # its radius in pixels of what a model sees: as thick as MNIST's strokes
-MOST = 14  # pixels either way that a drawing is moved
-CHUNK = 120  # shifts that are answered between two looks at the map
-UNKNOWN = (136, 136, 136)  # colour of a shift that is not answered yet
-SHOWN = 3  # classes of each model with their probabilities
+MAX_RADIUS = 14  # pixels either way that a drawing is moved
+CHUNK = 120  # shifts that are predicted between two updates of the map
+UNKNOWN = (136, 136, 136)  # colour of a shift that is not predicted yet
+TOP_CLASSES = 3  # of each model, with their probabilities
 WELCOME = "Draw anywhere on the sheet, or give a picture."
 
 
@@ -49,7 +49,7 @@ class Demo:
     @property
     def radius(self) -> int:
         """Pixels either way that a drawing is moved."""
-        return min(MOST, min(self.shape[1:]) // 2)
+        return min(MAX_RADIUS, min(self.shape[1:]) // 2)
 
     def shifted(self, pixels: Pixels, shifts: Sequence[tuple[int, int]]) -> Tensor:
         """Return what models see, `(H, W)` or `(H, W, 3)`, at each shift, `(S, C, H, W)`; vacated pixels black."""
@@ -74,8 +74,8 @@ class Demo:
                 return None, None, WELCOME, ""
             steps = self.prepare(source, centre)
         except UserError as error:
-            words = str(error)
-            return None, None, f"**{words[0].upper()}{words[1:]}.**", ""
+            message = str(error)
+            return None, None, f"**{message[0].upper()}{message[1:]}.**", ""
         *_, pixels = steps.values()
         pictures = {description: _address(step) for description, step in steps.items()}
         return source, pixels, "", fill_macro("play.html", "steps", pictures=pictures)
@@ -92,20 +92,20 @@ class Demo:
         ]
 
     def fill(self, pixels: Pixels | None, dx: int, dy: int) -> Iterator[str]:
-        """Yield maps of each model's answers at every shift, as HTML, again and again until they are complete."""
+        """Yield maps of each model's predictions at every shift, as HTML, again and again until they are complete."""
         if pixels is None:
             yield ""
             return
         reach = self.radius
         shifts = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
         shifts.sort(key=lambda place: max(map(abs, place)))  # from the middle outwards
-        answers = {name: np.full((2 * reach + 1,) * 2, -1) for name in self.models}
+        predicted = {name: np.full((2 * reach + 1,) * 2, -1) for name in self.models}
         for first in range(0, len(shifts), CHUNK):
             chunk = shifts[first : first + CHUNK]
             columns, rows = (np.array(chunk) + reach).T
-            for name, numbers in answers.items():
+            for name, numbers in predicted.items():
                 numbers[rows, columns] = self.predict(name, pixels, chunk).argmax(axis=1)
-            yield _maps(answers, self.classes, (dx, dy))
+            yield _maps(predicted, self.classes, (dx, dy))
 
 
 def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
@@ -149,10 +149,10 @@ def page(demo: Demo) -> gr.Blocks:
             with gr.Column(scale=3, min_width=340):
                 message = gr.Markdown(WELCOME, elem_id="message")
                 with gr.Row():
-                    shown = gr.HTML(label="what they see", elem_id="seen")
+                    view = gr.HTML(label="what they see", elem_id="seen")
                 with gr.Row():
                     labels = [
-                        gr.Label(label=name, num_top_classes=SHOWN, min_width=150, elem_id=f"answer-{name}")
+                        gr.Label(label=name, num_top_classes=TOP_CLASSES, min_width=150, elem_id=f"answer-{name}")
                         for name in demo.models
                     ]
                 maps = gr.HTML(elem_id="maps")
@@ -160,7 +160,7 @@ def page(demo: Demo) -> gr.Blocks:
             steps = gr.HTML(elem_id="steps")
 
         place: Keywords = {"inputs": [seen, dx, dy], "show_progress": "hidden"}
-        show: Keywords = {"fn": demo.show, "outputs": [shown, *labels], **place}
+        show: Keywords = {"fn": demo.show, "outputs": [view, *labels], **place}
         fill: Keywords = {"fn": demo.fill, "outputs": maps, **place}
         opened = [picture, seen, message, steps]
         sources = [(sketch.change, sketch), (upload.change, upload), (paste.change, paste), (centred.input, picture)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the stage evaluate, which shows no image, does without payi
     from torch import Tensor
 
 GALLERY_COLUMNS = 10  # images in each row of the gallery
-MOST_LINES = 10  # classes in a panel; of more, the worst
+MAX_LINES = 10  # classes in a panel; of more, the worst
 RADII = {  # titles of the panels of metrics against the radius, by the metric's name there
     "accuracy": "accuracy, mean over the radius",
     "robust_accuracy": "robust accuracy: right at every shift within",
@@ -175,16 +175,16 @@ def _classes(models: Models, title: str) -> bytes:
         classes = _worst_classes(metrics)
         lines = {names[number]: Line.of(radii, [at.by_class[number] for at in metrics.radii]) for number in classes}
         row.append(Panel(lines, "radius (pixels)", "accuracy", label))
-    more = len(next(iter(models.values())).radii[0].by_class) > MOST_LINES
-    return primitives.panels([row], title + f" (the {MOST_LINES} with the lowest, on average)" * more, legends=more)
+    more = len(next(iter(models.values())).radii[0].by_class) > MAX_LINES
+    return primitives.panels([row], title + f" (the {MAX_LINES} with the lowest, on average)" * more, legends=more)
 
 
 def _worst_classes(metrics: Metrics) -> list[int]:
     """Return the classes that have images, in their order where they are few, else those of lowest mean accuracy."""
     numbers = list(metrics.radii[0].by_class)
-    if len(numbers) <= MOST_LINES:
+    if len(numbers) <= MAX_LINES:
         return numbers
-    return sorted(numbers, key=lambda number: sum(at.by_class[number].value for at in metrics.radii))[:MOST_LINES]
+    return sorted(numbers, key=lambda number: sum(at.by_class[number].value for at in metrics.radii))[:MAX_LINES]
 
 
 def _fractions(models: Models, title: str) -> bytes:
@@ -218,7 +218,7 @@ def gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
 
 
 def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
-    """Plot the test images of `gallery_rows`, found in `images` by number, uint8 `(C, H, W)`, as PNG."""
+    """Plot the test images of `gallery_rows`, which `images` has by number, uint8 `(C, H, W)`, as PNG."""
     classes = metrics.metadata.classes
 
     def cell(robustness: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
@@ -239,5 +239,5 @@ def _shifted(image: Tensor, dx: int, dy: int, metadata: PredictionMetadata) -> N
 
 def pixels(image: Tensor) -> NDArray[np.uint8]:
     """Return an image `(C, H, W)` as matplotlib shows it: `(H, W)`, or `(H, W, 3)`."""
-    shown: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
-    return shown
+    array: NDArray[np.uint8] = image.permute(1, 2, 0).squeeze(2).numpy()
+    return array

@@ -29,7 +29,7 @@ COLOURS = ("#D55E00", "#AA4499", "#0072B2", "#009E73", "#000000", "#E69F00", "#5
 DOTS_PER_INCH = 110
 SMALL_DOTS_PER_INCH = 160  # of a picture that is shown small
 CUT_OFF = 0.05  # share of the ink beyond the edge from which it counts
-MOST_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
+MAX_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
 LETTERS_PER_INCH = 10  # of a figure's title
 
 # A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
@@ -47,7 +47,7 @@ class Line(NamedTuple):
     @classmethod
     def of(cls, x: Sequence[float], estimates: Sequence[Estimate]) -> "Line":
         """Return a line of estimates with their intervals."""
-        return cls(x, *([getattr(one, end) for one in estimates] for end in ("value", "low", "high")))
+        return cls(x, *([getattr(estimate, end) for estimate in estimates] for end in ("value", "low", "high")))
 
 
 class Panel(NamedTuple):
@@ -111,8 +111,8 @@ def against_shift(curves: Mapping[str, Floats], cut_from: int | None, title: str
 
 def _draw(axes: Axes, panel: Panel) -> None:
     for label, line in panel.lines.items():
-        (drawn,) = axes.plot(line.x, line.y, marker=".", label=label)
-        axes.fill_between(line.x, line.low, line.high, alpha=0.25, color=drawn.get_color())
+        (curve,) = axes.plot(line.x, line.y, marker=".", label=label)
+        axes.fill_between(line.x, line.low, line.high, alpha=0.25, color=curve.get_color())
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
     if panel.y_limits:
         axes.set_ylim(*panel.y_limits)
@@ -159,9 +159,8 @@ def phases(tables: Mapping[str, Estimates], title: str) -> bytes:
             low, high = 100 * table.low[place], 100 * table.high[place]
             colour = "white" if value < middle else "black"
             axes.text(*place[::-1], f"{100 * value:.1f}\n{low:.1f}-{high:.1f}", **IN_CELL, color=colour, fontsize=7)
-        period = len(table.value)
-        ticks = range(period)
-        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {period}", ylabel=f"dy mod {period}", title=label)
+        ticks = range(len(table.value))
+        axes.set(xticks=ticks, yticks=ticks, xlabel=f"dx mod {len(ticks)}", ylabel=f"dy mod {len(ticks)}", title=label)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return _png(figure, title)
 
@@ -176,7 +175,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes:
         classes: their names.
     """
     columns = max(map(len, matrices.values()))
-    few = len(classes) <= MOST_NAMES
+    few = len(classes) <= MAX_NAMES
     side = max(5.2, 0.4 * len(classes)) if few else 7.0  # inches
     figure = Figure(figsize=((side + 0.2) * columns + 0.9, side * len(matrices) + 0.4), layout="constrained")
     grid = figure.subplots(len(matrices), columns, squeeze=False)
@@ -204,10 +203,10 @@ def gallery(rows: Mapping[str, Sequence[tuple[NDArray[np.uint8], str]]], title: 
     strips = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for strip, (name, entries) in zip(strips, rows.items(), strict=True):
         strip.suptitle(name, x=0.01, ha="left", fontsize=10)
-        shown = strip.subplots(1, columns, squeeze=False)[0]
-        for axes in shown[len(entries) :]:
+        axes_row = strip.subplots(1, columns, squeeze=False)[0]
+        for axes in axes_row[len(entries) :]:
             axes.set_axis_off()
-        for axes, (image, caption) in zip(shown, entries, strict=False):
+        for axes, (image, caption) in zip(axes_row, entries, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(caption, fontsize=8)
@@ -225,9 +224,9 @@ def one_image(
     """
     labels = [label for by_model in predictions.values() for label in by_model]
     figure = Figure(figsize=(3.6 * len(pictures), 4.1 + 0.2 * len(labels) / len(pictures)), layout="constrained")
-    shown = figure.subplots(1, len(pictures), squeeze=False)[0]
+    axes_row = figure.subplots(1, len(pictures), squeeze=False)[0]
     width = max(map(len, labels))
-    for axes, (caption, image) in zip(shown, pictures.items(), strict=True):
+    for axes, (caption, image) in zip(axes_row, pictures.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set(title=caption)
         longest = max(len(name) for name, _ in predictions[caption].values())

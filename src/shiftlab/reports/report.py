@@ -90,8 +90,9 @@ def short_answer(summary: Summary) -> str:
     keys = {model_name(key): key for key in summary["augmentation"]}
     models = []
     for name in _ranked(means, "right5"):
-        moved = " (trained on moved images)" if summary["augmentation"][keys[name]]["pixels"] else ""
-        models.append((f"the {name}{moved}" if name == MODELS["mlp"] else f"{name}{moved}", means[name]))
+        article = "the " if name == MODELS["mlp"] else ""
+        training = " (trained on moved images)" if summary["augmentation"][keys[name]]["pixels"] else ""
+        models.append((f"{article}{name}{training}", means[name]))
     return paragraph("short_answer", summary=summary, models=models)
 
 
@@ -191,12 +192,8 @@ def _means(summary: Summary, boundary: str) -> Means:
 
 def _test(tests: Sequence[Mapping[str, Any]], names: set[str]) -> Mapping[str, Any]:
     """Return the test of accuracy 5 pixels to the right of two models."""
-    pairs = {
-        frozenset(map(model_name, (test["first"], test["second"]))): test
-        for test in tests
-        if test["metric"] == "right5"
-    }
-    return pairs[frozenset(names)]
+    of_metric = [test for test in tests if test["metric"] == "right5"]
+    return next(test for test in of_metric if {model_name(test["first"]), model_name(test["second"])} == names)
 
 
 def _is_by_chance(metrics: Mapping[str, float | None]) -> bool:
@@ -223,10 +220,10 @@ def published_table(summary: Summary) -> Table | None:
     ours = {row.model: row for boundary, of in rows(summary).items() if boundary in ("zero", "canvas") for row in of}
     cells = []
     for entry in entries:
-        model, metric = entry.get("ours", (None, None))
+        model, metric = entry.get("measured", (None, None))
         same = entry["data"] == summary["data"] and entry.get("radius", summary["radius"]) == summary["radius"]
         measured = ours[model].cells([metric])[0] if same and model in ours else NOT_MEASURED
-        cells.append([entry["source"], entry["what"], entry["theirs"], measured, entry["reason"]])
+        cells.append([entry["source"], entry["quantity"], entry["result"], measured, entry["reason"]])
     note = "Ours: the stages' own recipe: Adam, 55,000 training images, the epoch chosen by 5,000 validation images."
     return Table(["source", "what", "theirs (%)", "ours (%)", "why they may differ"], cells, note)
 

@@ -28,8 +28,8 @@ Contrast = Mapping[str, Any]
 
 def tables(summary: Summary) -> str:
     """Return the verdicts and contrasts, the changes and every variant's metrics, as tables in Markdown."""
-    every = (verdicts_table(summary), contrasts_table(summary), changes_table(summary), variants_table(summary))
-    return "\n".join(table.markdown() for table in every if table)
+    parts = (verdicts_table(summary), contrasts_table(summary), changes_table(summary), variants_table(summary))
+    return "\n".join(table.markdown() for table in parts if table)
 
 
 def verdicts(summary: Summary) -> str:
@@ -178,7 +178,7 @@ def _describe_change(variant: Variant, reference: Variant, setting: str) -> str:
     augmentation = variant["augmentation"]
     if setting == "augmentation" and augmentation["kind"] != "none":
         return f"training on moved images (up to {augmentation['pixels']} px)"
-    after, before = ({**settings(each), **each}.get(setting) for each in (variant, reference))
+    after, before = ({**settings(of), **of}.get(setting) for of in (variant, reference))
     return f"{_describe(setting, after)} instead of {_describe(setting, before).removesuffix(f' {_noun(setting)}')}"
 
 
@@ -217,8 +217,8 @@ def _consistency(variant: Variant) -> Any:
 
 def settings(variant: Variant) -> dict[str, Any]:
     """Return what a variant is put together from and learns from, by the names that parameters have."""
-    moved = variant["augmentation"]
-    augmentation = "none" if moved["kind"] == "none" else f"{moved['kind']} up to {moved['pixels']}"
+    kind, pixels = variant["augmentation"]["kind"], variant["augmentation"]["pixels"]
+    augmentation = "none" if kind == "none" else f"{kind} up to {pixels}"
     parts = {"architecture": variant["architecture"], **variant["components"]}
     return {**parts, "augmentation": augmentation, "canvas": variant["canvas"]}
 
@@ -255,14 +255,14 @@ def published_table(summary: Summary) -> Table | None:
     """Return what others have published beside ours, where the study has it; none on other data."""
     variants = {variant["variant"]: variant for variant in summary["variants"]}
     rows = [
-        [entry["source"], entry["theirs"], _ours(entry["ours"], variants), entry["reason"]]
+        [entry["source"], entry["result"], _measured(entry["measured"], variants), entry["reason"]]
         for entry in load_yaml("published.yaml")["variants"]
-        if entry["data"] == summary["data"] and all(name in variants for name, _, _ in entry["ours"])
+        if entry["data"] == summary["data"] and all(name in variants for name, _, _ in entry["measured"])
     ]
     return Table(["source", "published", "here", "why they may differ"], rows) if rows else None
 
 
-def _ours(columns: Sequence[Sequence[str]], variants: Mapping[str, Variant]) -> str:
+def _measured(columns: Sequence[Sequence[str]], variants: Mapping[str, Variant]) -> str:
     return numbers.enumerated(
         f"{label(name)} {100 * variants[name]['metrics'][boundary][metric]['mean']:.2f}% ({metric}, {boundary})"
         for name, metric, boundary in columns

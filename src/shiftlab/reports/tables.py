@@ -37,14 +37,14 @@ def write_report(metrics: Metrics, model: str, seed: int, folder: Path) -> None:
     write_tables(metrics, folder)
     extent = {name: getattr(metrics, name) for name in ("images", "grid_images", "radius", "shifts")}
     files.write(folder / "about.json", json.dumps(asdict(metrics.metadata) | extent, indent=2) + "\n")
-    drawn = plots.of_models({model: metrics}, title)
+    every_plot = plots.of_models({model: metrics}, title)
     for name, matrix in metrics.confusion_matrices.items():
         caption = f"{title}, on {metrics.metadata.data} {name}: {metrics.estimates[name].value:.2%} right"
-        drawn[f"confusion-{name}"] = plots.confusion({model: metrics}, [name], caption)
+        every_plot[f"confusion-{name}"] = plots.confusion({model: metrics}, [name], caption)
         counts = [(label, *row) for label, row in zip(classes, matrix.tolist(), strict=True)]
         header = ["actual", *(f"predicted {label}" for label in classes)]
         files.write(folder / f"confusion-{name}.csv", files.table(header, counts))
-    for name, plot in drawn.items():
+    for name, plot in every_plot.items():
         files.write(folder / f"{name}.png", plot)
 
 
