@@ -48,23 +48,14 @@ def diagonal(predictions):
 from shiftlab.shifts.boundary import Boundary
 
 
-class Reflect(Boundary):
-    """Mirror."""
+def extend(images, pixels):
+    """Return images that go on in a mirror."""
+    from torch.nn.functional import pad
 
-    label = "mirrored"
-
-    def describe(self, width, height):
-        """Return what happens at the edge."""
-        return "content is mirrored at the edge"
-
-    def extend(self, images, pixels):
-        """Return images that go on in a mirror."""
-        from torch.nn.functional import pad
-
-        return pad(images.float(), (pixels,) * 4, mode="reflect").to(images.dtype)
+    return pad(images.float(), (pixels,) * 4, mode="reflect").to(images.dtype)
 
 
-BOUNDARY = Reflect()
+BOUNDARY = Boundary("mirrored", "content is mirrored at the edge", extend)
 ''',
     "src/shiftlab/data/sources/stripes.py": '''"""Red, green and blue stripes."""
 
@@ -128,7 +119,10 @@ def test_one_more_of_each_appears_everywhere(project: Project) -> None:
         "evaluation.radius=4",
     )
     comparison = json.loads(project.read("metrics/comparison.json"))
-    assert [entry["model"] for entry in comparison["models"]] == ["linear"]
+    assert {(entry["model"], entry["boundary"]) for entry in comparison["models"]} == {
+        ("linear", "zero"),
+        ("linear", "reflect"),
+    }
     table = project.root / "reports/linear/0/reflect/metrics.csv"
     assert "diagonal" in {row["metric"] for row in csv.DictReader(table.read_text().splitlines())}
     page = (project.root / "reports/index.html").read_text()
