@@ -96,28 +96,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         assert not (project.root / path).exists()
         (project.root / path).write_text(text)
     status = project.git("status", "--porcelain", "--untracked-files=all").splitlines()
-    assert sorted(status) == sorted(
-        f"?? {path}" for path in ADDED
-    )  # one Python file each, a YAML file where users choose
+    assert sorted(status) == sorted(f"?? {path}" for path in ADDED)  # no other file is touched
     project.git("add", "--all")
     project.git("commit", "--quiet", "--message", "one more of each")
     return project
 
 
+def experiment(project: Project, *choices: str) -> None:
+    project.dvc("exp", "run", *(word for choice in ("seeds=[0]", *choices) for word in ("-S", choice)))
+
+
 @pytest.mark.slow
 def test_one_more_of_each_appears_everywhere(project: Project) -> None:
-    project.dvc(
-        "exp",
-        "run",
-        "-S",
-        "data=digits",
-        "-S",
-        "model=linear",
-        "-S",
-        "evaluation.boundaries=[zero,reflect]",
-        "-S",
-        "evaluation.radius=4",
-    )
+    experiment(project, "data=digits", "model=linear", "evaluation.boundaries=[zero,reflect]", "evaluation.radius=4")
     comparison = json.loads(project.read("metrics/comparison.json"))
     assert {(entry["model"], entry["boundary"]) for entry in comparison["models"]} == {
         ("linear", "zero"),
@@ -140,22 +131,19 @@ def test_one_more_of_each_appears_everywhere(project: Project) -> None:
 
 @pytest.mark.slow
 def test_one_more_of_each_is_taken_by_audits(project: Project, tmp_path: Path) -> None:
-    shiftlab = (sys.executable, "-m", "shiftlab.cli")
+    shiftlab = (sys.executable, "-c", "from shiftlab.cli import main; main()")
     environment = {"PYTHONPATH": str(project.root / "src")}
     options = project.run(*shiftlab, "audit", "--help", environment=environment).stdout
     assert "reflect" in options
-    weights = project.root / "models/linear-0.safetensors"
-    audit = ("audit", str(weights), str(project.root / "data/digits"), "--boundary", "reflect", "--radius", "4")
-    kept = ("--fail-below", "diagonal=0.1", "--out", str(tmp_path / "audit"))
-    project.run(*shiftlab, *audit, *kept, environment=environment)
+    audit = ("audit", "models/linear-0.safetensors", "--data", "digits", "--boundary", "reflect", "--radius", "4")
+    few = ("--images", "60", "--fail-under", "diagonal=0.1", "--out", str(tmp_path / "audit"))
+    project.run(*shiftlab, *audit, *few, environment=environment)
     assert "diagonal" in (tmp_path / "audit/metrics.json").read_text()
 
 
 @pytest.mark.slow
 def test_one_more_source_of_another_size_runs_the_pipeline(project: Project) -> None:
-    project.dvc(
-        "exp", "run", "-S", "data=stripes", "-S", "model=linear", "-S", "evaluation.radius=3", "-S", "seeds=[0]"
-    )
+    experiment(project, "data=stripes", "model=linear", "evaluation.radius=3", "evaluation.images=21")
     comparison = json.loads(project.read("metrics/comparison.json"))
     assert (comparison["data"], comparison["shape"]) == ("stripes", [3, 18, 24])
     assert "Stripes" in (project.root / "reports/index.html").read_text()
