@@ -155,18 +155,18 @@ def predict(
     model: nn.Module,
     test: Examples,
     evaluation: Evaluation,
-    about: PredictionMetadata = ABOUT,
+    metadata: PredictionMetadata = ABOUT,
     store: Store | None = None,
     on_progress: Progress = lambda _: None,
 ) -> Predictions:
     """Predict in this process, on the CPU."""
-    images = InMemory(test.images, about.shape[1:])
+    images = InMemory(test.images, metadata.shape[1:])
     return predict_evaluation(
-        images, test.labels.numpy(), about, evaluation, inference.local(model), store, on_progress
+        images, test.labels.numpy(), metadata, evaluation, inference.local(model), store, on_progress
     )
 
 
-def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
+def some_predictions(metadata: PredictionMetadata = ABOUT) -> Predictions:
     """Predictions of four images: all right on `clean`, three on `right5`.
 
     On the lines, of the grid's images, a shift's row plus the image. On the grid, of radius 1 and with the images 0, 1
@@ -187,7 +187,7 @@ def some_predictions(about: PredictionMetadata = ABOUT) -> Predictions:
     called = [[1, 2, 7], [1, 2, 7], [1, 2, 7], [1, 8, 9], [1, 8, 0], [1, 8, 0], [1, 9, 9], [1, 9, 9], [1, 9, 9]]
     values = np.linspace(0, 0.9, 27).reshape(9, 3)
     return Predictions(
-        about,
+        metadata,
         labels,
         sets,
         line_shifts=shifts,

@@ -31,7 +31,9 @@ def workspace(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "GIT_"))]:
             patched.delenv(name)
-        patched.setenv("DVC_ROOT", str(folder))
+        # Of a name of its own, since MLflow keeps a store open by its relative address.
+        patched.setenv("DVC_ROOT", str(folder / f"root of {folder.name}"))
+        (folder / f"root of {folder.name}").mkdir()
         patched.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
         patched.chdir(folder)
         for path in ("metrics/study.json", "reports/study/plane.png"):

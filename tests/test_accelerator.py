@@ -102,11 +102,11 @@ def a_model(name: str) -> Classifier:
 
 def predictions(name: str, boundary: BoundaryName, on: torch.device) -> Predictions:
     settings = {"radius": 2, "boundaries": [boundary], "images": 20, "shifts": "all", "phase": 1, "seed": 0}
-    about = replace(ABOUT, boundary=boundary)
+    metadata = replace(ABOUT, boundary=boundary)
     model = fuse(a_model(name).to(on), GREY)
     test = examples(60)
     images, evaluation = inference.InMemory(test.images, GREY[1:]), Evaluation.model_validate(settings)
-    return predict_evaluation(images, test.labels.numpy(), about, evaluation, inference.local(model, on))
+    return predict_evaluation(images, test.labels.numpy(), metadata, evaluation, inference.local(model, on))
 
 
 @pytest.mark.parametrize("boundary", ["zero", "circular"])

@@ -23,6 +23,7 @@ STEPS = 20
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 # Adam's first steps are as long for a small gradient as for a large one, so that rounding grows with the learning rate.
 @pytest.mark.parametrize(("name", "lr"), [("mlp", 1e-3), ("lenet", 1e-3), ("resnet", 1e-5)])
 def test_losses_of_twenty_steps_are_the_ordinary_loops(name: str, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +107,7 @@ def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
     assert [len(one) for one in times] == [2, 2]
 
 
+@pytest.mark.slow
 def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody's: the benchmark has a store of its own
     size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})

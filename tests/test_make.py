@@ -44,6 +44,7 @@ def test_targets_are_known() -> None:
     assert set(TARGETS) - ELSEWHERE == ours
 
 
+@pytest.mark.slow
 def test_targets_that_end_work_in_a_bare_shell(bare: Project) -> None:
     assert "make verify" in make(bare, "help").stdout
     lines = make(bare, "run").stdout.splitlines()
@@ -58,6 +59,7 @@ def test_targets_that_end_work_in_a_bare_shell(bare: Project) -> None:
     assert "MLflow has" in make(bare, "sync").stdout
 
 
+@pytest.mark.slow
 def test_verify_finds_the_committed_bytes_again(bare: Project) -> None:
     output = make(bare, "verify", "MODELS=mlp").stdout
     assert output.count("| equal |") == 4  # the data; weights, history and predictions
@@ -122,6 +124,7 @@ def test_cheap_models_are_verified_unless_others_are_named() -> None:
     assert verify.chosen(["all"], known) == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "page"), [("ui", ""), ("serve", "/ping"), ("play", "")])
 def test_servers_start_in_a_bare_shell(target: str, page: str, bare: Project) -> None:
     port = free_port()

@@ -42,6 +42,7 @@ def test_core_asks_for_no_more_than_an_audit_needs() -> None:
     assert {line.partition(">")[0].strip() for line in wanted} == CORE | {"torch", "tqdm", "typer"}
 
 
+@pytest.mark.slow
 def test_audit_runs_where_no_extra_is_installed(tmp_path: Path) -> None:
     """As from the wheel alone: an import of anything else fails."""
     (tmp_path / "model.py").write_text(

@@ -51,10 +51,15 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert comparison["images"] == 359
     assert comparison["grid_images"] == 40
     assert [entry["model"] for entry in comparison["models"]] == MODELS
-    assert [about["threads"] for about in comparison["made_on"].values()] == ["1"] * len(MODELS)
+    assert [metadata["threads"] for metadata in comparison["made_on"].values()] == ["1"] * len(MODELS)
     for model in MODELS:
-        about = json.loads(done.read(f"reports/{model}/0/zero/about.json"))
-        assert (about["data"], about["images"], about["grid_images"], about["radius"]) == ("digits", 359, 40, 2)
+        metadata = json.loads(done.read(f"reports/{model}/0/zero/about.json"))
+        assert (metadata["data"], metadata["images"], metadata["grid_images"], metadata["radius"]) == (
+            "digits",
+            359,
+            40,
+            2,
+        )
         assert done.read(f"plots/{model}-0/history.csv").startswith(b"epoch,train_loss")
         assert (done.root / f"reports/{model}/0/zero/confusion-right5.png").exists()
         assert done.read(f"plots/{model}/confusion/0-zero-clean.csv").count(b"\n") == 360
@@ -135,6 +140,7 @@ def test_prediction_in_another_boundary_leaves_the_first_alone(done: Project) ->
     assert locked(done, "evaluate@mlp") == before
 
 
+@pytest.mark.slow
 def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Project, tmp_path: Path) -> None:
     done.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
     done.git("commit", "--quiet", "--all", "--message", "remote")
@@ -336,8 +342,6 @@ class TestMakeRun:
         (sentence,) = ended.stdout.splitlines()
         assert sentence.startswith("error: train-images-idx3-ubyte.gz of MNIST could not be downloaded (")
         assert f"{tmp_path / 'copy'}: no such file" in sentence
-        again = project.run(sys.executable, "scripts/run.py", check=False, environment=environment)
-        assert again.stdout == ended.stdout  # params.yaml is the preset's now, which is no change of the user's
 
     def test_second_one_beside_it_is_refused(self, project: Project) -> None:
         lock = project.root / ".dvc/tmp/pipeline.lock"
@@ -362,6 +366,6 @@ class TestMakeRun:
         earlier = done.git("commit-tree", "HEAD^{tree}", "-p", head, "-m", "an earlier demo").strip()
         done.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/demo", earlier)  # which this one replaces
         output = done.run(sys.executable, "scripts/run.py", "--demo", environment=OFFLINE).stdout
-        assert "InvariantNet  by 5 px" in output
+        assert "LeNet-5" in output
         assert "These are scikit-learn's digits, not MNIST." in output
         assert done.git("status", "--porcelain") == ""

@@ -70,7 +70,7 @@ def test_every_answer_is_the_stored_one(page: Page, reproduced: Project) -> None
             of = stored[model].grid
             number = of.predicted[shift, place]
             mark = "✓" if number == label else "✗"
-            assert answer == f"{mark} {some.about.classes[number]}"
+            assert answer == f"{mark} {some.metadata.classes[number]}"
             assert sure == f"{np.rint(100 * float(of.confidence[shift, place])):.0f}%"
 
 
@@ -122,7 +122,7 @@ def test_every_boundary_of_a_page_has_its_edge_and_its_answers(
         page.locator("#dx").fill("-1")
         page.locator("#dy").fill("1")
         (shift,) = np.flatnonzero((some.grid.shifts == (-1, 1)).all(axis=1))
-        assert called(page)[1][0].split()[1] == some.about.classes[some.grid.predicted[shift, 1]]
+        assert called(page)[1][0].split()[1] == some.metadata.classes[some.grid.predicted[shift, 1]]
 
 
 def test_fragile_images_are_found_and_opened(page: Page) -> None:

@@ -66,6 +66,7 @@ def mine(studied: Project, tmp_path: Path) -> Project:
     return studied.copy(tmp_path / "project")
 
 
+@pytest.mark.slow
 def test_study_leaves_its_results_and_the_parameters_as_they_were(mine: Project) -> None:
     assert mine.git("status", "--porcelain") == ""
     assert "variants: {}" in mine.read("params.yaml").decode()
@@ -82,6 +83,7 @@ def test_study_leaves_its_results_and_the_parameters_as_they_were(mine: Project)
     assert "A blur before subsampling restores invariance." in mine.read("reports/study/results.md").decode()
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_study_and_below_it_every_training(mine: Project) -> None:
     every = every_run(mine)
     (parent,) = (run for run in every if "study.md5" in run.data.tags)
@@ -101,6 +103,7 @@ def test_mlflow_has_the_study_and_below_it_every_training(mine: Project) -> None
     assert parent.data.tags["verdict.blur"] == summary["claims"][0]["verdict"]
 
 
+@pytest.mark.slow
 def test_lost_store_gets_the_study_back(studied: Project, tmp_path: Path) -> None:
     project = studied.copy(tmp_path / "project")
     project.lose_store()
@@ -112,6 +115,7 @@ def test_lost_store_gets_the_study_back(studied: Project, tmp_path: Path) -> Non
     assert "MLflow has 1 results, 0 of them new" in again
 
 
+@pytest.mark.slow
 def test_a_change_to_one_variant_runs_that_alone(mine: Project) -> None:
     runs = len(every_run(mine))
     study(mine)
@@ -162,6 +166,7 @@ def test_trainings_that_were_done_wait_for_the_next_attempt(studied: Project, tm
     assert not list(project.root.glob("checkpoints/study-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
@@ -181,6 +186,7 @@ def test_a_study_that_can_not_be_ends_with_a_sentence(choices: list[str], words:
     assert mine.git("status", "--porcelain") == before
 
 
+@pytest.mark.slow
 def test_changes_to_the_parameters_are_not_lost(mine: Project) -> None:
     path = mine.root / "params.yaml"
     changed = path.read_text() + "# mine\n"
@@ -189,6 +195,7 @@ def test_changes_to_the_parameters_are_not_lost(mine: Project) -> None:
     assert path.read_text() == changed
 
 
+@pytest.mark.slow
 def test_an_unknown_variant_is_named(mine: Project) -> None:
     done = mine.run(sys.executable, "src/study.py", "max", check=False)
     assert done.returncode == 1

@@ -66,9 +66,9 @@ def expected(images: Images) -> dict[str, Predictions]:
     assert labels is not None
     found: dict[str, Predictions] = {}
     for boundary in EVALUATION.boundaries:
-        about = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
+        metadata = PredictionMetadata("digits", "", images.classes or (), "", GREY, False, boundary, 0, 0)
         examples = Examples(raw, torch.from_numpy(labels))
-        found[boundary] = predict(fuse(trained(), GREY), examples, EVALUATION, about)
+        found[boundary] = predict(fuse(trained(), GREY), examples, EVALUATION, metadata)
     return found
 
 

@@ -111,6 +111,7 @@ def test_classes_are_matched_by_name(folder: Path, network: nn.Module) -> None:
     assert found["zero"]["clean"]["value"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_untrained_architectures_of_libraries_are_audited(library: str, folder: Path) -> None:
     few = ["--size", "40", "--crop", "32", "--images", "6", "--radius", "2", "--shifts", "16", "--boundary", "zero"]

@@ -9,6 +9,7 @@ from torch import nn
 import shiftlab
 from shiftlab.audits.audit import Audit
 from shiftlab.errors import UserError
+from shiftlab.reports import primitives
 from tests.audits.models import Plain, data
 
 TEST = data().test
@@ -36,8 +37,10 @@ def audited(model: nn.Module, name: str, **otherwise: Any) -> Audit:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("audits")
-    for name, model in (("plain", Plain()), ("halved", Halved())):
-        audited(model, name).save(root / name)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(primitives, "_png", lambda *_: b"")  # drawing takes most of the time, and plays no part
+        for name, model in (("plain", Plain()), ("halved", Halved())):
+            audited(model, name).save(root / name)
     return {name: root / name for name in ("plain", "halved")}
 
 

@@ -12,8 +12,8 @@ from shiftlab.distributed.executor import ray_executor
 from shiftlab.errors import UserError
 from shiftlab.models import architectures
 from shiftlab.networks.fast import fuse
-from shiftlab.shifts import inference, predictions
-from shiftlab.shifts.protocol import metadata, predict_evaluation
+from shiftlab.shifts import inference, predictions, protocol
+from shiftlab.shifts.protocol import predict_evaluation
 from tests.helpers import dataset
 
 EVALUATION = Evaluation(radius=3, boundaries=["zero"], images="all", shifts=16, phase=2, seed=0)
@@ -25,16 +25,16 @@ def test_nodes_predict_the_same_bytes_as_this_process(monkeypatch: pytest.Monkey
     torch.manual_seed(0)
     model = architectures.build("lenet", data.shape, len(data.classes)).eval()
     images, labels = inference.InMemory(data.test.images, data.frame), data.test.labels.numpy()
-    about = metadata("digits", "", data, model)
+    metadata = protocol.metadata("digits", "", data, model)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        here = predict_evaluation(images, labels, about, EVALUATION, inference.local(fuse(model, data.shape)))
+        here = predict_evaluation(images, labels, metadata, EVALUATION, inference.local(fuse(model, data.shape)))
     finally:
         torch.set_num_threads(threads)
     counts: list[int] = []
     with ray_executor("local", partial(fuse, model, data.shape), cpu, 1, "native", cores=2) as execute:
-        there = predict_evaluation(images, labels, about, EVALUATION, execute, on_progress=counts.append)
+        there = predict_evaluation(images, labels, metadata, EVALUATION, execute, on_progress=counts.append)
     assert sum(counts) > 0
     for name, array in predictions.to_arrays(here).items():
         assert array.tobytes() == predictions.to_arrays(there)[name].tobytes(), name

@@ -49,6 +49,7 @@ def test_name_tells_the_choices_apart_and_is_the_same_again() -> None:
     assert sweep.plan(["model=mlp models.mlp.lr=0.1"], ["train@mlp-0"], name="lr").name != first.name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_study_is_an_experiment_for_each_variant() -> None:
     planned = sweep.plan(["data=digits"], study=True)

@@ -203,7 +203,7 @@ def test_ink_is_what_is_left_in_the_frame() -> None:
 
 def test_predictions_know_what_they_are_of() -> None:
     answers = predict(settings(1))
-    assert answers.about == ABOUT
+    assert answers.metadata == ABOUT
     assert answers.labels.tolist() == examples(3).labels.tolist()
     assert answers.labels.dtype == np.uint8
 
@@ -388,8 +388,8 @@ def test_sampled_grid_is_part_of_the_whole() -> None:
 def test_thousand_classes_take_two_bytes_an_answer() -> None:
     torch.manual_seed(0)
     model = architectures.build("mlp", GREY, 1000).eval()
-    about = replace(ABOUT, classes=tuple(f"class {number}" for number in range(1000)))
-    answers = helpers.predict(model, examples(5), settings(1), about)
+    metadata = replace(ABOUT, classes=tuple(f"class {number}" for number in range(1000)))
+    answers = helpers.predict(model, examples(5), settings(1), metadata)
     with torch.no_grad():
         expected = model(examples(5).images).argmax(1)
     assert answers.sets["clean"].predicted.tolist() == expected.tolist()

@@ -14,7 +14,7 @@ def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     saved = some_predictions()
     predictions.save(saved, tmp_path / "deep" / "p.safetensors")
     loaded = predictions.load(tmp_path / "deep" / "p.safetensors")
-    assert loaded.about == ABOUT
+    assert loaded.metadata == ABOUT
     assert list(loaded.sets) == ["right5", "clean"]
     for key in ("labels", "line_shifts", "on_lines", "fractions", "on_fractions"):
         np.testing.assert_array_equal(getattr(loaded, key), getattr(saved, key), strict=True)
@@ -58,7 +58,7 @@ def test_file_that_holds_no_predictions_is_a_user_error(tmp_path: Path) -> None:
     predictions.save(some_predictions(), path)
     whole = path.read_bytes()
     bare = safetensors.numpy.save({"labels": np.zeros(3)})
-    others = [safetensors.numpy.save({"labels": np.zeros(3)}, {"about": about}) for about in ("{", "[]", "{}")]
+    others = [safetensors.numpy.save({"labels": np.zeros(3)}, {"about": metadata}) for metadata in ("{", "[]", "{}")]
     no_sets = safetensors.numpy.save({"labels": np.zeros(3)}, {"about": '{"sets": []}'})
     for content in (b"", b"not predictions", whole[:100], whole[:-1], bare, *others, no_sets):
         path.write_bytes(content)

@@ -143,7 +143,7 @@ def test_trainings_come_back_from_disk(predicted: dict[Any, Predictions], tmp_pa
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
     loaded = trials.load(tmp_path / "a")
-    assert (loaded.about, loaded.validation) == (saved.about, saved.validation)
+    assert (loaded.metadata, loaded.validation) == (saved.metadata, saved.validation)
     assert set(loaded.predictions) == set(of_seeds)
     for key, of_key in of_seeds.items():
         assert_same(loaded.predictions[key], of_key)
@@ -154,7 +154,7 @@ def test_unfinished_training_comes_back(predicted: dict[Any, Predictions]) -> No
     assert accuracy == 0.75
     for boundary, of_boundary in predicted.items():
         assert_same(loaded[boundary], of_boundary)
-        assert loaded[boundary].about.boundary == boundary
+        assert loaded[boundary].metadata.boundary == boundary
 
 
 @pytest.mark.parametrize("content", [None, "nothing", "{}"])

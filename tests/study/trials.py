@@ -115,7 +115,7 @@ def predictions(right: float, seed: int, radius: int, images: int = 80) -> Predi
 
 
 def trials(name: str, variant: Variant, given: Study) -> Trials:
-    about = {
+    metadata = {
         "variant": name,
         **variant.model_dump(),
         "data": "digits",
@@ -128,7 +128,7 @@ def trials(name: str, variant: Variant, given: Study) -> Trials:
     }
     boundaries = trial.boundaries(variant)
     of_seeds = {(seed, boundary): predictions(RIGHT[name], seed, 5) for seed in given.seeds for boundary in boundaries}
-    return Trials(about, dict.fromkeys(given.seeds, 0.9 + 0.01 * RIGHT[name]), of_seeds)
+    return Trials(metadata, dict.fromkeys(given.seeds, 0.9 + 0.01 * RIGHT[name]), of_seeds)
 
 
 def summarised(**otherwise: object) -> dict[str, Any]:

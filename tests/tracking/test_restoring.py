@@ -90,8 +90,8 @@ def report(monkeypatch: pytest.MonkeyPatch) -> str:
     Path("dvc.yaml").write_text("stages: {}\n")
     Path("plots/mlp-0").mkdir(parents=True)
     Path("plots/mlp-0/history.csv").write_text(HISTORY)
-    about = replace(ABOUT, weights_md5=hashlib.md5(b"weights", usedforsecurity=False).hexdigest())
-    metrics = evaluation.evaluate(some_predictions(about), radius=1, phase=1)
+    metadata = replace(ABOUT, weights_md5=hashlib.md5(b"weights", usedforsecurity=False).hexdigest())
+    metrics = evaluation.evaluate(some_predictions(metadata), radius=1, phase=1)
     tables.write_report(metrics, "mlp", 0, Path("report/0/zero"))
     files = {str(path.relative_to("report")): path.read_bytes() for path in Path("report").rglob("*") if path.is_file()}
     return folder_in_cache(files)

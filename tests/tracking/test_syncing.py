@@ -72,6 +72,7 @@ def test_lost_store_is_rebuilt_from_git_and_dvc(reproduced: Project, tmp_path: P
         assert run.data.params.keys() == before[name].data.params.keys()
 
 
+@pytest.mark.slow
 def test_clone_has_what_it_pulled(done: Project, tmp_path: Path) -> None:
     done.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
     done.git("commit", "--quiet", "--all", "--message", "remote")

@@ -274,11 +274,11 @@ def measure(
     size = _cost(preprocessed, pixels[0])
     predicted, metrics = {}, {}
     for boundary in evaluation.boundaries:
-        about = PredictionMetadata(
+        of_boundary = PredictionMetadata(
             images.name, digest, classes, model.digest, preprocessing.shape, canvas=False, boundary=boundary, **size
         )
-        parts = store(about, evaluation, preprocessing)
-        predicted[boundary] = predict_evaluation(prepared, labels, about, evaluation, execute, parts, on_progress)
+        parts = store(of_boundary, evaluation, preprocessing)
+        predicted[boundary] = predict_evaluation(prepared, labels, of_boundary, evaluation, execute, parts, on_progress)
         metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
     about_model = {"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": len(classes)}
     counts = {"images": len(images), "of": images.total, "classes": len(classes)}

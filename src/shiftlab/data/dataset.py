@@ -109,21 +109,21 @@ def save(dataset: Dataset, path: Path) -> None:
         tensors[f"{part}.images"] = examples.images.contiguous()
         tensors[f"{part}.labels"] = examples.labels.to(torch.uint8 if len(dataset.classes) <= 256 else torch.int16)
     # One entry of metadata and no more: safetensors writes several in an order that changes from run to run.
-    about = {"classes": dataset.classes, "frame": dataset.frame, "canvas": dataset.canvas}
-    files.write(path, safetensors.torch.save(tensors, {"about": json.dumps(about)}))
+    metadata = {"classes": dataset.classes, "frame": dataset.frame, "canvas": dataset.canvas}
+    files.write(path, safetensors.torch.save(tensors, {"about": json.dumps(metadata)}))
 
 
 def load(path: Path) -> Dataset:
     """Load what `save` wrote. UserError: no such file, or not a data set."""
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
+            metadata = json.loads(file.metadata()["about"])
             tensor = file.get_tensor
             train, validation, test = (
                 Examples(tensor(f"{part}.images"), tensor(f"{part}.labels").long()) for part in PARTS
             )
-        height, width = about["frame"]
-        return Dataset(train, validation, test, tuple(about["classes"]), (height, width), about["canvas"])
+        height, width = metadata["frame"]
+        return Dataset(train, validation, test, tuple(metadata["classes"]), (height, width), metadata["canvas"])
     except FileNotFoundError:
         raise UserError(f"no data set at {path}: `dvc repro download` makes it") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:

@@ -46,11 +46,11 @@ def evaluate(predictions: Predictions, radius: int, phase: int, labelled: bool =
 
     Both are in pixels. Where the labels are not true, `statistics` are without the metrics that need them.
     """
-    labels, grid, classes = predictions.labels, predictions.grid, predictions.about.classes
+    labels, grid, classes = predictions.labels, predictions.grid, predictions.metadata.classes
     grid_labels, sets = predictions.grid_labels, predictions.sets.items()
     statistics = registry.measure(predictions, radius, labelled)
     return Metrics(
-        metadata=predictions.about,
+        metadata=predictions.metadata,
         images=len(labels),
         grid_images=len(grid.images),
         radius=radius,

@@ -28,13 +28,13 @@ def run(config: Params, name: str) -> None:
         report = Path("reports", name, str(seed))
         for boundary in modes:
             of_boundary = predictions.load(predictions.path(name, seed, boundary))
-            about = of_boundary.about
+            metadata = of_boundary.metadata
             metrics = evaluation.evaluate(of_boundary, config.evaluation.radius, config.evaluation.phase)
             tables.write_report(metrics, name, seed, report / boundary)
             tables.write_confusions_for_dvc(of_boundary, Path("plots", name, "confusion"), seed)
-        run = runs.find(store, about.weights_md5) or recording.restore_training(
+        run = runs.find(store, metadata.weights_md5) or recording.restore_training(
             store,
-            runs.Identity(about.data, about.data_md5, name, seed, about.shape, about.classes),
+            runs.Identity(metadata.data, metadata.data_md5, name, seed, metadata.shape, metadata.classes),
             choices,
             Path("models", f"{name}-{seed}.safetensors"),
             Path("plots", f"{name}-{seed}", "history.csv").read_text(encoding="utf-8"),

@@ -18,9 +18,9 @@ from shiftlab.models import weights
 from shiftlab.networks.classifier import Classifier
 from shiftlab.networks.fast import fuse
 from shiftlab.pipeline import arguments
-from shiftlab.shifts import inference, predictions
+from shiftlab.shifts import inference, predictions, protocol
 from shiftlab.shifts.inference import Executor
-from shiftlab.shifts.protocol import metadata, plan_evaluation, predict_evaluation
+from shiftlab.shifts.protocol import plan_evaluation, predict_evaluation
 from shiftlab.shifts.store import Store
 
 
@@ -38,7 +38,7 @@ def run(config: Params, name: str, seed: int) -> None:
     with as_user_error():  # of a folder's images, whose size params.yaml does not tell
         params.refuse_shifts(config.evaluation, data.frame, (height, width))
     model = weights.load(name, weights_path, data.shape, len(data.classes))
-    about = metadata(config.data.name, files.md5(data_path), data, model, files.md5(weights_path))
+    metadata = protocol.metadata(config.data.name, files.md5(data_path), data, model, files.md5(weights_path))
     images, labels = inference.InMemory(data.test.images, data.frame), data.test.labels.numpy()
     plan = plan_evaluation(len(images), labels, "zero", data.shape, config.evaluation)
     total = len(config.evaluation.boundaries) * plan.passes(len(images))
@@ -47,7 +47,7 @@ def run(config: Params, name: str, seed: int) -> None:
         execute = _executor(config, model, data.shape, device, stack)
         bar = stack.enter_context(arguments.progress(total, f"{name} seed {seed}"))
         for boundary in config.evaluation.boundaries:
-            of_boundary = replace(about, boundary=boundary)
+            of_boundary = replace(metadata, boundary=boundary)
             key = unfinished.key({**settings, **vars(of_boundary)}, name, "shiftlab.shifts.protocol")
             store = Store(unfinished.path("predictions", key))
             predicted = predict_evaluation(images, labels, of_boundary, config.evaluation, execute, store, bar.update)

@@ -30,16 +30,16 @@ def run(config: Params, name: str) -> None:
     data_path = dataset.path(config.data.name)
     data = trial.on_canvas(dataset.load(data_path), variant).crop_to_frame()
     untrained = architectures.build(variant.architecture, data.shape, len(data.classes), variant.components)
-    about = protocol.metadata(config.data.name, files.md5(data_path), data, untrained.eval())
+    metadata = protocol.metadata(config.data.name, files.md5(data_path), data, untrained.eval())
     facts = {
         "variant": name,
         **variant.model_dump(),
-        "data": about.data,
-        "data_md5": about.data_md5,
+        "data": metadata.data,
+        "data_md5": metadata.data_md5,
         "shape": list(data.shape),
         "radius": trial.evaluation(data, study).radius,
-        "parameters": about.parameters,
-        "multiply_adds": about.multiply_adds,
+        "parameters": metadata.parameters,
+        "multiply_adds": metadata.multiply_adds,
     }
     extent = study.model_dump(exclude={"seeds", "baseline", "variants", "claims"})
     key = unfinished.key({"device": device.type, **extent, **facts}, variant.architecture, "shiftlab.study.trial")
@@ -50,10 +50,10 @@ def run(config: Params, name: str) -> None:
     with arguments.progress(len(study.seeds) * size, name) as bar:
         for seed in study.seeds:
             if arrays := store.load(f"{seed}"):
-                validation[seed], predicted = trials.from_arrays(arrays, about)
+                validation[seed], predicted = trials.from_arrays(arrays, metadata)
                 bar.update(size)
             else:
-                validation[seed], predicted = trial.run(variant, data, study, about, seed, device, bar.update)
+                validation[seed], predicted = trial.run(variant, data, study, metadata, seed, device, bar.update)
                 store.save(f"{seed}", trials.to_arrays(validation[seed], predicted))
             of_seeds |= {(seed, boundary): of_boundary for boundary, of_boundary in predicted.items()}
     made_on = {**facts, "made_on": determinism.description(device)}

@@ -114,13 +114,13 @@ def content(
     (_, seed, _), first = next(iter(first_seed(predictions).items()))
     names = boundaries(metrics)
     radius = next(iter(metrics.values())).radius
-    with_matrices = len(first.about.classes) <= MAX_CLASSES
+    with_matrices = len(first.metadata.classes) <= MAX_CLASSES
     return {
-        "data": first.about.data,
+        "data": first.metadata.data,
         "seed": seed,
-        "classes": first.about.classes,
+        "classes": first.metadata.classes,
         "palette": CLASS_COLOURS,
-        "frame": first.about.shape[1:],
+        "frame": first.metadata.shape[1:],
         "radius": radius,
         "shifts": first.grid.shifts.tolist(),
         "boundaries": {name: boundary_modes.get(boundary).display for boundary, name in names.items()},
@@ -137,7 +137,7 @@ def _images(
     predictions: Predictions, images: Tensor, places: NDArray[np.intp], radius: int, names: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Return each image's number, class and pictures: of the frame, and padded by the boundary modes that need it."""
-    numbers, frame = predictions.grid.images[places], predictions.about.shape[1:]
+    numbers, frame = predictions.grid.images[places], predictions.metadata.shape[1:]
     pictures = {"picture": boundary_modes.get("zero").pad(images[numbers], 0, frame)}
     for boundary, name in names.items():
         if (mode := boundary_modes.get(boundary)).display == "padded":

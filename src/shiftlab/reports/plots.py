@@ -195,15 +195,15 @@ def _fractions(models: Models, title: str) -> bytes:
 def plot_example(models: Mapping[str, Predictions], image: Tensor) -> bytes:
     """Plot test image 0, `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's predictions."""
     first = next(iter(models.values()))
-    classes = first.about.classes
+    classes = first.metadata.classes
     plots, predictions = {}, {}
     for name, dx, caption in (("clean", 0, "as it is"), ("right5", 5, "5 pixels to the right")):
-        plots[caption] = _shifted(image, dx, 0, first.about)
+        plots[caption] = _shifted(image, dx, 0, first.metadata)
         of_set = {label: of_model.sets[name] for label, of_model in models.items()}
         predictions[caption] = {
             label: (classes[at.predicted[0]], float(at.confidence[0])) for label, at in of_set.items()
         }
-    title = f"Test image 0 of {first.about.data}, class {classes[first.labels[0]]}: what each model calls it"
+    title = f"Test image 0 of {first.metadata.data}, class {classes[first.labels[0]]}: what each model calls it"
     return primitives.one_image(plots, predictions, title)
 
 

@@ -201,8 +201,8 @@ def changes_table(summary: Summary) -> Table | None:
     largest = sorted(changes[:LARGEST_CHANGES], key=lambda change: -change.effect.difference)
     rows += [(change.description, change.accuracy, change.points, change.consistency) for change in largest]
     cells = [[name, numbers.percent(accuracy), by, numbers.percent(same, "-")] for name, accuracy, by, same in rows]
-    about = {"data": data_name(summary["data"]), "shown": LARGEST_CHANGES, "count": len(changes)}
-    note = paragraph("changes_note", summary=summary, **about)
+    facts = {"data": data_name(summary["data"]), "shown": LARGEST_CHANGES, "count": len(changes)}
+    note = paragraph("changes_note", summary=summary, **facts)
     return Table(("change", "within 5 px, %", "difference", "consistent, %"), cells, note)
 
 

@@ -26,17 +26,21 @@ def written(summary: Summary) -> dict[str, bytes | str]:
 
 def of_study(summary: Summary) -> dict[str, bytes]:
     """Return all plots by name, as PNG."""
-    about = f"{summary['data']}, {len(summary['seeds'])} seeds"
-    return {"effects": _effects(summary, about), "curves": _curves(summary, about), "plane": _plane(summary, about)}
+    subject = f"{summary['data']}, {len(summary['seeds'])} seeds"
+    return {
+        "effects": _effects(summary, subject),
+        "curves": _curves(summary, subject),
+        "plane": _plane(summary, subject),
+    }
 
 
-def _effects(summary: Summary, about: str) -> bytes:
+def _effects(summary: Summary, subject: str) -> bytes:
     groups = {}
     for claim in summary["claims"]:
         contrasts = [contrast for contrast in claim["contrasts"] if contrast["difference"] is not None]
         groups[f"{claim['claim']}: {claim['verdict']}"] = [_effect(contrast) for contrast in contrasts]
     title = "every contrast with its 95% t-interval, and in brackets the sign that is claimed (grey: ±1 point)"
-    return primitives.forest(groups, CONTRAST_COLOURS, POINT, f"{about}: {title}")
+    return primitives.forest(groups, CONTRAST_COLOURS, POINT, f"{subject}: {title}")
 
 
 def _effect(contrast: Mapping[str, Any]) -> ForestRow:
@@ -47,7 +51,7 @@ def _effect(contrast: Mapping[str, Any]) -> ForestRow:
     return ForestRow(name, difference, low, high, contrast["verdict"] or "secondary", hollow=contrast["secondary"])
 
 
-def _curves(summary: Summary, about: str) -> bytes:
+def _curves(summary: Summary, subject: str) -> bytes:
     """Plot accuracy against distance, a panel for each setting, of the variants that differ in nothing else."""
     variants = _on_one_frame(summary)
     by_setting = {}
@@ -61,7 +65,7 @@ def _curves(summary: Summary, about: str) -> bytes:
         lines = {label(variant["variant"]): _by_distance(variant) for variant in group}
         panels.append(Panel(lines, "distance along an axis (pixels)", "accuracy", title))
     rows = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
-    title = f"{about}: accuracy against distance, boundary zero (band: 95% t-interval)"
+    title = f"{subject}: accuracy against distance, boundary zero (band: 95% t-interval)"
     return primitives.panels(rows, title, legends=True)
 
 
@@ -87,7 +91,7 @@ def _by_distance(variant: Variant) -> Line:
     return Line(steps, *zip(*(_with_ends(metrics[f"distance {step}"]) for step in steps), strict=True))
 
 
-def _plane(summary: Summary, about: str) -> bytes:
+def _plane(summary: Summary, subject: str) -> bytes:
     points = []
     for variant in _on_one_frame(summary):
         clean, consistency = ("canvas", "canvas") if variant["canvas"] else ("zero", "circular")
@@ -95,7 +99,7 @@ def _plane(summary: Summary, about: str) -> bytes:
         y = _with_ends(variant["metrics"][consistency]["consistency"], 100)
         points.append(Point(label(variant["variant"]), x, y, size=variant["multiply_adds"]))
     labels = ("accuracy unshifted, %", "consistency under circular shifts, %", "multiply-adds of an image")
-    return primitives.scatter(points, *labels, f"{about}: what invariance costs (lines: 95% t-intervals)")
+    return primitives.scatter(points, *labels, f"{subject}: what invariance costs (lines: 95% t-intervals)")
 
 
 def _with_ends(metric: Mapping[str, Any], scale: float = 1) -> tuple[float, float, float]:

@@ -24,10 +24,10 @@ Rows = Sequence[Sequence[object]]
 
 def write_confusions_for_dvc(predictions: Predictions, folder: Path, seed: int) -> None:
     """Write a file for each seed, boundary and set with a line for each image: DVC's template `confusion` counts."""
-    classes = np.array(predictions.about.classes)
+    classes = np.array(predictions.metadata.classes)
     for name, on_set in predictions.sets.items():
         rows = zip(classes[predictions.labels], classes[on_set.predicted], strict=True)
-        path = folder / f"{seed}-{predictions.about.boundary}-{name}.csv"
+        path = folder / f"{seed}-{predictions.metadata.boundary}-{name}.csv"
         files.write(path, files.table(["actual", "predicted"], rows))
 
 

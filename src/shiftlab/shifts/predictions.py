@@ -78,7 +78,7 @@ class GridPredictions:
 class Predictions:
     """One model's predictions in one boundary mode: N test images on named sets, M of them under many shifts."""
 
-    about: PredictionMetadata
+    metadata: PredictionMetadata
     labels: Labels  # (N,)
     sets: dict[str, SetPredictions]
     line_shifts: NDArray[np.int8]  # (L, 2): every shift along the three directions, once, centre included
@@ -110,19 +110,19 @@ def path(model: str, seed: int, boundary: BoundaryName) -> Path:
 def save(predictions: Predictions, path: Path) -> None:
     """Write predictions; the same give the same bytes. OSError: as `files.write`."""
     # One entry of metadata, as in weights.py.
-    about = json.dumps({**vars(predictions.about), "sets": list(predictions.sets)})
-    files.write(path, safetensors.numpy.save(to_arrays(predictions), {"about": about}))
+    metadata = json.dumps({**vars(predictions.metadata), "sets": list(predictions.sets)})
+    files.write(path, safetensors.numpy.save(to_arrays(predictions), {"about": metadata}))
 
 
 def load(path: Path) -> Predictions:
     """Read what `save` wrote. UserError: no such file, or not predictions."""
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads(file.metadata()["about"])
+            metadata = json.loads(file.metadata()["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        sets = about.pop("sets")
-        about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}
-        return from_arrays(tensors, PredictionMetadata(**about), sets)
+        sets = metadata.pop("sets")
+        metadata |= {"classes": tuple(metadata["classes"]), "shape": tuple(metadata["shape"])}
+        return from_arrays(tensors, PredictionMetadata(**metadata), sets)
     except FileNotFoundError:
         raise UserError(f"no predictions at {path}: `dvc repro` makes them") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -136,7 +136,7 @@ def to_arrays(predictions: Predictions) -> Arrays:
     return arrays | {f"{prefix}.{key}": array for prefix, part in parts.items() for key, array in vars(part).items()}
 
 
-def from_arrays(arrays: Arrays, about: PredictionMetadata, sets: Iterable[str]) -> Predictions:
+def from_arrays(arrays: Arrays, metadata: PredictionMetadata, sets: Iterable[str]) -> Predictions:
     """Return the predictions that `to_arrays` took apart.
 
     Raises:
@@ -148,7 +148,7 @@ def from_arrays(arrays: Arrays, about: PredictionMetadata, sets: Iterable[str]) 
         return {key.removeprefix(prefix): rest.pop(key) for key in arrays if key.startswith(prefix)}
 
     of_sets = {name: SetPredictions(**take(f"sets.{name}.")) for name in sets}
-    return Predictions(about=about, sets=of_sets, grid=GridPredictions(**take("grid.")), **rest)
+    return Predictions(metadata=metadata, sets=of_sets, grid=GridPredictions(**take("grid.")), **rest)
 
 
 def prune_files(keep: Iterable[Path], folder: Path) -> None:

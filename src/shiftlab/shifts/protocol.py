@@ -32,13 +32,13 @@ def metadata(name: str, data_md5: str, data: Dataset, model: nn.Module, weights_
 def predict_evaluation(
     images: Images,
     labels: NDArray[np.integer] | None,
-    about: PredictionMetadata,
+    metadata: PredictionMetadata,
     evaluation: Evaluation,
     execute: Executor,
     store: Store | None = None,
     on_progress: Progress = lambda _: None,
 ) -> Predictions:
-    """Predict images under every shift that an evaluation asks for, in the boundary mode of `about`.
+    """Predict images under every shift that an evaluation asks for, in the boundary mode of `metadata`.
 
     Args:
         labels: `(N,)`, numbers of classes; None: what an unshifted image is predicted as stands for its label.
@@ -47,13 +47,13 @@ def predict_evaluation(
     Raises:
         UserError: fewer images than the evaluation asks for; an image can't be read; the model fails.
     """
-    plan = plan_evaluation(len(images), labels, about.boundary, about.shape, evaluation)
+    plan = plan_evaluation(len(images), labels, metadata.boundary, metadata.shape, evaluation)
     arrays = inference.predict(images, plan, execute, store, on_progress)
     sets = {
         name: SetPredictions(shifts, arrays[f"{name}.predicted"], arrays[f"{name}.confidence"])
         for name, shifts in plan.sets.items()
     }
-    known = sets["clean"].predicted if labels is None else labels.astype(label_type(len(about.classes)))
+    known = sets["clean"].predicted if labels is None else labels.astype(label_type(len(metadata.classes)))
     rows = {tuple(shift): row for row, shift in enumerate(plan.shifts.tolist())}
     grid, lines, fractions = _shifts(evaluation)
     on_grid, on_lines, on_fractions = (
@@ -61,7 +61,7 @@ def predict_evaluation(
     )
     small = {name: arrays[name][on_grid].astype(np.float16) for name in ("confidence", "euclidean", "cosine")}
     return Predictions(
-        about,
+        metadata,
         known,
         sets,
         line_shifts=lines,

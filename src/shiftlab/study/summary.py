@@ -24,11 +24,11 @@ VARIANT = [
 
 def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
     """Return the summary of all variants' trainings, which are by the variant's name."""
-    first = next(iter(trials.values())).about
+    first = next(iter(trials.values())).metadata
     variants = [
         {
             "variant": name,
-            **{key: of_variant.about[key] for key in VARIANT},
+            **{key: of_variant.metadata[key] for key in VARIANT},
             "validation": list(of_variant.validation.values()),
             "metrics": _metrics(of_variant),
         }
@@ -43,7 +43,7 @@ def summarise(study: Study, trials: Mapping[str, Trials]) -> dict[str, Any]:
         "radius": study.radius,
         "variants": variants,
         "claims": _claims(study, variants),
-        "made_on": {name: of_variant.about["made_on"] for name, of_variant in trials.items()},
+        "made_on": {name: of_variant.metadata["made_on"] for name, of_variant in trials.items()},
     }
 
 
@@ -75,7 +75,7 @@ def _by_distance(predictions: Predictions) -> dict[str, Estimate]:
 
 def _metrics(trials: Trials) -> dict[str, dict[str, Any]]:
     """Return a variant's metrics over seeds, by boundary and key. On a canvas, `zero` is called `canvas`."""
-    names = {"zero": "canvas"} if trials.about["canvas"] else {}
+    names = {"zero": "canvas"} if trials.metadata["canvas"] else {}
     estimates: dict[str, dict[str, list[Estimate]]] = {}
     for (_, boundary), predictions in trials.predictions.items():
         of_boundary = estimates.setdefault(names.get(boundary, boundary), {})

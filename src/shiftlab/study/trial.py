@@ -24,7 +24,7 @@ def run(
     variant: Variant,
     dataset: Dataset,
     study: Study,
-    about: PredictionMetadata,
+    metadata: PredictionMetadata,
     seed: int,
     device: torch.device,
     on_progress: Callable[[int], object] = lambda _: None,
@@ -33,7 +33,7 @@ def run(
 
     Args:
         dataset: as the variant sees it, of `on_canvas`.
-        about: what the predictions are of, in any boundary mode.
+        metadata: what the predictions are of, in any boundary mode.
         on_progress: called with the number of images learned from or predicted since the last call.
 
     Raises:
@@ -44,8 +44,8 @@ def run(
     protocol, execute = evaluation(dataset, study), inference.local(model, device)
     predictions = {}
     for boundary in boundaries(variant):
-        metadata = replace(about, boundary=boundary)
-        predictions[boundary] = predict_evaluation(images, labels, metadata, protocol, execute, None, on_progress)
+        of_boundary = replace(metadata, boundary=boundary)
+        predictions[boundary] = predict_evaluation(images, labels, of_boundary, protocol, execute, None, on_progress)
     return accuracy, predictions
 
 

@@ -26,7 +26,7 @@ FOLDER, ABOUT = Path("study"), "about.json"
 class Trials:
     """The trainings of one variant."""
 
-    about: dict[str, Any]  # what was trained on what, in JSON's types
+    metadata: dict[str, Any]  # what was trained on what, in JSON's types
     validation: dict[int, float]  # by seed, the best validation accuracy, in 0..1
     predictions: dict[tuple[int, BoundaryName], Predictions]  # by seed and boundary mode
 
@@ -40,15 +40,15 @@ def save(trials: Trials, folder: Path) -> None:
     """Write trials; the same trials give the same bytes. OSError: as `files.write`."""
     for (seed, boundary), of_seed in trials.predictions.items():
         predictions.save(of_seed, folder / f"{seed}-{boundary}.safetensors")
-    about = {**trials.about, "validation": {str(seed): accuracy for seed, accuracy in trials.validation.items()}}
-    files.write(folder / ABOUT, json.dumps(about, indent=1) + "\n")
+    metadata = {**trials.metadata, "validation": {str(seed): accuracy for seed, accuracy in trials.validation.items()}}
+    files.write(folder / ABOUT, json.dumps(metadata, indent=1) + "\n")
 
 
 def load(folder: Path) -> Trials:
     """Read what `save` wrote. UserError: no such folder, or not a variant's trainings."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        validation = {int(seed): accuracy for seed, accuracy in about.pop("validation").items()}
+        metadata = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        validation = {int(seed): accuracy for seed, accuracy in metadata.pop("validation").items()}
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no trainings of a variant in {folder}: `make study` makes them") from None
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -59,7 +59,7 @@ def load(folder: Path) -> Trials:
         for seed in validation
         for file in sorted(folder.glob(f"{seed}-*.safetensors"))
     }
-    return Trials(about, validation, of_seeds)
+    return Trials(metadata, validation, of_seeds)
 
 
 def prune(keep: Iterable[Path]) -> None:
@@ -78,7 +78,7 @@ def to_arrays(validation: float, of_seed: Mapping[BoundaryName, Predictions]) ->
     return {"validation": np.array(validation), **arrays}
 
 
-def from_arrays(arrays: Arrays, about: PredictionMetadata) -> tuple[float, dict[BoundaryName, Predictions]]:
+def from_arrays(arrays: Arrays, metadata: PredictionMetadata) -> tuple[float, dict[BoundaryName, Predictions]]:
     """Return what `to_arrays` was given."""
     of_boundaries: dict[BoundaryName, Arrays] = {}
     for name, array in arrays.items():
@@ -86,6 +86,6 @@ def from_arrays(arrays: Arrays, about: PredictionMetadata) -> tuple[float, dict[
         of_boundaries.setdefault(boundary, {})[key] = array
     validation = float(of_boundaries.pop("validation")[""])
     return validation, {
-        boundary: predictions.from_arrays(of_boundary, replace(about, boundary=boundary), NAMED_SETS)
+        boundary: predictions.from_arrays(of_boundary, replace(metadata, boundary=boundary), NAMED_SETS)
         for boundary, of_boundary in of_boundaries.items()
     }

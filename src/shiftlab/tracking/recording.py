@@ -86,7 +86,7 @@ def log_evaluation(run: Run, boundary: BoundaryName, predictions_md5: str, folde
     Raises:
         OSError, KeyError, ValueError: the folder is not as the stage leaves it.
     """
-    metrics, at_radius, extent = table(folder / "metrics.csv"), table(folder / "radius.csv"), about(folder)
+    metrics, at_radius, extent = table(folder / "metrics.csv"), table(folder / "radius.csv"), metadata(folder)
     for suffix, column in (("", "value"), (" low", "low"), (" high", "high")):
         values = {f"{boundary}{suffix}/{row['metric']}": float(row[column]) for row in metrics}
         run.log_metrics({name: value for name, value in values.items() if not math.isnan(value)})  # nan: undefined
@@ -103,7 +103,7 @@ def log_evaluation(run: Run, boundary: BoundaryName, predictions_md5: str, folde
     _update_card(run)
 
 
-def about(folder: Path) -> dict[str, Any]:
+def metadata(folder: Path) -> dict[str, Any]:
     """Return what about.json, in the evaluate stage's folder for one boundary mode, says of model and data."""
     content: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     return content

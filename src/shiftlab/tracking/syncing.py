@@ -46,7 +46,7 @@ def results(revision: Revision) -> Iterator[Result]:
             yield Result("trainings", data, tag, f"comparison on {data} ({revision})", log)
         elif name == "decide":
             data = _data(revision, next(name for name in revision.stages if name.startswith("study@")))
-            tag, log = ("study.md5", outputs[STUDY_REPORT]), partial(_log_study, revision)
+            tag, log = ("study.md5", outputs[STUDY_REPORT]), partial(_log_study, revision, stage)
             yield Result("study", data, tag, f"study on {data} ({revision})", log)
 
 
@@ -85,8 +85,8 @@ def _log_evaluation(
     evaluation = revision.outputs(f"evaluate@{model}")[f"reports/{model}"]
     metrics = history.checkout(evaluation, folder / "metrics") / str(seed) / boundary
     weights = history.checkout(weights_md5, folder / Path(weights_path).name)
-    about = recording.about(metrics)
-    if about["weights_md5"] != weights_md5:
+    metadata = recording.metadata(metrics)
+    if metadata["weights_md5"] != weights_md5:
         raise MissingError("evaluated with other weights: `dvc repro` brings them together")
     epochs = revision.read(f"plots/{key}/history.csv").decode()
 
@@ -97,7 +97,9 @@ def _log_evaluation(
         training = Training.model_validate(params[f"models.{model}"])
         machine = (params["device"], params["threads"], params["determinism"])
         settings = recorded(params["recipe"], augmentation, *machine, training)
-        identity = runs.Identity(data, about["data_md5"], model, seed, tuple(about["shape"]), tuple(about["classes"]))
+        identity = runs.Identity(
+            data, metadata["data_md5"], model, seed, tuple(metadata["shape"]), tuple(metadata["classes"])
+        )
         run = recording.restore_training(store, identity, settings, weights, epochs, _provenance(revision, train))
     recording.log_evaluation(run, boundary, digest, metrics)
 
@@ -112,16 +114,16 @@ def _log_comparison(revision: Revision, data: str, store: Store, folder: Path) -
     recording.log_comparison(store, data, page, plots, _provenance(revision, "compare"))
 
 
-def _log_study(revision: Revision, store: Store, folder: Path) -> None:
+def _log_study(revision: Revision, stage: str, store: Store, folder: Path) -> None:
     """Log a study as a run of its own, with one below it for each training."""
-    outputs = revision.outputs("decide")
+    outputs = revision.outputs(stage)
     # First, since git takes long for what may not be of use.
     history.checkout(outputs[STUDY_REPORT], folder / "index.html")
     summary = json.loads(revision.read("metrics/study.json"))
     for path in map(Path, outputs):
         if path.parent == Path(STUDY_REPORT).parent and path.suffix != ".html":
             (folder / path.name).write_bytes(revision.read(str(path)))
-    recording.log_study(store, summary, folder, _provenance(revision, "decide"))
+    recording.log_study(store, summary, folder, _provenance(revision, stage))
 
 
 def sync() -> None:
