@@ -72,6 +72,14 @@ def as_a_stage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their pictures, which take most of their time and play no part in most tests."""
+    from shiftlab.reports import primitives  # which imports matplotlib
+
+    monkeypatch.setattr(primitives, "_png", lambda *_: b"")
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A project in which nothing has run."""
     return new_project(tmp_path / "project")

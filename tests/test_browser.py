@@ -12,6 +12,7 @@ from tests.servers import free_port
 NAMES = ["mlp seed 0", "lenet seed 0"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium, as from Debian's package chromium")
 def test_models_are_compared_in_the_browser(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(reproduced.root)

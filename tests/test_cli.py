@@ -53,6 +53,7 @@ def test_failed_threshold_is_status_1_and_the_report_is_there() -> None:
     assert Path("out/report.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_is_all_that_is_printed() -> None:
     done = audit("--json")
     assert json.loads(done.stdout)["metrics"]["zero"].keys() >= {"clean", "consistency"}
@@ -94,6 +95,7 @@ def test_mistakes_are_one_sentence_and_status_2(arguments: list[str], words: str
     assert not Path("audits").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_outputs_are_named_by_a_file() -> None:
     rng = np.random.default_rng(0)
     test = data().test
@@ -114,6 +116,7 @@ def test_outputs_are_named_by_a_file() -> None:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     from shiftlab.shifts import inference
 
@@ -145,6 +148,7 @@ def test_interrupted_audit_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPa
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_audit_is_a_run_where_mlflow_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = audit("--json", "--out", "out")
@@ -157,6 +161,7 @@ def test_audit_is_a_run_where_mlflow_is_configured(tmp_path: Path, monkeypatch: 
     assert {one.path for one in client.list_artifacts(run.info.run_id)} == {"metrics.json", "report.html"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_audits_are_compared() -> None:
     for name in ("first", "second"):
         assert audit("--quiet", "--out", name).exit_code == 0

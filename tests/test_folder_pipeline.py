@@ -35,6 +35,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_coloured_pictures_are_learned_and_measured(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +60,7 @@ def test_coloured_pictures_are_learned_and_measured(
     assert "digit" not in report.partition("<script")[0].lower()
 
 
+@pytest.mark.slow
 def test_dvc_notices_another_picture(project: Project, pictures: Path) -> None:
     project.compose("data=folder", f"data.path={pictures}", "model=lenet")
     project.dvc("repro", "download")

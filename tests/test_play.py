@@ -250,6 +250,7 @@ def test_store_without_a_trained_model_is_told(project: Project) -> None:
     assert "'seven' is no model" in said(project, "seven")
 
 
+@pytest.mark.slow
 def test_port_that_is_taken_is_told(reproduced: Project, address: str) -> None:
     port = re.sub(r"\D", "", address.rpartition(":")[2])
     assert f"port {port} can't be listened on" in said(reproduced, "--port", port)

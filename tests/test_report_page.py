@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from shiftlab.metrics import comparison
-from shiftlab.reports import explorer, primitives, report
+from shiftlab.reports import explorer, report
 from shiftlab.reports.plots import of_comparison
 from shiftlab.shifts import predictions
 from tests.helpers import examples
@@ -98,10 +98,8 @@ def test_image_moves_by_mouse_and_by_keys(page: Page) -> None:
     assert page.inner_text("#place").endswith("moved by (0, 0)")
 
 
-def test_every_boundary_of_a_page_has_its_edge_and_its_answers(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(primitives, "_png", lambda *_: b"")  # pictures play no part
+@pytest.mark.usefixtures("undrawn")
+def test_every_boundary_of_a_page_has_its_edge_and_its_answers(page: Page, tmp_path: Path) -> None:
     stored, metrics, images = answers(), found(), examples(4).images
     summary, study = comparison.summarise(metrics), trials.summarised()
     summary["augmentation"] = {one["model"]: {"kind": "none", "pixels": 0} for one in summary["models"]}

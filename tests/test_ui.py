@@ -35,6 +35,7 @@ def test_runs_on_a_server_are_seen_there(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_pages_are_served_on_this_machine_alone(tmp_path: Path) -> None:
     port = free_port()
     environment = {**isolated_environment(), "PYTHONPATH": str(SRC)}

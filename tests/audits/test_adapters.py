@@ -164,6 +164,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_models_in_mlflow_of_three_flavours(onnx: str, images: Images, expected: dict[str, Predictions]) -> None:
     import onnx as onnx_library

@@ -50,6 +50,7 @@ def test_what_ran_is_there_already(done: Project) -> None:
     assert len(runs(done)) == before
 
 
+@pytest.mark.slow
 def test_lost_store_is_rebuilt_from_git_and_dvc(reproduced: Project, tmp_path: Path) -> None:
     before = {run.info.run_name: run for run in runs(reproduced)}
     lost = reproduced.copy(tmp_path / "project")
