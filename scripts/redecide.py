@@ -32,7 +32,7 @@ def main() -> None:
         compose(["study=claims"], composed)
         study = params.load(composed).study
     decided = summary.decide_again(study, json.loads(METRICS.read_text(encoding="utf-8")))
-    contents = study_plots.written(decided)
+    contents = study_plots.contents(decided)
     for name, content in contents.items():
         files.write(FOLDER / name, content)
     files.write(COPY, contents["index.html"])

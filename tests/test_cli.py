@@ -38,7 +38,7 @@ def test_audit_prints_a_table_and_writes_a_report() -> None:
     done = audit("--fail-under", "clean=0.5")
     assert done.exit_code == 0, done.output
     assert "consistency" in done.stdout
-    assert "held: zero.clean is" in done.stdout
+    assert "passed: zero.clean is" in done.stdout
     assert "sees: the middle 28x28, grey, 0..255 as 0..1, less 0.1307, over 0.3081, as NCHW" in done.stderr
     assert "unshifted images are right (chance" in done.stderr
     place = Path("audits/tests.audits.models-build")

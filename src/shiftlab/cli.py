@@ -136,7 +136,7 @@ def audit(
         typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
     elif not options.quiet:
         typer.echo(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
-    if not result.held:
+    if not result.passed:
         raise typer.Exit(FAILED)
 
 

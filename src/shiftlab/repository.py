@@ -30,12 +30,12 @@ def require() -> None:
         UserError: with the two ways out.
     """
     try:
-        done = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
+        process = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
     except FileNotFoundError:
         raise UserError("git is not installed, which DVC keeps results and experiments with: install it") from None
-    if done.returncode == 0:
+    if process.returncode == 0:
         return
-    if "dubious ownership" in done.stderr:
+    if "dubious ownership" in process.stderr:
         raise UserError(
             "git refuses this repository, since another user owns it: make it yours (`sudo chown -R $(id -u) .`), or "
             'trust it (`git config --global --add safe.directory "$PWD"`)'
@@ -82,9 +82,9 @@ def remote_address(name: str) -> str:
 
 def dvc(*arguments: str, check: bool = True, capture_output: bool = False) -> None:
     """Run DVC of this environment; it has said why where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture_output)
-    if check and done.returncode:
-        sys.exit(done.returncode)
+    process = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture_output)
+    if check and process.returncode:
+        sys.exit(process.returncode)
 
 
 def dvc_remote() -> str:

@@ -71,12 +71,12 @@ def test_consistency_is_that_of_the_brute_force(found: Audit) -> None:
 
 
 def test_thresholds_are_held_to(found: Audit) -> None:
-    assert [(one.boundary, one.metric, one.held) for one in found.outcomes] == [
+    assert [(one.boundary, one.metric, one.passed) for one in found.outcomes] == [
         ("zero", "clean", True),
         ("circular", "clean", True),
         ("zero", "right5", False),
     ]
-    assert not found.held
+    assert not found.passed
 
 
 def test_audit_is_saved_whole(found: Audit, tmp_path: Path) -> None:

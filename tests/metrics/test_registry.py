@@ -66,7 +66,7 @@ def test_new_file_is_found_by_everything_that_lists_metrics(tmp_path: Path) -> N
     assert {row["metric"] for row in rows} == set(registry.metrics(1))
 
     limits = thresholds.parse(["near_1=0.9", "zero.near_1=0.1"], ["zero"], 1, labelled=True)
-    assert [outcome.held for outcome in thresholds.hold(limits, {"zero": mlp})] == [False, True]
+    assert [outcome.passed for outcome in thresholds.check(limits, {"zero": mlp})] == [False, True]
 
     summary: dict[str, Any] = comparison.summarise(metrics)
     assert "near_1" in summary["models"][0]["metrics"]
@@ -89,7 +89,12 @@ def test_new_file_is_found_by_everything_that_lists_metrics(tmp_path: Path) -> N
     assert "near_1: accuracy within 1 px" in card
 
 
-def test_metrics_are_those_of_protocol_md() -> None:
+def test_metrics_are_those_of_protocol_md_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file was imported first."""
+    registry.metrics(14)
+    backwards = sorted(registry._registered.items(), key=lambda item: item[1].function.__module__, reverse=True)
+    monkeypatch.setattr(registry, "_registered", dict(backwards))
+    registry._definitions.cache_clear()
     keys = [*("clean", "right5", "right4", "translate3", "random5", "robust_accuracy_3", "agreement", "grid")]
     keys += ["consistency", "pairwise_accuracy", "consistency_by_chance", "corrected_consistency"]
     assert list(registry.metrics(14)) == [*keys, "cosine", "euclidean"]

@@ -34,7 +34,7 @@ def test_other_arguments_end_with_the_usage(
 
 
 def test_progress_counts_from_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
-    with arguments.progress(2000, "mlp seed 0", done=500) as bar:
+    with arguments.progress(2000, "mlp seed 0", completed=500) as bar:
         bar.update(1500)
         assert bar.n == bar.total == 2000
     shown = capsys.readouterr()

@@ -107,7 +107,7 @@ def test_time_left_follows_what_stages_took() -> None:
     clock = runner.Clock({"one": 10.0, "two": 30.0, "three": 20.0}, jobs=2)
     assert clock.left({}) == 30.0
     assert clock.ratio is None
-    clock.taken["one"] = 20.0  # twice as long as expected
+    clock.durations["one"] = 20.0  # twice as long as expected
     assert clock.ratio == 2
     assert clock.left({"two": 40.0}) == 30.0
     assert clock.left({"two": 500.0}) == 0

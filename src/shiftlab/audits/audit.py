@@ -72,9 +72,9 @@ class Audit:
         return self.check is not None
 
     @property
-    def held(self) -> bool:
-        """Did every threshold hold?"""
-        return all(outcome.held for outcome in self.outcomes)
+    def passed(self) -> bool:
+        """Did every threshold pass?"""
+        return all(outcome.passed for outcome in self.outcomes)
 
     def metric(self, name: str, boundary: BoundaryName | None = None) -> Estimate:
         """Return a metric by its name in metrics.json, in one boundary, or in the first.
@@ -247,7 +247,7 @@ def measure(
         logits, repeated = (preprocessed(pixels[:FINGERPRINT]).cpu().numpy() for _ in range(2))
     classes, labels = _match_classes(model, images, logits.shape[1])
     check = None if labels is None else checks.check(model, preprocessing, pixels, labels[sample])
-    if check and not check.held and not options.any_accuracy:
+    if check and not check.passed and not options.any_accuracy:
         raise UserError(
             f"{model.name} is not far above chance: {check}. Look at --range, --mean and --std, --channels, and at the "
             "order of its classes (--classes); with --any-accuracy it is audited all the same"
@@ -296,7 +296,7 @@ def measure(
         "preprocessing": {**asdict(preprocessing), "dtype": "float32", "in_words": str(preprocessing)},
         "made_on": description(device),
     }
-    outcomes = thresholds.hold(limits, metrics)
+    outcomes = thresholds.check(limits, metrics)
     return Audit(evaluation, metrics, predicted, check, outcomes, published, metadata, images, preprocessing)
 
 

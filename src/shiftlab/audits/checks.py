@@ -37,7 +37,7 @@ class Check:
     otherwise: dict[str, float]  # accuracy by what was changed
 
     @property
-    def held(self) -> bool:
+    def passed(self) -> bool:
         """Is the accuracy far above chance?"""
         return self.accuracy.low > self.chance + ABOVE * (1 - self.chance)
 

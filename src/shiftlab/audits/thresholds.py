@@ -24,7 +24,7 @@ class Outcome(Threshold):
     """What came of a threshold."""
 
     value: float
-    held: bool
+    passed: bool
 
 
 def parse(texts: Sequence[str], boundaries: Sequence[BoundaryName], radius: int, labelled: bool) -> list[Threshold]:
@@ -56,15 +56,15 @@ def parse(texts: Sequence[str], boundaries: Sequence[BoundaryName], radius: int,
             raise UserError(
                 f"the threshold {text!r} is on a boundary that is not measured: choose of {', '.join(boundaries)}"
             )
-        measured = [boundary] if boundary else boundaries
-        thresholds += [Threshold(f"{name}={least:g}", each, metric, least) for each in measured]
+        modes = [boundary] if boundary else boundaries
+        thresholds += [Threshold(f"{name}={least:g}", mode, metric, least) for mode in modes]
     return thresholds
 
 
-def hold(thresholds: Sequence[Threshold], metrics: Mapping[BoundaryName, Metrics]) -> list[Outcome]:
-    """Return what came of each threshold. A metric that is undefined does not hold."""
+def check(thresholds: Sequence[Threshold], metrics: Mapping[BoundaryName, Metrics]) -> list[Outcome]:
+    """Return what came of each threshold. An undefined metric fails."""
     outcomes = []
     for threshold in thresholds:
         value = metrics[threshold.boundary].estimates[threshold.metric].value
-        outcomes.append(Outcome(**vars(threshold), value=value, held=value >= threshold.least))
+        outcomes.append(Outcome(**vars(threshold), value=value, passed=value >= threshold.least))
     return outcomes

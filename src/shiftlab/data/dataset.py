@@ -92,8 +92,8 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
             f"{what} is {size}, which can't be split off {len(examples)} images ({error}): "
             "choose a smaller or a larger one"
         ) from None
-    rest, taken = (Examples(examples.images[places], examples.labels[places]) for places in map(sorted, parts))
-    return rest, taken
+    remainder, part = (Examples(examples.images[places], examples.labels[places]) for places in map(sorted, parts))
+    return remainder, part
 
 
 def path(name: str) -> Path:

@@ -69,11 +69,11 @@ def fetch(file: PublishedFile, mirrors: Sequence[str]) -> bytes:
         NoMirrorError: as `download`.
         OSError: it can't be kept in data/published/, where it is not downloaded again.
     """
-    kept = root() / "data" / "published" / file.dataset
+    folder = root() / "data" / "published" / file.dataset
     with suppress(_MirrorError):
-        return _read(file, kept)
+        return _read(file, folder)
     content = download(file, [*filter(None, [os.environ.get("SHIFTLAB_MIRROR")]), *mirrors])
-    files.write(kept / (file.name if _md5(content) == file.md5 else Path(file.name).stem), content)
+    files.write(folder / (file.name if _md5(content) == file.md5 else Path(file.name).stem), content)
     return content
 
 

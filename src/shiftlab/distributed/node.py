@@ -177,10 +177,10 @@ def _run(job: Job, origin: Origin) -> None:
         options = [*([] if origin.root else ["--pull"]), *(f"--set-param={choice}" for choice in job.choices)]
         command = [*DVC, "exp", "run", "--name", job.name, *options, *job.targets]
         with log.open("a", encoding="utf-8") as output:
-            done = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        if done.returncode:
+            process = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        if process.returncode:
             sentence = _last_error(log)
-            killed = done.returncode < 0 or "exited with -" in sentence  # DVC, or the stage
+            killed = process.returncode < 0 or "exited with -" in sentence  # DVC, or the stage
             if killed or STORE_LOST in sentence:
                 raise LaterError(sentence)
             raise UserError(f"{job.name} failed: {sentence}; all it said is in {log}")
@@ -250,12 +250,12 @@ def _git_clone(origin: Origin, folder: Path, *options: str) -> None:
 
 def _call(folder: Path, *command: str, failure: str) -> str:
     """Run a command, and return its output; raise a LaterError of `failure` and the last line if it fails."""
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        silent = "it was killed" if done.returncode < 0 else "it said nothing"
-        lines = (done.stderr.strip() or done.stdout.strip() or silent).splitlines()
+    process = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if process.returncode:
+        silent = "it was killed" if process.returncode < 0 else "it said nothing"
+        lines = (process.stderr.strip() or process.stdout.strip() or silent).splitlines()
         raise LaterError(f"{failure} ({lines[-1]})")
-    return done.stdout
+    return process.stdout
 
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ class Metric:
         within = min(self.within, radius)
         return replace(self, within=within, label=self.label.replace("{within}", str(within)))
 
-    def statistic(self, predictions: Predictions, others: Mapping[str, Statistic]) -> Statistic | None:
-        """Return the metric of a model's predictions; None where they, or the others (by name), lack what it needs."""
+    def statistic(self, predictions: Predictions, statistics: Mapping[str, Statistic]) -> Statistic | None:
+        """Return the metric of a model's predictions; None where they, or other statistics, lack a part."""
         if isinstance(self.over, tuple):
-            parts = [others[name] for name in self.over if name in others]
+            parts = [statistics[name] for name in self.over if name in statistics]
             if len(parts) < len(self.over):
                 return None
             value = self.function(*(np.array(part.estimate.value) for part in parts))
@@ -121,12 +121,13 @@ def metric(
 @cache
 def _definitions() -> list[Metric]:
     """Return every metric: proportions first, then by what they are over, then by the names of their files."""
-    for module in sorted(module.name for module in pkgutil.iter_modules(definitions.__path__)):
-        importlib.import_module(f"{definitions.__name__}.{module}")
+    for module in pkgutil.iter_modules(definitions.__path__):
+        importlib.import_module(f"{definitions.__name__}.{module.name}")
     kinds = get_args(Kind)
 
-    def place(metric: Metric) -> tuple[bool, int]:
-        return metric.unit != "%", kinds.index(metric.over) if metric.over in kinds else len(kinds)
+    def place(metric: Metric) -> tuple[bool, int, str]:  # whichever file was imported first
+        kind = kinds.index(metric.over) if metric.over in kinds else len(kinds)
+        return metric.unit != "%", kind, metric.function.__module__
 
     return sorted(_registered.values(), key=place)
 

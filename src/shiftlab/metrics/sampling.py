@@ -24,7 +24,7 @@ class Design:
     certain: NDArray[np.bool_]  # (S,): those that stand for themselves
     sequences: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (S,) each: those of one sequence, and of the other
     groups: list[NDArray[np.int64]]  # neighbours among those that were drawn, two or three each
-    others: int  # shifts of the grid that are not certain
+    uncertain: int  # shifts of the grid that are not certain
 
     @classmethod
     def of(cls, shifts: Shifts) -> Design:
@@ -51,14 +51,14 @@ class Design:
         """How many shifts of the grid each stands for, `(S,)`."""
         weights = self.certain.astype(np.float64)
         for sequence in self.sequences:
-            weights[sequence] = self.others / (2 * max(1, sequence.sum()))
+            weights[sequence] = self.uncertain / (2 * max(1, sequence.sum()))
         return weights
 
     def resampled(self) -> Floats:
         """By how much the weights change in each resample of a bootstrap over shifts, `(S, RESAMPLES)`."""
         rng = np.random.default_rng(1)
         change = np.zeros((len(self.certain), RESAMPLES))
-        correction = np.sqrt(1 - sum(sequence.sum() for sequence in self.sequences) / self.others)
+        correction = np.sqrt(1 - sum(sequence.sum() for sequence in self.sequences) / self.uncertain)
         for group in self.groups:
             size = len(group)
             counts = rng.multinomial(size - 1, np.full(size, 1 / size), RESAMPLES).T * size / (size - 1)
@@ -76,7 +76,7 @@ class Design:
         certain = weighted[self.certain].sum(axis=0)
         squares = (values[self.certain] ** 2).sum(axis=0)
         first, second = (weighted[sequence].sum(axis=0) for sequence in self.sequences)
-        among_drawn = 4 * (self.others - 1) / max(1, self.others)
+        among_drawn = 4 * (self.uncertain - 1) / max(1, self.uncertain)
         total: Floats = certain**2 - squares + 2 * certain * (first + second) + among_drawn * first * second
         growth = np.zeros(values.shape)
         for sequence, other in zip(self.sequences, (second, first), strict=True):

@@ -43,18 +43,18 @@ def run_stage(stage: str, description: str | None, *names: str) -> None:
         run(config, *(getattr(arguments, name) for name in names))
 
 
-def progress(total: int, description: str, done: int = 0, hidden: bool = False) -> "tqdm[Any]":
+def progress(total: int, description: str, completed: int = 0, hidden: bool = False) -> "tqdm[Any]":
     """Return a bar that counts images and estimates the time left; in a log it is a line every ten seconds.
 
     Args:
-        done: how many of `total` an earlier attempt, which is resumed, has done.
+        completed: how many of `total` an earlier attempt, which is resumed, has done.
     """
-    if done:
-        print(f"{description}: going on where an earlier attempt ended, {done / total:.0%} done", flush=True)
+    if completed:
+        print(f"{description}: going on where an earlier attempt ended, {completed / total:.0%} done", flush=True)
     return tqdm(
         desc=description,
         total=total,
-        initial=done,
+        initial=completed,
         unit="img",
         unit_scale=True,
         disable=hidden,

@@ -33,19 +33,19 @@ def run(config: Params) -> None:
     made_on = {label: json.loads(path.read_text(encoding="utf-8")) for label, path in paths.items()}
     moved = {name: (of.augmentation or config.augmentation).model_dump() for name, of in config.models.items()}
     summary = {**comparison.summarise(metrics), "augmentation": moved, "made_on": made_on}
-    drawn = plots.of_comparison(of_models, metrics, images)
+    pictures = plots.of_comparison(of_models, metrics, images)
     for boundary, name in comparison.boundaries(metrics).items():
         tables.write_curves(comparison.of_boundary(metrics, boundary), name, Path("plots/accuracy"))
-    for name, picture in drawn.items():
+    for name, picture in pictures.items():
         files.write(Path("plots/pictures", f"{name}.png"), picture)
     files.write(Path("reports/accuracy.png"), plots.against_shift(metrics, images))
-    files.write(Path("reports/maps.png"), drawn[f"{summary['models'][0]['boundary']}-maps"])
-    files.write(Path("reports/image-0.png"), drawn["image-0"])
+    files.write(Path("reports/maps.png"), pictures[f"{summary['models'][0]['boundary']}-maps"])
+    files.write(Path("reports/image-0.png"), pictures["image-0"])
     last_study = json.loads(Path("metrics/study.json").read_text(encoding="utf-8"))
     study = last_study if last_study["data"] == summary["data"] else None
     of_study = {"plane": (REPORT / "plane.png").read_bytes()}
     explored = explorer.parts(of_models, metrics, images, study)
-    files.write(Path("reports/index.html"), report.page(summary, drawn, explored, study, of_study))
+    files.write(Path("reports/index.html"), report.page(summary, pictures, explored, study, of_study))
     files.write(Path("metrics/summary.json"), comparison.headline(summary))
     files.write(Path("metrics/comparison.json"), json.dumps(summary, indent=2, allow_nan=False) + "\n")
     title = f"# Results on {names.data_name(summary['data'])}"

@@ -25,7 +25,7 @@ def run(config: Params) -> None:
     paths = {name: trials.path(name) for name in study.variants}
     trials.prune(paths.values())
     verdicts = summary.summarise(study, {name: trials.load(path) for name, path in paths.items()})
-    for name, content in study_plots.written(verdicts).items():
+    for name, content in study_plots.contents(verdicts).items():
         files.write(REPORT / name, content)
     files.write(Path("metrics/study.json"), json.dumps(verdicts, indent=1, allow_nan=False) + "\n")
     print(report.tables(verdicts))

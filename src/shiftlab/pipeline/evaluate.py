@@ -22,8 +22,8 @@ def run(config: Params, name: str) -> None:
     )
     store = connect(config.data.name, config.tracking)
     modes = config.evaluation.boundaries
-    every = [predictions.path(name, seed, boundary) for seed in config.seeds for boundary in modes]
-    predictions.prune_files(every, predictions.FOLDER / name)
+    paths = [predictions.path(name, seed, boundary) for seed in config.seeds for boundary in modes]
+    predictions.prune_files(paths, predictions.FOLDER / name)
     for seed in config.seeds:
         report = Path("reports", name, str(seed))
         for boundary in modes:

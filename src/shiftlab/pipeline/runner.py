@@ -29,21 +29,21 @@ class Clock:
 
     expected: Mapping[str, float]
     jobs: int
-    taken: dict[str, float] = field(default_factory=dict)
+    durations: dict[str, float] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)  # that had nothing to do, and so tell nothing of the machine's speed
 
     @property
     def ended(self) -> set[str]:
         """Return the stages that have ended."""
-        return self.skipped | set(self.taken)
+        return self.skipped | set(self.durations)
 
     @property
     def ratio(self) -> float | None:
         """Return how many times as long as expected stages take here; None while too few have run to tell."""
-        expected = sum(self.expected[stage] for stage in self.taken)
+        expected = sum(self.expected[stage] for stage in self.durations)
         if expected < MIN_WORK * sum(self.expected.values()):
             return None
-        return sum(self.taken.values()) / expected
+        return sum(self.durations.values()) / expected
 
     def left(self, running: Mapping[str, float]) -> float:
         """Return the seconds left, with so many seconds spent on each of the stages that are running."""
@@ -109,7 +109,7 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
                         if process.skipped:
                             clock.skipped.add(stage)
                         else:
-                            clock.taken[stage] = process.seconds
+                            clock.durations[stage] = process.seconds
                 status.set_description_str(f"{'; '.join(map(label, running))}: {left()}")
         finally:
             for process in running.values():

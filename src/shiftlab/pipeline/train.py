@@ -75,9 +75,9 @@ def _fit(
     seconds, logged = 0.0, 0
     with arguments.progress(settings.epochs * images, f"{name} seed {seed}", finished) as bar:
 
-        def show(seen: int, loss: float) -> None:
+        def show(count: int, loss: float) -> None:
             bar.set_postfix(epoch=bar.n // images + 1, loss=f"{loss:.4f}", refresh=False)
-            bar.update(seen)
+            bar.update(count)
 
         begun = time.perf_counter()
         epochs = loop.fit(model, data, recipe, settings, device, saved, show, augmentation)

@@ -217,12 +217,14 @@ def published_table(summary: Summary) -> Table | None:
     entries = load_yaml("published.yaml")["models"]
     if summary["data"] not in {entry["data"] for entry in entries}:
         return None
-    ours = {row.model: row for boundary, of in rows(summary).items() if boundary in ("zero", "canvas") for row in of}
+    measurements = {
+        row.model: row for boundary, of in rows(summary).items() if boundary in ("zero", "canvas") for row in of
+    }
     cells = []
     for entry in entries:
         model, metric = entry.get("measured", (None, None))
         same = entry["data"] == summary["data"] and entry.get("radius", summary["radius"]) == summary["radius"]
-        measured = ours[model].cells([metric])[0] if same and model in ours else NOT_MEASURED
+        measured = measurements[model].cells([metric])[0] if same and model in measurements else NOT_MEASURED
         cells.append([entry["source"], entry["quantity"], entry["result"], measured, entry["reason"]])
     note = "Ours: the stages' own recipe: Adam, 55,000 training images, the epoch chosen by 5,000 validation images."
     return Table(["source", "what", "theirs (%)", "ours (%)", "why they may differ"], cells, note)

@@ -14,7 +14,7 @@ from shiftlab.reports.study import POINT, Summary, Variant, contrast_label, labe
 COLUMNS = 2  # of panels
 
 
-def written(summary: Summary) -> dict[str, bytes | str]:
+def contents(summary: Summary) -> dict[str, bytes | str]:
     """Return the contents of reports/study/, by the file's name: plots, tables and the page."""
     plots = of_study(summary)
     return {

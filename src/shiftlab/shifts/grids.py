@@ -65,8 +65,8 @@ def anchors(radius: int) -> Shifts:
 
     Robust accuracy is a minimum over shifts, which a part of them can't estimate.
     """
-    every = np.concatenate([center_and_ends(radius), grid(min(ANCHOR_RADIUS, radius))])
-    return np.array(list(dict.fromkeys(map(tuple, every.tolist()))), dtype=np.int8)
+    shifts = np.concatenate([center_and_ends(radius), grid(min(ANCHOR_RADIUS, radius))])
+    return np.array(list(dict.fromkeys(map(tuple, shifts.tolist()))), dtype=np.int8)
 
 
 def sample(radius: int, count: int | str, seed: int) -> Shifts:
@@ -87,11 +87,11 @@ def sample(radius: int, count: int | str, seed: int) -> Shifts:
     from scipy.stats import qmc  # a second to import, for samples alone
 
     sequences = [qmc.Sobol(2, rng=np.random.default_rng([seed, half, *b"grid"])) for half in (0, 1)]
-    drawn = dict.fromkeys(map(tuple, ends.tolist()))
-    while len(drawn) < len(ends) + int(count):
-        (point,) = sequences[len(drawn) % 2].random(1)
-        drawn.setdefault(tuple(((point * (2 * radius + 1)).astype(int) - radius).tolist()))
-    shifts = np.concatenate([anchors(radius), np.array(list(drawn), dtype=np.int8)[len(ends) :]])
+    shifts_drawn = dict.fromkeys(map(tuple, ends.tolist()))
+    while len(shifts_drawn) < len(ends) + int(count):
+        (point,) = sequences[len(shifts_drawn) % 2].random(1)
+        shifts_drawn.setdefault(tuple(((point * (2 * radius + 1)).astype(int) - radius).tolist()))
+    shifts = np.concatenate([anchors(radius), np.array(list(shifts_drawn), dtype=np.int8)[len(ends) :]])
     return whole if len(np.unique(shifts, axis=0)) == len(whole) else shifts
 
 
@@ -104,18 +104,18 @@ def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[
     Raises:
         UserError: there are fewer images than `count`, or `count` is less than one for each class.
     """
-    every = np.arange(len(labels), dtype=np.int32)
+    numbers = np.arange(len(labels), dtype=np.int32)
     if count in ("all", len(labels)):
-        return every
+        return numbers
 
     from sklearn.model_selection import train_test_split  # a second to import, for a part of the images alone
 
     try:
-        drawn, _ = train_test_split(every, train_size=count, random_state=seed, stratify=labels)
+        selection, _ = train_test_split(numbers, train_size=count, random_state=seed, stratify=labels)
     except ValueError as error:
         raise UserError(
             f"evaluation.images is {count}, which can't be drawn from {len(labels):,} test images ({error}): "
             "choose another number, or all of them with `-S evaluation=full`"
         ) from None
-    ordered: NDArray[np.int32] = np.sort(drawn)
+    ordered: NDArray[np.int32] = np.sort(selection)
     return ordered

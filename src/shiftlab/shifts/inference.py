@@ -161,12 +161,12 @@ def predict(
     """
     margin, size = plan.margin, plan.task_size
     ranges = [(first, min(first + size, len(images))) for first in range(0, len(images), size)]
-    done: dict[int, Arrays] = {}
+    results: dict[int, Arrays] = {}
     for number, (first, last) in enumerate(ranges):
         if store and (arrays := store.load(f"{number}")) is not None:
-            done[number] = arrays
+            results[number] = arrays
             on_progress(plan.part(first, last).passes(last - first))
-    missing = [number for number in range(len(ranges)) if number not in done]
+    missing = [number for number in range(len(ranges)) if number not in results]
 
     def tasks() -> Iterator[Task]:
         for number, raw in enumerate(images.chunks(margin, size, missing[0] * size), start=missing[0]):
@@ -176,9 +176,13 @@ def predict(
     for number, arrays in execute(tasks(), on_progress) if missing else ():
         if store:
             store.save(f"{number}", arrays)
-        done[number] = arrays
+        results[number] = arrays
     by_shift = ("predicted", "confidence", "euclidean", "cosine", "ink")  # whose second axis is that of images
-    return {key: np.concatenate([done[at][key] for at in sorted(done)], axis=int(key in by_shift)) for key in done[0]}
+    arrays_in_order = [results[number] for number in range(len(ranges))]
+    return {
+        key: np.concatenate([arrays[key] for arrays in arrays_in_order], axis=int(key in by_shift))
+        for key in results[0]
+    }
 
 
 def predict_task(
@@ -195,8 +199,9 @@ def predict_task(
 
     of_all = {shift: outputs(crop_at(padded, max_shift, *shift)) for shift in plan.whole}
     arrays: Arrays = {}
-    for name, each in plan.sets.items():
-        of_set = of_all[plan.common[name]] if name in plan.common else outputs(crop_each(padded, max_shift, each))
+    for name, of_images in plan.sets.items():
+        shared = plan.common.get(name)
+        of_set = outputs(crop_each(padded, max_shift, of_images)) if shared is None else of_all[shared]
         arrays |= {f"{name}.{key}": value for key, value in _labels(of_set).items()}
     if len(plan.shifts) == 0:
         return arrays

@@ -82,8 +82,8 @@ def plan_evaluation(
     Raises:
         UserError: fewer images than the evaluation asks for.
     """
-    every = np.arange(images, dtype=np.int32)
-    subset = every if labels is None else grids.subset(labels, evaluation.images, evaluation.seed)
+    numbers = np.arange(images, dtype=np.int32)
+    subset = numbers if labels is None else grids.subset(labels, evaluation.images, evaluation.seed)
     sets = {name: grids.named_set(name, images, evaluation.seed) for name in grids.NAMED_SETS}
     return Plan(boundary, shape, sets, subset, np.unique(np.concatenate(_shifts(evaluation)), axis=0))
 

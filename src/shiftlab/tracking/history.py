@@ -70,13 +70,13 @@ def revisions() -> Iterator[Revision]:
     experiments = dict(line.split(" ", maxsplit=1) for line in references.splitlines())
     log = _git("log", "--all", "--reverse", "--format=%H %P", "--", "dvc.lock").decode().splitlines()
     commits = [line.split() for line in log]
-    seen = set()
+    blobs = set()
     for (tree, *parents), (blob, lock) in zip(commits, _locks(tree for tree, *_ in commits), strict=True):
-        if blob not in seen and (stages := _stages(lock)):
+        if blob not in blobs and (stages := _stages(lock)):
             commit = parents[0] if tree in experiments and parents else tree
             yield Revision(experiments.get(tree, WORKSPACE), commit, tree, stages)
-        seen.add(blob)
-    if Path("dvc.lock").exists() and _git("hash-object", "dvc.lock").decode().strip() not in seen:
+        blobs.add(blob)
+    if Path("dvc.lock").exists() and _git("hash-object", "dvc.lock").decode().strip() not in blobs:
         head = _git("rev-parse", "HEAD").decode().strip()
         if stages := _stages(Path("dvc.lock").read_text(encoding="utf-8")):
             yield Revision(WORKSPACE, head, None, stages)
