@@ -32,9 +32,9 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
         height, width = map(components.last_side, shape[1:])
     except ValueError as error:
         raise UserError(f"such a network can't be built: {error}") from None
-    first, width = channels
+    first, inner = channels
     layers: list[nn.Module] = []
-    for layer, (inputs, outputs) in enumerate(pairwise([shape[0], first, *[width] * (components.layers - 1)])):
+    for layer, (inputs, outputs) in enumerate(pairwise([shape[0], first, *[inner] * (components.layers - 1)])):
         dilation = components.dilation(layer)
         stride = 2 if layer < DOWNSAMPLED and components.downsampling == "stride" else 1
         padding = dilation if components.padding == "zero" else 0
@@ -45,7 +45,7 @@ def assemble(components: Small, channels: tuple[int, int], shape: tuple[int, int
         if layer < DOWNSAMPLED:
             layers += _downsampling(components, outputs)
     pixels = height * width if components.head == "flatten" else 1
-    return nn.Sequential(*layers, HEADS[components.head](), nn.Flatten(), nn.Linear(width * pixels, classes))
+    return nn.Sequential(*layers, HEADS[components.head](), nn.Flatten(), nn.Linear(inner * pixels, classes))
 
 
 def _downsampling(components: Small, channels: int) -> list[nn.Module]:
