@@ -88,7 +88,8 @@ def test_second_repro_runs_nothing(done: Project) -> None:
 def test_forced_repro_leaves_the_lock_as_it_was(done: Project) -> None:
     done.compose("data=digits", "model=resnet")  # of all the one with most ways to differ
     done.dvc("repro")
-    done.git("commit", "--quiet", "--all", "--message", "results")
+    done.git("add", "--all")
+    done.git("commit", "--quiet", "--message", "results")
     before = done.read("dvc.lock")
     output = done.dvc("repro", "--force", "--no-run-cache")
     assert len(stages_run(output)) == 5
