@@ -16,6 +16,8 @@ from mlflow.entities import Run
 from PIL import Image
 
 from shiftlab.models import weights
+from shiftlab.tracking import syncing
+from shiftlab.tracking.history import MissingError, Revision
 from tests.helpers import GREY
 from tests.project import MODELS, Project
 from tests.servers import free_port, running
@@ -48,6 +50,18 @@ def test_what_ran_is_there_already(done: Project) -> None:
     before = len(runs(done))
     assert "MLflow has 3 results, 0 of them new" in done.run(*SYNC).stdout
     assert len(runs(done)) == before
+
+
+def test_stages_of_earlier_code_are_left_out() -> None:
+    """Committed locks have a stage for each model, seed and boundary mode; one may lack the training."""
+    training = {"deps": [{"path": "data/mnist/dataset.safetensors", "md5": "0"}]}
+    stages = {"train@mlp-0": training, "evaluate@mlp-0-zero": {}}
+    (result,) = syncing.results(Revision("workspace", "1" * 40, "1" * 40, stages))
+    assert result.data == "mnist"
+    with pytest.raises(MissingError, match="made by earlier code"):
+        result.log(None, Path())  # type: ignore[arg-type]
+    del stages["train@mlp-0"]
+    assert not list(syncing.results(Revision("workspace", "1" * 40, "1" * 40, stages)))
 
 
 @pytest.mark.slow

@@ -54,9 +54,10 @@ def _evaluations(revision: Revision, model: str) -> Iterator[Result]:
     """Yield a model's of every seed and boundary; nothing where an experiment on one stage has left others behind."""
     evaluate = f"evaluate@{model}"
     if "evaluation" not in revision.params(evaluate):  # a stage for each seed, as before boundary modes had that name
-        training = next(stage for stage in revision.stages if stage.startswith("train@"))
-        data, tag = _data(revision, training), (evaluate, revision.tree or "")
-        yield Result("trainings", data, tag, f"{model} on {data} ({revision})", _refuse)
+        training = next((stage for stage in revision.stages if stage.startswith("train@")), None)
+        if training:
+            data, tag = _data(revision, training), (evaluate, revision.tree or "")
+            yield Result("trainings", data, tag, f"{model} on {data} ({revision})", _refuse)
         return
     for seed in revision.params(evaluate)["seeds"]:
         key = f"{model}-{seed}"
