@@ -47,11 +47,13 @@ def main() -> None:
 def quick(jobs: int) -> None:
     """Answer the question in minutes, on MNIST or, where it can't be downloaded, on scikit-learn's digits."""
     refuse_own_parameters("make run")
+    before = PARAMS.read_bytes()
     compose(QUICK, PARAMS)
     try:
         get(params.load())
     except NoMirrorError as error:
         if os.environ.get("SHIFTLAB_MIRROR"):  # a copy that the user meant
+            files.write(PARAMS, before)
             raise
         print(f"{wrapped(error.reason)}\n{NOT_MNIST}\n", flush=True)
         compose(ON_DIGITS, PARAMS)
@@ -72,14 +74,14 @@ def quick(jobs: int) -> None:
     takes = f"{runner.in_words(seconds_of_everything(ratio))} here" if ratio else "some hours"
     print(
         f"""
-Look:  open reports/index.html     the report: drag a digit, compare models
-       make play                   draw a digit, and see what the models predict
-       make ui                     every run in MLflow
+Look at reports/index.html in a browser: drag a digit, compare the models.
+make play    draw a digit, and see what the models predict
+make ui      every run in MLflow
 
-This was a small part of it. `make reproduce` makes what README's tables say, on
-all of MNIST with five seeds, as plain `dvc repro` does after `make restore`:
-{takes}. It can be stopped at any time. `make restore`
-brings the committed params.yaml and results back."""
+These numbers are of one training each, on few images. README's tables are of
+all of MNIST and five trainings: `make reproduce` makes them, in {takes};
+stop it at any time. `make restore` brings the committed params.yaml and results
+back. With those, `.venv/bin/dvc repro` does what `make reproduce` does."""
     )
 
 

@@ -395,7 +395,10 @@ def refuse_shifts(evaluation: Evaluation, frame: ImageSize, image_size: ImageSiz
     height, width = frame
     radius = evaluation.radius
     if radius >= min(frame):
-        raise ValueError(f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight")
+        raise ValueError(
+            f"evaluation.radius is {radius}, which shifts images of {width}x{height} pixels out of sight: take one "
+            f"below {min(frame)}"
+        )
     if image_size is None:
         return
     margin, reach = _margin(frame, image_size), max(radius, NAMED_REACH)

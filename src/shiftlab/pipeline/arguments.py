@@ -10,7 +10,7 @@ from tqdm import tqdm
 from shiftlab import determinism
 from shiftlab.config import params
 from shiftlab.config.params import Determinism
-from shiftlab.errors import one_sentence
+from shiftlab.errors import UserError, one_sentence
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "model": {"help": "name of an architecture that params.yaml selects"},
@@ -38,6 +38,11 @@ def run_stage(stage: str, description: str | None, *names: str) -> None:
     arguments = parser.parse_args()
     with one_sentence():
         config = params.load()
+        if (seed := vars(arguments).get("seed")) not in (None, *config.seeds):
+            raise UserError(
+                f"seed {seed} is not among those that params.yaml selects ({', '.join(map(str, config.seeds))}): "
+                "choose it with `dvc exp run -S 'seeds=[SEED]'`"
+            )
         determinism.prepare(DETERMINISM.get(stage, config.determinism))  # before the stage imports PyTorch
         run = importlib.import_module(f"shiftlab.pipeline.{stage}").run
         run(config, *(getattr(arguments, name) for name in names))

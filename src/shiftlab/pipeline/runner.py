@@ -19,6 +19,7 @@ from shiftlab.errors import UserError
 
 LOCK = Path(".dvc/tmp/pipeline.lock")
 MIN_WORK = 0.1  # proportion that has to be done to tell from it how fast the machine is
+LOG_EVERY_S = 60  # a line with the time left, where the output is not a terminal
 GRACE_S = 60  # that a stage has to write its checkpoint, when it is interrupted
 SKIPPED = ("didn't change, skipping", "is cached - skipping run, checking out outputs")  # DVC's words
 
@@ -93,7 +94,8 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
     def left() -> str:
         return f"{in_words(clock.left({stage: process.seconds for stage, process in running.items()}))} left"
 
-    with tqdm(bar_format="{desc}", disable=not sys.stdout.isatty(), file=sys.stdout, leave=False) as status:
+    terminal, last_line = sys.stdout.isatty(), time.monotonic()
+    with tqdm(bar_format="{desc}", disable=not terminal, file=sys.stdout, leave=False) as status:
         try:
             while len(clock.ended) < len(stages):
                 begun = clock.ended | running.keys()
@@ -110,7 +112,11 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
                             clock.skipped.add(stage)
                         else:
                             clock.durations[stage] = process.seconds
-                status.set_description_str(f"{'; '.join(map(label, running))}: {left()}")
+                at_work = f"{'; '.join(map(label, running))}: {left()}"
+                status.set_description_str(at_work)
+                if not terminal and time.monotonic() > last_line + LOG_EVERY_S:
+                    print(at_work, flush=True)
+                    last_line = time.monotonic()
         finally:
             for process in running.values():
                 process.interrupt()
