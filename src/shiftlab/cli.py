@@ -1,38 +1,86 @@
-"""The command `shiftlab`: arguments in, one call each. Exit status 0: held; 1: a threshold failed; 2: a mistake."""
+"""The command `shiftlab`: arguments in, one call each. Exit status 0: done; 1: a threshold was missed; 2: all else."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
 from shiftlab import files
 from shiftlab.config.audit import PANELS, CommandOptions, PreprocessingHints, display, flag, read
 from shiftlab.errors import UserError, one_sentence
 
+MISTAKE, FAILED = 2, 1  # exit statuses
+
+
+class Commands(TyperGroup):
+    """The commands, each of which ends with one of three exit statuses."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command that the arguments name. SystemExit: 0, 1 or 2, as the module's first line says."""
+        try:
+            return super().main(*args, **extra)
+        except SystemExit as end:
+            # Typer and Rich end with 1 of their own where nobody reads on.
+            by_command = isinstance(end.__context__, typer.Exit) and end.code == FAILED
+            sys.exit(end.code if by_command or not end.code else MISTAKE)
+
+    def invoke(self, context: Any) -> Any:
+        """Run a command, whose every end but those that it means is a mistake, with a sentence or a bug's traceback."""
+        try:
+            with one_sentence(MISTAKE, of_network=True):
+                return super().invoke(context)
+        except BaseException as error:
+            if hasattr(error, "exit_code"):  # Typer's own
+                raise
+            if not isinstance(error, SystemExit):
+                with suppress(OSError):  # nobody may read it
+                    traceback.print_exc()
+            sys.exit(MISTAKE)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Measure how much translation invariance a model has, and hold it to that.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-MISTAKE, FAILED = 2, 1  # exit statuses
 
 
 def main() -> None:
     """Run the command."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
+        for argument in sys.argv:
+            if argument != argument.encode(errors="replace").decode():  # which no report could hold
+                sys.stderr.write(f"error: {argument!r} is not in UTF-8: rename what it names\n")
+                sys.exit(MISTAKE)
         app()
+    finally:
+        try:
+            if sys.stdout:  # a shell can close it
+                sys.stdout.flush()
+        except OSError:  # Python would try again, and end with a status of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Print a result; where its reader has left, as `head` does, the exit status tells what is left to tell."""
+    with suppress(BrokenPipeError):
+        typer.echo(text)
 
 
 Written = partial(typer.Option, rich_help_panel="Output")
@@ -117,7 +165,6 @@ EXAMPLES = """Examples:
 
 @app.command(epilog=EXAMPLES)
 @offers(*sorted(FIELDS, key=_order))
-@one_sentence(MISTAKE, of_network=True)
 def audit(
     values: dict[str, Any],
     *,
@@ -133,15 +180,14 @@ def audit(
     silent = options.quiet or options.as_json
     result = run.run(options, silent)
     if options.as_json:
-        typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False))
+        say(json.dumps(result.summary(), indent=2, allow_nan=False))
     elif not options.quiet:
-        typer.echo(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
+        say(f"\n{result.table()}\n\nThe report is {options.folder / 'report.html'}.")
     if not result.passed:
         raise typer.Exit(FAILED)
 
 
 @app.command()
-@one_sentence(MISTAKE, of_network=True)
 def compare(
     audits: Annotated[
         list[Path], typer.Argument(metavar="AUDIT", help="Two or more folders that `shiftlab audit` wrote.")
@@ -155,14 +201,13 @@ def compare(
     from shiftlab.audits import comparison
 
     result = comparison.compare(*audits)
-    typer.echo(json.dumps(result.summary(), indent=2, allow_nan=False) if as_json else repr(result))
+    say(json.dumps(result.summary(), indent=2, allow_nan=False) if as_json else repr(result))
     if out:
         typer.echo(f"\nThe page is {result.save(out)}.", err=as_json)
 
 
 @app.command()
 @offers("classes", "resize", "frame", "channels", "white", "mean", "std")
-@one_sentence(MISTAKE, of_network=True)
 def play(
     values: dict[str, Any],
     models: Annotated[
@@ -185,12 +230,11 @@ def play(
     determinism.prepare()
     from shiftlab.audits import play as demo
 
-    classes = files.lines(names, "the name of an output") if names else None
+    classes = files.lines(names, "the name of an output", comments=False) if names else None
     demo.serve(models or [], hints, classes, port, browser)
 
 
 @app.command()
-@one_sentence(MISTAKE, of_network=True)
 def sweep(
     target: Annotated[
         list[str] | None,
@@ -215,7 +259,7 @@ def sweep(
 
     if status:
         with engine.connected("auto" if ray == engine.LOCAL else ray):
-            typer.echo(engine.status())
+            say(engine.status())
         return
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise UserError(f"--name is {name!r}: letters, digits, dots, dashes and underscores make a name of git's")
@@ -223,13 +267,12 @@ def sweep(
     choices = [f"{shlex.join(choice or [])} {line}".strip() for line in lines]
     sweeping.run(sweeping.plan(choices, target or [], name, study), ray, partial(typer.echo, err=True), cores)
     if not study:
-        typer.echo("`make show` compares the experiments, `make ui` their runs.")
+        say("`make show` compares the experiments, `make ui` their runs.")
     elif subprocess.run([sys.executable, "scripts/run_study.py", *(choice or [])]).returncode:
         raise UserError("the study could not be decided, for the reason above")
 
 
 @app.command()
-@one_sentence(MISTAKE, of_network=True)
 def tune(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Architecture to find a recipe for: lenet, mlp, resnet and so on.")
@@ -260,12 +303,11 @@ def tune(
     search = tuning.Search(model, tuple(choice or []), trials, minutes, faster, shifted, seed)
     result = tuning.run(search, ray, partial(typer.echo, err=True), cores)
     place = tuning.FOLDER / model
-    typer.echo(f"\n{result}\n\n{place} has all trials and their picture; `make ui` shows their runs.")
-    typer.echo(f"`dvc exp apply {result.best[0].experiment}` takes over the best.")
+    say(f"\n{result}\n\n{place} has all trials and their picture; `make ui` shows their runs.")
+    say(f"`dvc exp apply {result.best[0].experiment}` takes over the best.")
 
 
 @app.command()
-@one_sentence(MISTAKE, of_network=True)
 def init(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The new project's folder: one that is empty, or not there yet.")
@@ -274,5 +316,5 @@ def init(
     """Write a minimal project that audits its model in CI: a model, a workflow, a file of thresholds."""
     from shiftlab.audits import template
 
-    typer.echo("\n".join(map(str, template.write(folder))))
-    typer.echo(f"\nPut your model into {folder / 'model.py'}; the workflow and README.md have the command.")
+    say("\n".join(map(str, template.write(folder))))
+    say(f"\nPut your model into {folder / 'model.py'}; the workflow and README.md have the command.")

@@ -1,4 +1,4 @@
-"""What a user's mistake looks like, and how it ends a command: one sentence, exit status 1, no traceback."""
+"""What a user's mistake looks like, and how it ends a command: one sentence, no traceback."""
 
 import errno
 import re

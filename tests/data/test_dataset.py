@@ -49,7 +49,7 @@ def test_split_follows_its_seed_alone() -> None:
     assert numbers(data.split(numbered(UNEVEN), size=55, seed=1, what="data.validation")[1]) != first
 
 
-@pytest.mark.parametrize("size", [1, 9, 545, 550, 551, 10_000])
+@pytest.mark.parametrize("size", [550, 551, 10_000])
 def test_split_that_cannot_be_is_a_user_error(size: int) -> None:
     with pytest.raises(UserError, match=rf"data\.validation is {size}"):
         data.split(numbered(UNEVEN), size=size, seed=0, what="data.validation")

@@ -191,11 +191,11 @@ def test_mixed_sizes_can_be_made_one(birds: Path) -> None:
     assert load(options(birds, resize=16, crop=[16, 16]))[0].images.shape[1:] == (3, 16, 16)
 
 
-def test_class_too_small_to_be_split_is_refused(birds: Path) -> None:
+def test_class_without_a_training_image_is_refused(birds: Path) -> None:
     (birds / "owl").mkdir()
     noise().save(birds / "owl" / "only.png")
-    with pytest.raises(UserError, match=r"data\.test is 0\.25, which can't be split"):
-        build_dataset(options(birds))
+    with pytest.raises(UserError, match=r"no training image of the class 'owl' is left"):
+        build_dataset(options(birds, test=0.8))
 
 
 def test_frame_larger_than_the_images_is_refused(birds: Path) -> None:

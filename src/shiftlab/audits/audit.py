@@ -22,7 +22,7 @@ from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome, Threshold
 from shiftlab.config.audit import AuditOptions
 from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_shifts
-from shiftlab.data.dataset import numbered
+from shiftlab.data.dataset import class_names, numbered
 from shiftlab.determinism import description
 from shiftlab.errors import UserError, extra
 from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate
@@ -151,17 +151,19 @@ class Audit:
     def save(self, folder: str | Path) -> Path:
         """Write report.html, metrics.json, CSVs and predictions for `shiftlab compare`; return the report's path.
 
+        An earlier audit in the folder is replaced as a whole, or stays as a whole.
+
         Raises:
             OSError: as `files.write`.
         """
-        folder = Path(folder)
-        for boundary, metrics in self.metrics.items():
-            if self.labelled:
-                tables.write_tables(metrics, folder / boundary)
-            predictions.save(self.predictions[boundary], folder / PREDICTIONS / f"{boundary}.safetensors")
-        summary = self.summary()
-        files.write(folder / REPORT, report.page(summary, self._plots()))
-        files.write(folder / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        folder, summary = Path(folder), self.summary()
+        with files.replacing(folder, [METRICS, REPORT, PREDICTIONS, *boundaries.names()]) as new:
+            for boundary, metrics in self.metrics.items():
+                if self.labelled:
+                    tables.write_tables(metrics, new / boundary)
+                predictions.save(self.predictions[boundary], new / PREDICTIONS / f"{boundary}.safetensors")
+            files.write(new / REPORT, report.page(summary, self._plots()))
+            files.write(new / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return folder / REPORT
 
     def _plots(self) -> dict[str, bytes]:
@@ -241,6 +243,9 @@ def measure(
     limits = _check_options(options, images, preprocessing)
     preprocessed = PreprocessedModel(model, preprocessing).eval()
     prepared = PreparedImages(images, preprocessing)
+    reach = max(evaluation.radius, NAMED_REACH)
+    margin = max(boundaries.get(name).margin(reach) for name in evaluation.boundaries)
+    images.check(lambda place: prepared.read(place, margin))
     sample = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.IMAGES].tolist()
     pixels = prepared.at(sample, 0).to(device)
     with torch.inference_mode():
@@ -284,7 +289,7 @@ def measure(
     counts = {"images": len(images), "of": images.total, "classes": len(classes)}
     metadata = {
         "model": {**about_model, **size, "notes": notes},
-        "data": {"name": images.name, "digest": digest, **counts},
+        "data": {"name": images.name, "digest": digest, "background": images.background, **counts},
         "options": options.recorded(),
         "protocol": {
             **evaluation.model_dump(exclude={"images"}),
@@ -315,28 +320,27 @@ def _check_options(options: AuditOptions, images: Images, preprocessing: Preproc
 def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], Labels | None]:
     """Return the outputs' names, and the images' labels as numbers of outputs, `(N,)`."""
     labels = images.labels
-    if model.classes is not None and len(model.classes) != outputs:
+    named, own = (names and class_names(names) for names in (model.classes, images.classes))
+    if named is not None and len(named) != outputs:
+        raise UserError(f"{len(named)} classes are named, but {model.name} has {outputs} outputs: name each one")
+    if own is None or labels is None:
+        return named or numbered(outputs), None
+    if named is None:
+        if len(own) == outputs:
+            return own, labels
         raise UserError(
-            f"{len(model.classes)} classes are named, but {model.name} has {outputs} outputs: name each one"
+            f"{model.name} has {outputs} outputs, and {images.name} {len(own)} classes: name the outputs in their "
+            "order, one on a line, with --classes FILE"
         )
-    if images.classes is None or labels is None:
-        return model.classes or numbered(outputs), None
-    if model.classes is None:
-        if len(images.classes) == outputs:
-            return images.classes, labels
-        raise UserError(
-            f"{model.name} has {outputs} outputs, and {images.name} {len(images.classes)} classes: name the outputs in "
-            "their order, one on a line, with --classes FILE"
-        )
-    place = {name: number for number, name in enumerate(model.classes)}
-    if unknown := [name for name in images.classes if name not in place]:
-        if len(images.classes) == outputs and set(images.classes) == set(numbered(outputs)):
-            return model.classes, labels  # they have no names but their numbers
+    place = {name: number for number, name in enumerate(named)}
+    if unknown := [name for name in own if name not in place]:
+        if len(own) == outputs and set(own) == set(numbered(outputs)):
+            return named, labels  # they have no names but their numbers
         raise UserError(
             f"the class {unknown[0]!r} of {images.name} is not among the outputs of {model.name} "
-            f"({', '.join(model.classes[:10])}{', ...' if outputs > 10 else ''}): rename it, or give --classes FILE"
+            f"({', '.join(named[:10])}{', ...' if outputs > 10 else ''}): rename it, or give --classes FILE"
         )
-    return model.classes, np.array([place[name] for name in images.classes])[labels]
+    return named, np.array([place[name] for name in own])[labels]
 
 
 def _cost(preprocessed: PreprocessedModel, image: Tensor) -> dict[str, int]:

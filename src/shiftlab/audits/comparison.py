@@ -66,8 +66,9 @@ class Comparison:
             for boundary, models in self.metrics.items()
             for name, picture in plots.of_models(models).items()
         }
-        files.write(page.with_suffix(".json"), json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
-        files.write(page, report.comparison_page(self.summaries, self.differences, pictures))
+        with files.replacing(page.parent, ["comparison.json", page.name]) as new:
+            files.write(new / "comparison.json", json.dumps(self.summary(), indent=2, allow_nan=False) + "\n")
+            files.write(new / page.name, report.comparison_page(self.summaries, self.differences, pictures))
         return page
 
     def __repr__(self) -> str:
@@ -84,7 +85,7 @@ def compare(*audits: Audit | str | Path) -> Comparison:
         raise UserError("a comparison needs two audits at least: name their folders")
     results: dict[str, Results] = {}  # by label
     for audit in audits:
-        loaded = (audit.summary(), audit.predictions) if isinstance(audit, Audit) else _load(Path(audit))
+        loaded = (_as_read(audit.summary()), audit.predictions) if isinstance(audit, Audit) else _load(Path(audit))
         label = str(loaded[0]["model"]["name"])
         while label in results:
             label += "'" if isinstance(audit, Audit) else f" ({Path(audit).name})"
@@ -113,6 +114,12 @@ def _refuse_different(results: Mapping[str, Results], first: str, second: str) -
     for boundary, of_boundary in predicted.items():
         if not np.array_equal(of_boundary.grid.shifts, other_predicted[boundary].grid.shifts):
             raise UserError(f"{different}: other shifts were drawn; audit both with the same options")
+
+
+def _as_read(summary: Summary) -> Summary:
+    """Return an audit's summary as a file gives it back, without tuples."""
+    read: Summary = json.loads(json.dumps(summary))
+    return read
 
 
 def _load(folder: Path) -> Results:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.config.params import Data, ImageSize, Interpolation
+from shiftlab.config.params import Background, Data, ImageSize, Interpolation
 from shiftlab.data import folder, sources
-from shiftlab.data.dataset import load, numbered, path
+from shiftlab.data.dataset import draw, load, numbered, path
 from shiftlab.errors import UserError, extra
-from shiftlab.shifts.grids import subset
 
 WORKERS = 4  # threads that read files ahead
 
@@ -37,6 +38,7 @@ class Images:
     labels: Labels | None  # (N,): places among `classes`; None where nobody labelled them
     classes: tuple[str, ...] | None  # their names
     total: int  # images in the source
+    background: Background | None = None  # behind see-through pixels of files
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,12 +50,12 @@ class Images:
         if self.labels is None:
             places = np.sort(np.random.default_rng(seed).choice(len(self), int(count), replace=False))
             return replace(self, numbers=self.numbers[places])
-        places = subset(self.labels, int(count), seed).astype(np.int64)
+        places = draw(self.labels, int(count), seed)
         return replace(self, numbers=self.numbers[places], labels=self.labels[places])
 
     def sha256(self) -> str:
         """Return the SHA-256 of the images and their labels."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256((self.background or "").encode())
         for item in map(self.item, self.numbers.tolist()):
             digest.update(hashlib.sha256(item.read_bytes()).digest() if isinstance(item, Path) else item.tobytes())
         if self.labels is not None:
@@ -62,18 +64,40 @@ class Images:
 
     def size(self) -> tuple[int, int, int] | None:
         """Return channels, height and width of the first few images before resizing; None where they differ."""
-        shapes = {self.read(place, None, None, "bilinear").shape for place in range(min(8, len(self)))}
+
+        def read(place: int) -> Pixels:
+            return self.read(place, None, None, "bilinear")
+
+        try:
+            shapes = {read(place).shape for place in range(min(8, len(self)))}
+        except UserError:
+            self.check(read)
+            raise
         if len({shape[:2] for shape in shapes}) != 1:
             return None
         height, width, _ = next(iter(shapes))
         return (max(shape[2] for shape in shapes), height, width)
+
+    def check(self, read: Callable[[int], object]) -> None:
+        """Read all images that are files once, by their places. UserError: as `folder.read_all`."""
+
+        def discard(place: int) -> None:
+            read(place)
+
+        if isinstance(self.item(0), Path):
+            with ThreadPoolExecutor(WORKERS) as readers:
+                futures = [readers.submit(discard, place) for place in range(len(self))]
+                try:
+                    folder.read_all(Future.result, futures, len(self))
+                except UserError as error:
+                    raise UserError(str(error).replace("set data.background to", "give --background")) from None
 
     def read(self, place: int, resize: int | None, crop: ImageSize | None, interpolation: Interpolation) -> Pixels:
         """Return an image as `folder.read`."""
         number = int(self.numbers[place])
         item = self.item(number)
         if isinstance(item, Path):
-            return folder.read(item, resize, crop, interpolation)
+            return folder.read(item, resize, crop, interpolation, self.background)
         return folder.cut(item, resize, crop, interpolation, f"image {number} of {self.name}")
 
 
@@ -122,21 +146,22 @@ class PreparedImages:
         crop = (height + 2 * margin, width + 2 * margin)
         pixels = self.images.read(place, self.preprocessing.resize, crop, self.preprocessing.interpolation)
         pixels = folder.with_channels(pixels, COUNT[self.preprocessing.channels])
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def load_images(data: str, root: Path = Path("data")) -> Images:
+def load_images(data: str, root: Path = Path("data"), background: Background | None = None) -> Images:
     """Return the images that a user names.
 
     Args:
         data: as `shiftlab audit` takes it.
         root: where torchvision's data sets lie.
+        background: of a folder's images, behind see-through pixels.
     """
     place = Path(data)
     if data.startswith("torchvision:"):
         return _from_torchvision(data.partition(":")[2], root)
     if place.is_dir():
-        return _from_folder(place)
+        return replace(_from_folder(place), background=background)
     if place.suffix == ".npz" and place.is_file():
         return _from_npz(place)
     bundled = [name for name in sources.names() if sources.get(name).bundled]
@@ -188,7 +213,7 @@ def _from_npz(place: Path) -> Images:
     try:
         with np.load(place, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name in ("images", "labels", "classes")}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise UserError(f"{place} can't be read as .npz ({error}): write it with numpy.savez") from None
     if "images" not in arrays:
         raise UserError(f"{place} has no array `images`: write it with numpy.savez(file, images=..., labels=...)")

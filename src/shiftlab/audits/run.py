@@ -38,10 +38,10 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
     if threads:
         torch.set_num_threads(threads)
     device = determinism.pick_device(options.device)
-    images = load_images(options.data, options.root)
+    images = load_images(options.data, options.root, options.background)
     sample = images.sample(options.count, options.seed)
     size = sample.size()
-    classes = files.lines(options.classes, "the name of an output") if options.classes else None
+    classes = files.lines(options.classes, "the name of an output", comments=False) if options.classes else None
     outputs = len(classes or images.classes or ()) or None
     model_options = ModelOptions(options.weights, options.trust_pickle, device, outputs, size, options.frame)
     model = adapters.load(options.model, model_options)

@@ -179,6 +179,7 @@ class CommandOptions(AuditOptions):
         ...,
     )
     classes: Path | None = _data("FILE", "Names of the classes, in the order of the model's outputs, one a line.")
+    background: params.Background | None = _data("COLOUR", "What lies behind see-through pixels: white or black.")
     root: Path = _data("FOLDER", "Where the data sets of torchvision:NAME lie; nothing is downloaded.", Path("data"))
     thresholds: Path | None = _ci("FILE", "A file with a METRIC=SHARE on each line; # begins a comment.")
     out: Path | None = _output("FOLDER", "Folder that the report is written to.", show="audits/MODEL")

@@ -23,6 +23,7 @@ from shiftlab.shifts import boundaries
 RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
+Background = Literal["white", "black"]
 Determinism = Literal["portable", "native"]
 TrackingChoice = Literal["required", "optional"]
 StudyMetric = Literal["clean", "right5", "random5", "consistency", "corrected_consistency", "distance 3", "distance 7"]
@@ -84,6 +85,7 @@ class Data(_Strict):
     channels: Literal[1, 3] | None  # of a folder's images: 1 makes them grey; null: 3 if one has colours
     resize: Positive | None  # a folder's images to so many pixels along the shorter side
     crop: Size | None  # to the center of a folder's images, after that
+    background: Background | None = None  # behind see-through pixels of a folder's images; null: refuse those
     frame: Size | None  # the center that models see; what is around it is for the boundary `crop`. null: all
     canvas: int | None = Field(gt=0, le=2 * MOST_PIXELS)  # pixels a side of a black canvas for the images; null: none
     placement: Literal["centred", "random"]  # on the canvas, of training and validation images; test images: centred
@@ -115,7 +117,9 @@ class Data(_Strict):
             raise ValueError(f"test is null, but a {self.source} has no test images of its own: set it, as to 0.2")
         if source.image_size is None and self.canvas is not None:
             raise ValueError("canvas is for the small images of the other sources: leave it null for a folder")
-        if source.image_size and (needless := [name for name in ("channels", "resize", "crop") if getattr(self, name)]):
+        if source.image_size and (
+            needless := [name for name in ("channels", "resize", "crop", "background") if getattr(self, name)]
+        ):
             raise ValueError(f"{needless[0]} is for a folder of images: leave it null for {self.source}")
         if self.frame and (size := self.image_size) and (self.frame[0] > size[0] or self.frame[1] > size[1]):
             raise ValueError(f"frame is {list(self.frame)}, larger than the images, which have {list(size)} pixels")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -68,8 +73,36 @@ def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
     return images[..., top : top + height, left : left + width]
 
 
+def draw(labels: NDArray[np.integer], count: int, seed: int) -> NDArray[np.int64]:
+    """Draw places of `count` of N labels, `(N,)`, each class in its share as near as may be; in order, `(count,)`.
+
+    Where scikit-learn's stratified split draws at all, this is its draw. It refuses a class of one example, and sides
+    of fewer examples than classes.
+    """
+    rng = np.random.RandomState(seed)
+    _, numbers, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    counts = _apportion(sizes, count, rng)
+    _apportion(sizes - counts, len(labels) - count, rng)  # as scikit-learn does, which may draw from `rng`
+    by_class = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
+    drawn = [of[rng.permutation(len(of))[:n]] for of, n in zip(by_class, counts, strict=True)]
+    ordered: NDArray[np.int64] = np.sort(np.concatenate(drawn))
+    return ordered
+
+
+def _apportion(sizes: NDArray[np.int64], count: int, rng: np.random.RandomState) -> NDArray[np.int64]:
+    """Return how many of `count` each class has, by its size: largest remainders, ties drawn."""
+    shares = sizes / sizes.sum() * count
+    counts: NDArray[np.int64] = np.floor(shares).astype(np.int64)
+    remainders = shares - counts
+    for remainder in np.unique(remainders)[::-1]:
+        (tied,) = np.where(remainders == remainder)
+        if missing := int(count - counts.sum()):
+            counts[rng.choice(tied, min(len(tied), missing), replace=False)] += 1
+    return counts
+
+
 def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[Examples, Examples]:
-    """Split `size` examples off, each class in its share, drawn with `seed`; both parts keep their order.
+    """Split `size` examples off, drawn with `seed` as `draw` does; both parts keep their order.
 
     Args:
         size: how many, or which share of them.
@@ -79,20 +112,17 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
         (the others, those split off)
 
     Raises:
-        UserError: `size` leaves a class without an example on one of the sides.
+        UserError: one of the parts would be empty.
     """
-    from sklearn.model_selection import train_test_split  # only the download stage pays for the import
-
-    try:
-        parts = train_test_split(
-            range(len(examples)), test_size=size, random_state=seed, stratify=examples.labels.numpy()
-        )
-    except ValueError as error:
-        raise UserError(
-            f"{what} is {size}, which can't be split off {len(examples)} images ({error}): "
-            "choose a smaller or a larger one"
-        ) from None
-    remainder, part = (Examples(examples.images[places], examples.labels[places]) for places in map(sorted, parts))
+    total = len(examples)
+    count = total - (size if isinstance(size, int) else math.ceil(size * total))
+    if not 0 < count < total:
+        raise UserError(f"{what} is {size}, which leaves nothing of {total:,} images: choose a smaller one")
+    remaining = draw(examples.labels.numpy(), count, seed)
+    remainder, part = (
+        Examples(examples.images[places], examples.labels[places])
+        for places in (remaining, np.delete(np.arange(total), remaining))
+    )
     return remainder, part
 
 
@@ -128,6 +158,23 @@ def load(path: Path) -> Dataset:
         raise UserError(f"no data set at {path}: `dvc repro download` makes it") from None
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a data set ({error}): delete it, then `dvc repro download`") from None
+
+
+def class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of classes as they are compared: accents composed (Unicode's NFC), no space around them.
+
+    Raises:
+        UserError: a name is empty, no text, or of several lines; two are the same.
+    """
+    clean: dict[str, None] = {}
+    for name in names:
+        composed = unicodedata.normalize("NFC", name).strip()
+        if not composed or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in composed):
+            raise UserError(f"the class name {name!r} can't be printed: rename the class, in UTF-8 and on one line")
+        if composed in clean:
+            raise UserError(f"two classes are called {composed!r}: rename one")
+        clean[composed] = None
+    return tuple(clean)
 
 
 def numbered(count: int) -> tuple[str, ...]:

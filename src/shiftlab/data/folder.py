@@ -1,9 +1,9 @@
 """Image files, PNG and JPEG with 8 bits a channel, and folders of them with a subfolder for each class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -11,28 +11,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from shiftlab.config.params import Interpolation
-from shiftlab.data.dataset import Examples
+from shiftlab.config.params import Background, Interpolation
+from shiftlab.data.dataset import Examples, class_names
 from shiftlab.errors import UserError
 
 FORMATS = ("PNG", "JPEG")
 MOST_CLASSES = 1000
 Size = tuple[int, int]  # height, width
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Pixels = NDArray[np.uint8]  # (H, W, 1) grey, or (H, W, 3) red, green, blue
 
 
-def load(root: Path, resize: int | None, crop: Size | None, channels: int | None) -> tuple[Examples, tuple[str, ...]]:
+def load(
+    root: Path, resize: int | None, crop: Size | None, channels: int | None, background: Background | None = None
+) -> tuple[Examples, tuple[str, ...]]:
     """Return the images of a folder with their labels, and the classes' names.
 
     Args:
         resize, crop: as `cut`.
         channels: 1 makes all images grey, 3 all coloured; None: 3 if one of them is.
+        background: as `decode`.
 
     Raises:
-        UserError: as `listing` and `read`; images of different sizes.
+        UserError: as `listing` and `read_all`; images of different sizes.
     """
     paths, labels, classes = listing(root)
-    images = [read(path, resize, crop) for path in tqdm(paths, desc=str(root), unit="img", leave=False)]
+    bar = tqdm(paths, desc=str(root), unit="img", leave=False)
+    images = read_all(lambda path: read(path, resize, crop, background=background), bar, len(paths))
     height, width, _ = images[0].shape
     for path, image in zip(paths, images, strict=True):
         if image.shape[:2] != (height, width):
@@ -49,7 +55,8 @@ def listing(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Return the files of a folder with a subfolder for each class, their labels, and the classes' names.
 
     Raises:
-        UserError: a class without files; a file that belongs to no class; too few classes, or too many.
+        UserError: a class without files; a file that belongs to no class; too few classes, or too many; as
+            `class_names`.
     """
     classes = [path for path in visible(root) if path.is_dir()]
     if not 2 <= len(classes) <= MOST_CLASSES:
@@ -67,7 +74,7 @@ def listing(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
             raise UserError(f"{inner[0]} is a folder within a class: put its images into {folder}, or take it away")
         paths += images
         labels += [label] * len(images)
-    return paths, labels, tuple(folder.name for folder in classes)
+    return paths, labels, class_names(folder.name for folder in classes)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -78,11 +85,34 @@ def visible(folder: Path) -> list[Path]:
         raise UserError(f"{folder} is a file: name the folder that holds one for each class") from None
 
 
+def read_all(function: Callable[[Item], Result], items: Iterable[Item], total: int) -> list[Result]:
+    """Return what a function reads of each of `total` images.
+
+    Raises:
+        UserError: some can't be read; the sentence tells how many, and of the first what `function` raised.
+    """
+    results, problems = [], []
+    for item in items:
+        try:
+            results.append(function(item))
+        except UserError as error:
+            problems.append(str(error))
+    if len(problems) > 1:
+        raise UserError(f"{len(problems):,} of {total:,} images can't be used; the first: {problems[0]}")
+    if problems:
+        raise UserError(problems[0])
+    return results
+
+
 def read(
-    path: Path, resize: int | None = None, crop: Size | None = None, interpolation: Interpolation = "bilinear"
+    path: Path,
+    resize: int | None = None,
+    crop: Size | None = None,
+    interpolation: Interpolation = "bilinear",
+    background: Background | None = None,
 ) -> Pixels:
     """Read the image in a file. UserError: as `decode` and `cut`."""
-    return cut(decode(path, str(path)), resize, crop, interpolation, str(path))
+    return cut(decode(path, str(path), background), resize, crop, interpolation, str(path))
 
 
 def cut(
@@ -133,8 +163,11 @@ def opened(file: Path | BinaryIO, name: str, formats: Sequence[str] = FORMATS) -
         raise UserError(f"{name} can't be read as an image ({error}): save it anew, or take it away") from None
 
 
-def decode(file: Path | BinaryIO, name: str) -> Image.Image:
+def decode(file: Path | BinaryIO, name: str, background: Background | None = None) -> Image.Image:
     """Decode the image in a PNG or JPEG file, grey or in red, green and blue, with 8 bits a channel, upright.
+
+    Args:
+        background: the colour behind see-through pixels; None refuses those.
 
     Raises:
         UserError: as `opened`; it is animated, has more than 8 bits a channel, see-through pixels, or other colours
@@ -147,8 +180,13 @@ def decode(file: Path | BinaryIO, name: str) -> Image.Image:
         picture.load()
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
+        if background:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture)
         if picture.getchannel("A").getextrema() != (255, 255):
-            raise UserError(f"{name} has see-through pixels: save it on the background that is meant")
+            raise UserError(
+                f"{name} has see-through pixels: set data.background to white or black, or save it on the background "
+                "that is meant"
+            )
         red, green, blue, _ = picture.split()
         return red if red.tobytes() == green.tobytes() == blue.tobytes() else picture.convert("RGB")
     if picture.mode.startswith(("I", "F")):

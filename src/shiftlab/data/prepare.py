@@ -30,6 +30,11 @@ def build_dataset(data: Data) -> Dataset:
     train, validation = split(train, data.validation, data.split_seed, "data.validation")
     if data.train is not None:
         _, train = split(train, data.train, data.split_seed, "data.train")
+    if absent := sorted(set(range(len(classes))) - set(train.labels.tolist())):
+        raise UserError(
+            f"no training image of the class {classes[absent[0]]!r} is left: add some, or make data.test, "
+            "data.validation smaller or data.train larger"
+        )
     if data.canvas:
         rng = np.random.default_rng(data.split_seed) if data.placement == "random" else None
         train, validation = (place_on_canvas(part, data.canvas, rng) for part in (train, validation))

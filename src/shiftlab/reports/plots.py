@@ -171,7 +171,7 @@ def _radii(models: Models, title: str) -> bytes:
 def _classes(models: Models, title: str) -> bytes:
     row = []
     for label, metrics in models.items():
-        names, radii = metrics.metadata.classes, [at.radius for at in metrics.radii]
+        names, radii = primitives.class_labels(metrics.metadata.classes), [at.radius for at in metrics.radii]
         classes = _worst_classes(metrics)
         lines = {names[number]: Line.of(radii, [at.by_class[number] for at in metrics.radii]) for number in classes}
         row.append(Panel(lines, "radius (pixels)", "accuracy", label))
@@ -195,7 +195,7 @@ def _fractions(models: Models, title: str) -> bytes:
 def plot_example(models: Mapping[str, Predictions], image: Tensor) -> bytes:
     """Plot test image 0, `(C, H, W)`, as it is and moved 5 pixels to the right, with each model's predictions."""
     first = next(iter(models.values()))
-    classes = first.metadata.classes
+    classes = primitives.class_labels(first.metadata.classes)
     plots, predictions = {}, {}
     for name, dx, caption in (("clean", 0, "as it is"), ("right5", 5, "5 pixels to the right")):
         plots[caption] = _shifted(image, dx, 0, first.metadata)
@@ -219,7 +219,7 @@ def gallery_rows(metrics: Metrics) -> dict[str, list[ImageRobustness]]:
 
 def gallery(metrics: Metrics, label: str, images: Tensor | Mapping[int, Tensor]) -> bytes:
     """Plot the test images of `gallery_rows`, which `images` has by number, uint8 `(C, H, W)`, as PNG."""
-    classes = metrics.metadata.classes
+    classes = primitives.class_labels(metrics.metadata.classes)
 
     def cell(robustness: ImageRobustness) -> tuple[NDArray[np.uint8], str]:
         caption = f"#{robustness.image}, {classes[robustness.label]}\n{robustness.accuracy:.1%} right"

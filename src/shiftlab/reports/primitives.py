@@ -1,16 +1,21 @@
 """Primitives of plots, and the only importer of matplotlib. Each function draws one figure and returns it as PNG."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
-from textwrap import fill, shorten
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,6 +35,7 @@ DOTS_PER_INCH = 110
 SMALL_DOTS_PER_INCH = 160  # of a picture that is shown small
 CUT_OFF = 0.05  # share of the ink beyond the edge from which it counts
 MAX_NAMES = 30  # classes in a confusion matrix whose cells have room for numbers
+MAX_LETTERS = 14  # of a class's name
 LETTERS_PER_INCH = 10  # of a figure's title
 
 # A number inside a cell. The layout, which would measure each, makes room for what is around the axes.
@@ -58,6 +64,25 @@ class Panel(NamedTuple):
     y_label: str
     title: str = ""
     y_limits: tuple[float, float] | None = (0, 1.02)
+
+
+def class_labels(names: Sequence[str]) -> list[str]:
+    """Return classes' names as plots show them, all different: long ones without their middle.
+
+    A class is shown by its number, its place among `names`, where the font can't draw its name, as of scripts that it
+    lacks or that run to the left, or where its short name is another's.
+    """
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    labels = []
+    for number, name in enumerate(names):
+        drawable = all(
+            ord(letter) in glyphs and unicodedata.bidirectional(letter) not in ("R", "AL") for letter in name
+        )
+        short = name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS // 2]}…{name[1 - MAX_LETTERS // 2 :]}"
+        # Legends leave out what begins with an underscore.
+        labels.append((f" {short}" if short.startswith("_") else short) if drawable else f"class {number}")
+    counts = Counter(labels)
+    return [label if counts[label] == 1 else f"class {number}" for number, label in enumerate(labels)]
 
 
 def panels(rows: Sequence[Sequence[Panel]], title: str, legend: str = "best", legends: bool = False) -> bytes:
@@ -179,7 +204,7 @@ def confusions(matrices: Mapping[str, Mapping[str, NDArray[np.int64]]], classes:
     side = max(5.2, 0.4 * len(classes)) if few else 7.0  # inches
     figure = Figure(figsize=((side + 0.2) * columns + 0.9, side * len(matrices) + 0.4), layout="constrained")
     grid = figure.subplots(len(matrices), columns, squeeze=False)
-    ticks, names = (range(len(classes)), [shorten(name, 14, placeholder="…") for name in classes]) if few else ([], [])
+    ticks, names = (range(len(classes)), class_labels(classes)) if few else ([], [])
     upright = max(map(len, names), default=0) <= 2
     titled = [(f"{row}, {name}", matrix) for row, of_row in matrices.items() for name, matrix in of_row.items()]
     for axes, (panel_title, matrix) in zip(grid.flat, titled, strict=True):
@@ -331,8 +356,11 @@ def _png(figure: Figure, title: str, dots: int = DOTS_PER_INCH) -> bytes:
         figure.suptitle(fill(title, width=int(figure.get_figwidth() * LETTERS_PER_INCH)))
     figure.set_dpi(dots)
     canvas = FigureCanvasAgg(figure)
-    # The canvas itself, since Figure.savefig draws a constrained layout twice.
-    canvas.draw()
+    with rc_context({"text.parse_math": False}):  # a name may have dollars
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+        # The canvas itself, since Figure.savefig draws a constrained layout twice.
+        canvas.draw()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     return _encode(pixels.quantize(256, dither=Image.Dither.NONE))
 

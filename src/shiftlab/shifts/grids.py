@@ -102,20 +102,15 @@ def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[
         count: how many, or "all".
 
     Raises:
-        UserError: there are fewer images than `count`, or `count` is less than one for each class.
+        UserError: there are fewer images than `count`.
     """
-    numbers = np.arange(len(labels), dtype=np.int32)
     if count in ("all", len(labels)):
-        return numbers
-
-    from sklearn.model_selection import train_test_split  # a second to import, for a part of the images alone
-
-    try:
-        selection, _ = train_test_split(numbers, train_size=count, random_state=seed, stratify=labels)
-    except ValueError as error:
+        return np.arange(len(labels), dtype=np.int32)
+    if int(count) > len(labels):
         raise UserError(
-            f"evaluation.images is {count}, which can't be drawn from {len(labels):,} test images ({error}): "
-            "choose another number, or all of them with `-S evaluation=full`"
-        ) from None
-    ordered: NDArray[np.int32] = np.sort(selection)
-    return ordered
+            f"evaluation.images is {count}, and there are {len(labels):,} test images: choose fewer, or all of them "
+            "with `-S evaluation=full`"
+        )
+    from shiftlab.data.dataset import draw  # with PyTorch, for a part of the images alone
+
+    return draw(labels, int(count), seed).astype(np.int32)

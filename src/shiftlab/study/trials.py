@@ -38,10 +38,11 @@ def path(variant: str) -> Path:
 
 def save(trials: Trials, folder: Path) -> None:
     """Write trials; the same trials give the same bytes. OSError: as `files.write`."""
-    for (seed, boundary), of_seed in trials.predictions.items():
-        predictions.save(of_seed, folder / f"{seed}-{boundary}.safetensors")
     metadata = {**trials.metadata, "validation": {str(seed): accuracy for seed, accuracy in trials.validation.items()}}
-    files.write(folder / ABOUT, json.dumps(metadata, indent=1) + "\n")
+    with files.replacing(folder, [ABOUT, *(path.name for path in folder.glob("*.safetensors"))]) as new:
+        for (seed, boundary), of_seed in trials.predictions.items():
+            predictions.save(of_seed, new / f"{seed}-{boundary}.safetensors")
+        files.write(new / ABOUT, json.dumps(metadata, indent=1) + "\n")
 
 
 def load(folder: Path) -> Trials:

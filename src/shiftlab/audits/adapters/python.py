@@ -55,7 +55,7 @@ def _failures(name: str) -> Iterator[None]:
     """Tell in a sentence how a user's code fails."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script of theirs may end in the latter
         raise UserError(f"{name} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

@@ -20,9 +20,8 @@ def write(folder: Path) -> list[Path]:
     """Write the project into a folder that is missing or empty, and return its files."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not empty: name another folder")
-    written = []
-    for name, place in FILES.items():
-        text = (resources.files(__name__) / name).read_text(encoding="utf-8")
-        files.write(folder / place, text.replace("VERSION", version("shiftlab")))
-        written.append(folder / place)
-    return written
+    with files.replacing(folder, ["model.py"]) as new:
+        for name, place in FILES.items():
+            text = (resources.files(__name__) / name).read_text(encoding="utf-8")
+            files.write(new / place, text.replace("VERSION", version("shiftlab")))
+    return [folder / place for place in FILES.values()]

@@ -25,7 +25,7 @@ def load(data: Data) -> Loaded:
     from shiftlab.data.dataset import split
 
     assert data.test is not None  # params.py has seen to that
-    examples, classes = folder.load(Path(data.path), data.resize, data.crop, data.channels)
+    examples, classes = folder.load(Path(data.path), data.resize, data.crop, data.channels, data.background)
     return *split(examples, data.test, data.split_seed, "data.test"), classes
 
 
