@@ -37,6 +37,7 @@ import torch
 from IPython.display import Image, Markdown, display
 from torch import nn
 
+import shiftlab
 from shiftlab.config import params
 from shiftlab.data import dataset, prepare
 from shiftlab.metrics import evaluation
@@ -53,6 +54,7 @@ from shiftlab.training import loop
 torch.set_num_threads(1)  # one thread: the same bytes on every machine of a kind
 DATA = "digits"  # or "mnist", where `dvc repro download` has brought it, and hours are there
 SEED = 0
+ROOT = Path(shiftlab.__file__).parents[2]  # the clone, wherever the notebook runs
 
 # %% [markdown]
 # ## Part A: what is asked
@@ -67,7 +69,7 @@ SEED = 0
 
 # %%
 if DATA == "mnist":
-    data = dataset.load(Path("../data/mnist/dataset.safetensors"))
+    data = dataset.load(ROOT / "data/mnist/dataset.safetensors")
 else:
     digits = params.Data(
         name="digits", source="digits", path="src/shiftlab/data/sources/digits.py", mirrors=[], test=None,
@@ -149,7 +151,7 @@ print(f"Flattened into a dense layer, outputs differ by {apart[0]:.3f}, after a 
 # on MNIST, five seeds each. Its verdicts on what Part B of the notebook says, and on what others say:
 
 # %%
-study = Path("../metrics/study.json")
+study = ROOT / "metrics/study.json"
 if study.exists():
     claims = json.loads(study.read_text())["claims"]
     lines = [f"| {one['says']} | {one['by']} | **{one['verdict']}** |" for one in claims]

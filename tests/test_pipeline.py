@@ -158,7 +158,7 @@ def test_experiment_on_one_model_is_that_model_alone_and_can_be_shared(done: Pro
 
     shown = done.run(sys.executable, "scripts/show.py", environment={"COLUMNS": "200"}).stdout
     metrics = ["best", "clean", "right5", "random5", "consistency"]
-    assert shown.splitlines()[1].split() == ["Experiment", "Created", *metrics, "model", "models.lenet.lr"]
+    assert shown.splitlines()[0].split() == ["Experiment", "Created", *metrics, "model", "models.lenet.lr"]
 
     done.dvc("exp", "push", "origin", "one")
     done.git("clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))

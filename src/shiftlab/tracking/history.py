@@ -5,7 +5,7 @@ import io
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,35 @@ def revisions() -> Iterator[Revision]:
 
 
 def revision(reference: str) -> Revision:
-    """Return the state that a commit, or git's reference of an experiment, stands for."""
-    return Revision(WORKSPACE, reference, reference, _stages(_git("show", f"{reference}:dvc.lock").decode()))
+    """Return the state that a commit, or git's reference of an experiment, stands for; "workspace" is the files'."""
+    state = Revision(WORKSPACE, reference, None if reference == WORKSPACE else reference, {})
+    try:
+        return replace(state, stages=_stages(state.read("dvc.lock").decode()))
+    except MissingError:
+        return state  # nothing has run
+
+
+def has_comparison(revision: Revision) -> bool:
+    """Return whether a state's metrics are its own: stage `compare` ran with its parameters, on its weights.
+
+    A training alone leaves the metrics of the commit that it started from.
+    """
+    from ruamel.yaml import YAML  # YAML 1.2, as DVC reads params.yaml
+
+    if "compare" not in revision.stages:
+        return False
+    params = YAML(typ="safe").load(revision.read("params.yaml"))
+    for key, value in revision.params("compare").items():
+        if functools.reduce(lambda values, part: values[part], key.split("."), params) != value:
+            return False
+    for stage in revision.stages:
+        kind, _, key = stage.partition("@")
+        weights = f"models/{key}.safetensors"
+        if kind == "predict" and key.rpartition("-")[0] in params["models"]:
+            trained = revision.outputs(f"train@{key}") if f"train@{key}" in revision.stages else {}
+            if revision.inputs(stage).get(weights) != trained.get(weights):
+                return False
+    return f"data/{params['data']['name']}/dataset.safetensors" in revision.inputs("compare")
 
 
 def _locks(commits: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -151,7 +151,8 @@ def sync() -> None:
                 print(f"logged: {_log_first(same, stores[data, kind])}", flush=True)
                 logged += 1
             except MissingError as error:
-                left_out[str(error)].append(same[-1].title)
+                # The revision that made it: later ones have its entry in dvc.lock.
+                left_out[str(error)].append(same[0].title)
     for reason, titles in left_out.items():
         others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         print(f"left out: {titles[-1]}{others}: {reason}")
