@@ -41,6 +41,7 @@ PARAMETERS: dict[str, Any] = {
         "channels": None,
         "resize": None,
         "crop": None,
+        "background": None,
         "frame": None,
         "canvas": None,
         "placement": "centred",

@@ -72,10 +72,10 @@ def test_json_is_all_that_is_printed() -> None:
         (["--range", "2"], "--range is 2"),
         (["--device", "abacus"], "device is 'abacus'"),
         (["--fail-under", "speed=1"], "unknown metric"),
-        (["--thresholds", "nowhere.txt"], "nowhere.txt can't be read: it has to be a text file with METRIC=SHARE"),
+        (["--thresholds", "nowhere.txt"], "nowhere.txt can't be read: it has to be a text file in UTF-8"),
         (
             ["--classes", "nowhere.txt"],
-            "a text file with the name of an output on each line",
+            "a text file in UTF-8 with the name of an output on each line",
         ),
         (["--weights", "w.safetensors"], "--weights is for timm:NAME"),
         (["--radius", "30"], "out of sight"),

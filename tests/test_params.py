@@ -81,6 +81,7 @@ def test_conf_offers_the_evaluation_of_all_images(tmp_path: Path) -> None:
         ("channels", 1, "channels is for a folder"),
         ("resize", 32, "resize is for a folder"),
         ("crop", [28, 28], "crop is for a folder"),
+        ("background", "white", "background is for a folder"),
         ("frame", [20, 29], "larger than the images"),
         ("path", "src/shiftlab/data/digits.py", "gets the images of digits is src/shiftlab/data/sources/digits.py"),
     ],

@@ -139,8 +139,33 @@ def test_audit_of_a_class_whose_folder_is_not_in_utf8(tmp_path: Path, monkeypatc
         place = os.path.join(b"pictures", name)  # noqa: PTH118  # of bytes
         os.makedirs(place)  # noqa: PTH103
         noise().save(Path(os.fsdecode(place), "1.png"))
-    done = CliRunner().invoke(app, ["audit", "m.py:build", "--data", "pictures"])
-    assert done.exit_code == 2
-    assert done.stderr == (
+    result = CliRunner().invoke(app, ["audit", "m.py:build", "--data", "pictures"])
+    assert result.exit_code == 2
+    assert result.stderr == (
         "error: the class name 'caf\\udce9' can't be printed: rename the class, in UTF-8 and on one line\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "unknown"),
+    [
+        ("digits", "zero one two three four five six seven eight nine", "0"),
+        ("pictures", "zero one two three four five six seven eight nine ten", "0"),  # folders in the order 0, 1, 10, 2
+    ],
+)
+def test_classes_with_names_that_the_images_classes_do_not_have(
+    data: str, names: str, unknown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text(names.replace(" ", "\n"))
+    outputs = len(names.split())
+    Path("model.py").write_text(f"def build():\n    return lambda batch: batch.flatten(1)[:, :{outputs}]\n")
+    for number in range(11):
+        Path("pictures", str(number)).mkdir(parents=True)
+        noise(8).save(Path("pictures", str(number), "1.png"))
+    command = ["audit", "model.py:build", "--data", data, "--classes", "names.txt", "--mean", "0", "--std", "1"]
+    result = CliRunner().invoke(app, [*command, "--channels", "grey", "--crop", "8", "--radius", "2"])
+    assert result.exit_code == 2
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert error.startswith(f"error: the class {unknown!r} of {data} is not among the outputs of model.py:build (")
+    assert not Path("audits").exists()

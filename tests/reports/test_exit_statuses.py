@@ -21,7 +21,7 @@ DIGITS = ["audit", "tests.audits.models:build", "--data", "digits"]
 END = """
 import sys
 from types import SimpleNamespace
-done = SimpleNamespace(held=sys.argv.pop(1) == "held", table=lambda: "a table", summary=lambda: {})
+done = SimpleNamespace(passed=sys.argv.pop(1) == "passed", table=lambda: "a table", summary=lambda: {})
 sys.modules["shiftlab.audits.comparison"] = SimpleNamespace(compare=lambda *_: "a table")
 sys.modules["shiftlab.audits.run"] = SimpleNamespace(run=lambda *_: done)
 from shiftlab import cli
@@ -39,15 +39,15 @@ def shell(command: str, cwd: Path) -> int:
 @pytest.mark.parametrize(
     ("command", "status"),
     [
-        ("shiftlab held audit m.py:build --data digits > out.txt", 0),
+        ("shiftlab passed audit m.py:build --data digits > out.txt", 0),
         ("shiftlab missed audit m.py:build --data digits > out.txt", 1),
-        ("shiftlab held audit m.py:build --data digits | true", 0),
+        ("shiftlab passed audit m.py:build --data digits | true", 0),
         ("shiftlab missed audit m.py:build --data digits | true", 1),
         ("shiftlab missed audit m.py:build --data digits > /dev/full", 2),
-        ("shiftlab held audit m.py:build --data digits > /dev/full", 2),
+        ("shiftlab passed audit m.py:build --data digits > /dev/full", 2),
         ("shiftlab missed audit m.py:build --data digits >&-", 1),
-        ("shiftlab held compare a b | true", 0),
-        ("shiftlab held audit m.py:build --data $'caf\\xe9'", 2),
+        ("shiftlab passed compare a b | true", 0),
+        ("shiftlab passed audit m.py:build --data $'caf\\xe9'", 2),
     ],
 )
 def test_shell_reads_the_status(command: str, status: int, tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_shell_reads_the_status(command: str, status: int, tmp_path: Path) -> No
 def test_mistakes_of_every_command(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    done = CliRunner().invoke(cli.app, arguments)
-    assert done.exit_code == 2, done.output
-    assert "Traceback" not in done.output
-    assert "Aborted" not in done.output
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert "Aborted" not in result.output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["audit", "--help"]])
@@ -114,10 +114,10 @@ def test_every_other_end(
         raise error
 
     monkeypatch.setattr(module, name, end)
-    done = CliRunner().invoke(cli.app, arguments)
-    assert done.exit_code == 2
-    assert words in done.stderr
-    assert "Aborted" not in done.output
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "Aborted" not in result.output
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
@@ -126,19 +126,19 @@ def test_ctrl_c(tmp_path: Path) -> None:
     # A shell that starts the tests in the background has them ignore the signal.
     code = code.replace("cli.main()", "signal.signal(signal.SIGINT, signal.default_int_handler)\ncli.main()")
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    begun = subprocess.Popen(
-        [sys.executable, "-c", code, "held", *DIGITS],
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "passed", *DIGITS],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert begun.stdout is not None
-    assert begun.stdout.readline() == "begun\n"
-    begun.send_signal(signal.SIGINT)
-    assert begun.communicate()[1] == "interrupted: run the command again to go on\n"
-    assert begun.returncode == 2
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "interrupted: run the command again to go on\n"
+    assert process.returncode == 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut off", "one bit flipped", "no zip", "no images"])
@@ -156,16 +156,16 @@ def test_audit_of_a_damaged_npz(damage: str, tmp_path: Path, monkeypatch: pytest
         "no images": Path("none.npz").read_bytes(),
     }
     Path("damaged.npz").write_bytes(contents[damage])
-    done = CliRunner().invoke(cli.app, ["audit", "m.py:build", "--data", "damaged.npz"])
-    assert done.exit_code == 2
-    assert done.stderr.startswith("error: damaged")
-    assert done.stderr.count("\n") == 1
+    result = CliRunner().invoke(cli.app, ["audit", "m.py:build", "--data", "damaged.npz"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: damaged")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("status", ["0", "1", "'a message'"])
 def test_audit_of_a_script_that_exits(status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("script.py").write_text(f"import sys\nsys.exit({status})\n")
-    done = CliRunner().invoke(cli.app, ["audit", "script.py:build", "--data", "digits"])
-    assert done.exit_code == 2
-    assert done.stderr.startswith("error: script.py fails: SystemExit")
+    result = CliRunner().invoke(cli.app, ["audit", "script.py:build", "--data", "digits"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: script.py fails: SystemExit")

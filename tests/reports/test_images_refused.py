@@ -38,9 +38,9 @@ def audit(*arguments: str) -> Result:
 
 def test_audit_of_a_folder_with_see_through_images() -> None:
     pictures("RGBA")
-    done = audit()
-    assert done.exit_code == 2
-    assert done.stderr == (
+    result = audit()
+    assert result.exit_code == 2
+    assert result.stderr == (
         "error: 40 of 40 images can't be used; the first: pictures/cat/00.png has see-through pixels: give "
         "--background white or black, or save it on the background that is meant\n"
     )
@@ -51,9 +51,9 @@ def test_audit_with_a_background() -> None:
     pictures("RGBA")
     digests = set()
     for colour in ("white", "black"):
-        done = audit("--background", colour, "--crop", "12", "--boundary", "zero", "--json", "--out", colour)
-        assert done.exit_code == 0, done.stderr
-        data = json.loads(done.stdout)["data"]
+        result = audit("--background", colour, "--crop", "12", "--boundary", "zero", "--json", "--out", colour)
+        assert result.exit_code == 0, result.stderr
+        data = json.loads(result.stdout)["data"]
         assert data["background"] == colour
         digests.add(data["digest"])
     assert len(digests) == 2  # or audits on two backgrounds would be compared
@@ -90,9 +90,9 @@ def test_audit_of_a_folder_with_two_broken_images(labelled: bool) -> None:
             place.rename(f"pictures/{number:02}.png")
         for name in ("cat", "dog"):
             Path("pictures", name).rmdir()
-    done = audit("--crop", "12")
-    assert done.exit_code == 2
-    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    result = audit("--crop", "12")
+    assert result.exit_code == 2
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     first = "cat/11.png" if labelled else "11.png"
     assert error.startswith(
         f"error: 2 of 40 images can't be used; the first: pictures/{first} can't be read as an image"

@@ -334,11 +334,12 @@ def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[st
         )
     place = {name: number for number, name in enumerate(named)}
     if unknown := [name for name in own if name not in place]:
-        if len(own) == outputs and set(own) == set(numbered(outputs)):
-            return named, labels  # they have no names but their numbers
+        if len(own) == outputs and not images.named:
+            return named, labels  # which are numbers of outputs
         raise UserError(
             f"the class {unknown[0]!r} of {images.name} is not among the outputs of {model.name} "
-            f"({', '.join(named[:10])}{', ...' if outputs > 10 else ''}): rename it, or give --classes FILE"
+            f"({', '.join(named[:10])}{', ...' if outputs > 10 else ''}): give --classes FILE with "
+            "the names that the images' classes have, in the order of the outputs"
         )
     return named, np.array([place[name] for name in own])[labels]
 

@@ -39,6 +39,7 @@ class Images:
     classes: tuple[str, ...] | None  # their names
     total: int  # images in the source
     background: Background | None = None  # behind see-through pixels of files
+    named: bool = True  # do classes have names, or are those their numbers?
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -91,6 +92,8 @@ class Images:
                     folder.read_all(Future.result, futures, len(self))
                 except UserError as error:
                     raise UserError(str(error).replace("set data.background to", "give --background")) from None
+                finally:
+                    readers.shutdown(cancel_futures=True)  # or an interruption waits for all that are left
 
     def read(self, place: int, resize: int | None, crop: ImageSize | None, interpolation: Interpolation) -> Pixels:
         """Return an image as `folder.read`."""
@@ -195,7 +198,8 @@ def from_arrays(
         names = numbered(int(labels.max()) + 1) if names is None else names
         if labels.max() >= len(names):
             raise UserError(f"{name} has a label {labels.max()}, but {len(names)} classes, counted from 0")
-    return Images(name, pixels.__getitem__, np.arange(len(pixels)), labels, names, len(pixels))
+    places = np.arange(len(pixels))
+    return Images(name, pixels.__getitem__, places, labels, names, len(pixels), named=classes is not None)
 
 
 def _from_folder(root: Path) -> Images:
@@ -243,12 +247,13 @@ def _from_torchvision(name: str, root: Path) -> Images:
     if targets is None:
         targets = [dataset[number][1] for number in range(len(dataset))]
     labels = np.array([int(target) for target in targets])
-    classes = tuple(map(str, getattr(dataset, "classes", numbered(int(labels.max()) + 1))))
+    names = getattr(dataset, "classes", None)
+    classes = numbered(int(labels.max()) + 1) if names is None else tuple(map(str, names))
 
     def pixels(number: int) -> Pixels:
         return folder.as_pixels(dataset[number][0])
 
-    return Images(name, pixels, np.arange(len(dataset)), labels, classes, len(dataset))
+    return Images(name, pixels, np.arange(len(dataset)), labels, classes, len(dataset), named=names is not None)
 
 
 def _as_pixels(images: NDArray[Any], name: str) -> Pixels:

@@ -84,8 +84,8 @@ def draw(labels: NDArray[np.integer], count: int, seed: int) -> NDArray[np.int64
     counts = _apportion(sizes, count, rng)
     _apportion(sizes - counts, len(labels) - count, rng)  # as scikit-learn does, which may draw from `rng`
     by_class = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
-    drawn = [of[rng.permutation(len(of))[:n]] for of, n in zip(by_class, counts, strict=True)]
-    ordered: NDArray[np.int64] = np.sort(np.concatenate(drawn))
+    parts = [places[rng.permutation(len(places))[:size]] for places, size in zip(by_class, counts, strict=True)]
+    ordered: NDArray[np.int64] = np.sort(np.concatenate(parts))
     return ordered
 
 
@@ -109,7 +109,7 @@ def split(examples: Examples, size: int | float, seed: int, what: str) -> tuple[
         what: the parameter's name, for a message.
 
     Returns:
-        (the others, those split off)
+        (the remainder, those split off)
 
     Raises:
         UserError: one of the parts would be empty.

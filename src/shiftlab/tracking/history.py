@@ -102,7 +102,7 @@ def has_comparison(revision: Revision) -> bool:
         return False
     params = YAML(typ="safe").load(revision.read("params.yaml"))
     for key, value in revision.params("compare").items():
-        if functools.reduce(lambda values, part: values[part], key.split("."), params) != value:
+        if functools.reduce(lambda values, part: values.get(part, {}), key.split("."), params) != value:
             return False
     for stage in revision.stages:
         kind, _, key = stage.partition("@")
