@@ -4,8 +4,9 @@ Each variant is a stage of its own, so that what has run already is not run agai
 """
 
 import argparse
-import os
 from pathlib import Path
+
+import joblib
 
 from shiftlab import repository
 from shiftlab.config import params
@@ -15,11 +16,6 @@ from shiftlab.repository import compose
 
 PARAMS = Path("params.yaml")
 STAGES = {"download", "study", "decide"}
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which a container or `taskset` may have made fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
@@ -39,7 +35,7 @@ def main() -> None:
             chosen = params.load()
             if not chosen.study.name:
                 raise UserError(f"{' '.join(arguments.choices)} leaves no study to run: take study=claims")
-            jobs = arguments.jobs or max(1, cores() // chosen.study.threads)
+            jobs = arguments.jobs or max(1, joblib.cpu_count() // chosen.study.threads)
             every = repository.stages()
             stages = {name: needed for name, needed in every.items() if name.partition("@")[0] in STAGES}
             runner.run(stages, durations.expected(chosen, stages), jobs, "make study")

@@ -5,6 +5,8 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
+from shiftlab.environment import spare_loopback
+
 if TYPE_CHECKING:
     from shiftlab.audits.audit import Audit as Audit
     from shiftlab.audits.comparison import compare as compare
@@ -18,6 +20,8 @@ if importlib.util.find_spec("torch") is None:
         f"error: {sys.executable} has no PyTorch: run `make setup` in the repository, "
         "or activate the environment that requirements.lock was installed into"
     )
+
+spare_loopback()
 
 # What a user of the package imports, and where it lies: PyTorch is imported with the first of them.
 PUBLIC = {

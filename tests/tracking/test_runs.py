@@ -39,6 +39,7 @@ def stored(run: runs.Run) -> Run:
 def trained(digits: Store, weights: str) -> runs.Run:
     with runs.training(digits, MLP, PARAMS, {}) as run:
         run.log_tags({"weights.md5": weights})
+        run.client.log_text(run.id, weights, "model/weights")
     return run
 
 
@@ -182,7 +183,7 @@ def test_optional_store_that_fails_later_is_done_without(broken: Store, capsys: 
         run.log_metrics({"loss": 1.0})
         run.log_path(Path("nowhere"))
     assert runs.find(broken, "weights") is None
-    assert runs.tags(broken) == []
+    assert runs.results(broken) == set()
     (warning,) = capsys.readouterr().err.splitlines()
     assert "make sync" in warning
 
@@ -218,6 +219,7 @@ def test_latest_of_several_runs_is_found(digits: Store) -> None:
 
 def test_restored_run_says_so(digits: Store) -> None:
     made = runs.restore(digits, MLP, PARAMS, {"weights.md5": "restored", "dvc.experiment": "an earlier one"})
+    made.client.log_text(made.id, "weights", "model/weights")
     run = stored(made)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "mlp seed 3 an earlier one"

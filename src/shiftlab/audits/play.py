@@ -12,6 +12,7 @@ from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.config.audit import PreprocessingHints
 from shiftlab.data import drawing
 from shiftlab.data.dataset import numbered
+from shiftlab.environment import NO_PROXY_AT_ALL, environment
 from shiftlab.errors import UserError, extra
 from shiftlab.shifts.inference import probabilities
 
@@ -37,7 +38,9 @@ def serve(
         os.environ["MLFLOW_TRACKING_URI"] = store.address()
         names = registry.champions()
     models, classes, shape = load_models(names, hints, classes)
-    with extra("play"):  # seconds to import, so after a look at the models
+    # Seconds to import, so after a look at the models. Gradio asks its own address alone, but makes ready for every
+    # proxy that the environment names, for which it may lack a package.
+    with extra("play"), environment(NO_PROXY_AT_ALL):
         from shiftlab.reports import play
     prepare = drawing.prepare_grey if shape[0] == 1 else drawing.prepare_colour
     demo = play.Demo(models, classes, shape, partial(prepare, frame=shape[1:]), drawing.read)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from shiftlab.errors import UserError, extra
 
 if "ray" not in sys.modules:  # which reads these on import
@@ -37,6 +39,7 @@ with extra("cluster"):
 
 LOCAL = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 CONNECT_TIMEOUT_S = 5
+LONGEST_TMPDIR = 30  # bytes: below it Ray has sockets, whose addresses have 103 at most
 POLL_S = 2  # between looks for tasks that are to be cancelled and nodes that are gone
 LOST_AFTER_S = 180  # of waiting though there is room; the start of a worker takes seconds
 MAX_RECONNECTIONS = 3  # in a row, without the result of a task between them
@@ -64,7 +67,7 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
 
     Args:
         address: HOST:PORT of a cluster's head, "auto" for the one that this machine belongs to, or "local".
-        cpus: how many of this machine's cores a local one has; None: all.
+        cpus: how many of this machine's cores a local one has; None: all that this process may use.
 
     Raises:
         UserError: no Ray answers there, or one of another version of Ray or Python; Ray is not installed.
@@ -73,7 +76,9 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     _settings.clear()
     _settings.update(address=address, log_to_driver=False, logging_level="ERROR")
     if address == LOCAL:
-        _settings.update(num_cpus=cpus or os.cpu_count(), include_dashboard=True)
+        _settings.update(num_cpus=cpus or joblib.cpu_count(), include_dashboard=True)
+        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+            os.environ.setdefault("RAY_TMPDIR", "/tmp")
     elif address != "auto":
         _refuse_silence(address)
     elif "RAY_ADDRESS" not in os.environ and last.exists():
@@ -91,7 +96,7 @@ _settings: dict[str, Any] = {}  # of the connection: the arguments of `ray.init`
 def _connect() -> None:
     try:
         ray.init(**_settings)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UserError(f"Ray at {_settings['address']} can't be used: {_reason(error)}") from None
 
 

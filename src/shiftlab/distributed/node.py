@@ -188,8 +188,8 @@ def _run(job: Job, origin: Origin) -> None:
             _call(clone, *DVC, "push", "--quiet", "--run-cache", failure="DVC's remote is away")
         pattern = f"refs/exps/*/*/{job.name}"
         (reference,) = _call(clone, "git", "for-each-ref", "--format=%(refname)", pattern, failure="no results").split()
-        # The last step: from here on it is done, and before it is not.
-        push = ("git", "push", "--quiet", "--force", "origin", reference)
+        # The last step: from here on it is done, and before it is not. Git's own settings may name remotes otherwise.
+        push = ("git", "push", "--quiet", "--force", origin.repository, reference)
         _call(clone, *push, failure="the repository is away")
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from shiftlab.errors import UserError
+from shiftlab.pipeline.arguments import RUNNER
 
 LOCK = Path(".dvc/tmp/pipeline.lock")
 MIN_WORK = 0.1  # proportion that has to be done to tell from it how fast the machine is
@@ -132,6 +133,7 @@ class Process:
         self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
+            env={**os.environ, RUNNER: "yes"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

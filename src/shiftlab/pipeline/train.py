@@ -55,6 +55,7 @@ def run(config: Params, name: str, seed: int) -> None:
         files.write(weights_path.with_suffix(".json"), json.dumps(machine, indent=2) + "\n")
         run.log_metrics({"train/seconds": seconds, **_latencies(model, data, device)})
         recording.log_weights(run, identity, weights_path, map(asdict, state.history))
+    arguments.refuse_changes()  # before what has been done is forgotten
     checkpoint.remove()
 
 

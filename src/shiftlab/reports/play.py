@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from torch import Tensor, nn
 
+from shiftlab.environment import NO_PROXY_AT_ALL, environment
 from shiftlab.errors import UserError
 from shiftlab.reports import primitives
 from shiftlab.reports.blocks import CLASS_COLOURS, address, fill_macro, read_text
@@ -120,8 +121,9 @@ def serve(demo: Demo, host: str, port: int, open_browser: bool) -> None:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
         server: Keywords = {"server_name": host, "server_port": port, "inbrowser": open_browser, "share": False}
         try:
-            blocks = page(demo).queue(default_concurrency_limit=2)
-            blocks.launch(**server, **looks, ssr_mode=False, quiet=True, prevent_thread_lock=True)
+            with environment(NO_PROXY_AT_ALL):
+                blocks = page(demo).queue(default_concurrency_limit=2)
+                blocks.launch(**server, **looks, ssr_mode=False, quiet=True, prevent_thread_lock=True)
         except OSError:
             raise UserError(f"port {port} can't be listened on: choose another, as in --port 7861") from None
         print(f"Draw for {', '.join(demo.models)} at http://{host}:{port} until Ctrl-C.", flush=True)

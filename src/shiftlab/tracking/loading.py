@@ -14,9 +14,10 @@ from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
 from mlflow.models import Model, ModelSignature
 from torch import Tensor, nn
 
+from shiftlab.environment import environment
 from shiftlab.errors import UserError
 from shiftlab.tracking.serving import ServedModel
-from shiftlab.tracking.store import FAILURES, environment, first_line
+from shiftlab.tracking.store import FAILURES, first_line
 
 PICKLES = (".pkl", ".pickle", ".joblib")
 PICKLED = (
@@ -56,8 +57,8 @@ def load(address: str, trust_pickle: bool = False) -> LoggedModel:
         if "using pickle is disallowed" in reason:
             raise UserError(PICKLED.format(address)) from None
         raise UserError(
-            f"{address} can't be loaded from MLflow ({reason}): look for its name with `make ui`, or set "
-            "MLFLOW_TRACKING_URI to the store that has it"
+            f"{address} can't be loaded from MLflow ({reason}): look for its name with `make ui`, set "
+            "MLFLOW_TRACKING_URI to the store that has it, or log it again with `make sync` where its files are gone"
         ) from None
 
 

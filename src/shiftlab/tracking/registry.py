@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Mapping
 
+from mlflow import MlflowClient, artifacts
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from shiftlab.errors import UserError
@@ -15,8 +17,8 @@ PREFIX = "shiftlab-"  # of an architecture's name in the registry
 def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str, str]) -> None:
     """Make an artifact folder of a run a version in the registry, once; the best ranked becomes the champion.
 
-    The alias `champion` goes to the version of the highest rank, the earliest of equals, among those with the tag
-    `data` that this one has. `champion-DATA` is the same under a name that other data sets leave alone.
+    The alias `champion` goes to the version of the highest rank, the earliest of equals, among those whose files are
+    there and whose tag `data` is this one's. `champion-DATA` is the same under a name that other data sets leave alone.
 
     Args:
         tags: of the version; with `data`, and with `weights.md5`, by which a version is known.
@@ -25,13 +27,20 @@ def register(run: Run, model: str, artifact: str, rank: float, tags: Mapping[str
     with run.store.best_effort():
         with contextlib.suppress(MlflowException):  # there is one already
             run.client.create_registered_model(name)
-        if not run.client.search_model_versions(_same_weights(model, tags["weights.md5"])):
+        same = run.client.search_model_versions(_same_weights(model, tags["weights.md5"]))
+        if not any(_has_files(run.client, version) for version in same):
             source = f"{run.client.get_run(run.id).info.artifact_uri}/{artifact}"
             run.client.create_model_version(name, source, run.id, tags={**tags, "rank": repr(rank)}, description="")
         versions = run.client.search_model_versions(f"name = '{name}' and tags.data = '{tags['data']}'")
-        best = max(versions, key=lambda version: (float(version.tags["rank"]), -int(version.version)))
+        ranked = sorted(versions, key=lambda version: (-float(version.tags["rank"]), int(version.version)))
+        best = next(version for version in ranked if _has_files(run.client, version))
         for alias in ("champion", f"champion-{tags['data']}"):
             run.client.set_registered_model_alias(name, alias, best.version)
+
+
+def _has_files(client: MlflowClient, version: ModelVersion) -> bool:
+    """Return whether a version's files are there; somebody may have deleted them, or the folder that they were in."""
+    return bool(artifacts.list_artifacts(artifact_uri=version.source, tracking_uri=client.tracking_uri))
 
 
 def describe(run: Run, model: str, weights_md5: str, text: str) -> None:

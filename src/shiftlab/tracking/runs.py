@@ -209,10 +209,11 @@ def kill(store: Store, experiment: str, reason: str) -> None:
 
 
 def find(store: Store, weights_md5: str, experiment: str = "") -> Run | None:
-    """Return the latest run that trained these weights in a DVC experiment; in this process's if none is named."""
+    """Return the latest run that holds these weights, of a DVC experiment; of this process's if none is named."""
     experiment = experiment or dvc_experiment()
     for run in _search(store, f"tags.`weights.md5` = '{weights_md5}'"):
-        if run.data.tags.get("dvc.experiment") == experiment:  # a name may hold quotation marks
+        same = run.data.tags.get("dvc.experiment") == experiment  # not in the condition: it may hold quotation marks
+        if same and has_artifacts(store, run):
             return Run(store, run.info.run_id)
     return None
 
@@ -235,9 +236,16 @@ def validation_curves(store: Store) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
-def tags(store: Store) -> list[dict[str, str]]:
-    """Return the tags of every run of the experiment."""
-    return [run.data.tags for run in _search(store, "")]
+def results(store: Store) -> set[tuple[str, str]]:
+    """Return the tags, names and values, of all runs of the experiment whose artifacts are there."""
+    return {tag for run in _search(store, "") if has_artifacts(store, run) for tag in run.data.tags.items()}
+
+
+def has_artifacts(store: Store, run: entities.Run) -> bool:
+    """Return whether the store holds any; somebody may have deleted them, or the folder that they were in."""
+    with store.best_effort():
+        return bool(store.client.list_artifacts(run.info.run_id))
+    return True
 
 
 def _search(store: Store, condition: str) -> list[entities.Run]:

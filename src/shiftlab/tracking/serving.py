@@ -22,6 +22,7 @@ from shiftlab.errors import UserError
 from shiftlab.models import weights
 from shiftlab.networks.classifier import Classifier
 from shiftlab.tracking.runs import request_shape
+from shiftlab.tracking.store import FAILURES, first_line
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
 
@@ -103,9 +104,13 @@ def load(address: str) -> ServedModel:
     """Load the model at an address in MLflow's registry.
 
     Raises:
-        UserError: earlier code has logged it.
+        UserError: earlier code has logged it, or its files are gone.
     """
-    served: ServedModel = pyfunc.load_model(address).get_raw_model()
+    try:
+        served: ServedModel = pyfunc.load_model(address).get_raw_model()
+    except FAILURES as error:
+        advice = "`make sync` logs it again where its files are gone and DVC has them"
+        raise UserError(f"{address} can't be loaded from MLflow ({first_line(error)}): {advice}") from None
     return served
 
 

@@ -4,11 +4,12 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,11 +21,14 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
-from sqlalchemy import make_url
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from shiftlab.config.params import TrackingChoice
+from shiftlab.environment import environment
 from shiftlab.errors import UserError, without_password
 from shiftlab.repository import root
 
@@ -41,6 +45,14 @@ Kind = Literal["trainings", "study"]  # of an experiment in MLflow
 
 class LostError(Exception):
     """The store has failed before."""
+
+
+class DeletedError(ValueError):
+    """Somebody has deleted an experiment of MLflow's, which keeps its name and takes no more runs."""
+
+    def __init__(self, name: str, identifier: str) -> None:
+        super().__init__(f"the experiment {name} was deleted")
+        self.remedy = f"bring it back with `.venv/bin/mlflow experiments restore --experiment-id {identifier}`"
 
 
 @dataclass
@@ -86,7 +98,9 @@ class Store:
         self.lost = True
         if self.choice == "required":
             remedy = "delete the file, after which `make sync` records again what Git and DVC hold"
-            if "MLFLOW_TRACKING_URI" in os.environ:
+            if isinstance(error, DeletedError):
+                remedy = error.remedy
+            elif "MLFLOW_TRACKING_URI" in os.environ:
                 remedy = "start it, or unset MLFLOW_TRACKING_URI to record runs in mlflow.db"
             raise UserError(
                 f"{trouble}: {remedy}, or go on without it, as in `dvc exp run -S tracking=optional`"
@@ -113,7 +127,8 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = "traini
     store = Store(choice)
     settings = yaml.safe_load(Path(__file__).with_name("experiments.yaml").read_text(encoding="utf-8"))[kind]
     name = (os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"shiftlab-{data}") + settings["suffix"]
-    artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (root() / "mlartifacts" / name).as_uri()
+    # A server knows where its artifacts lie; beside a database MLflow's own choice is below the working directory.
+    artifacts = (root() / "mlartifacts" / name).as_uri() if _database(address()) else None
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # or the UI takes it for generative AI
         DESCRIPTION: settings["description"].format(data),
@@ -122,6 +137,8 @@ def connect(data: str, choice: TrackingChoice = "required", kind: Kind = "traini
     with store.best_effort(), exclusive():
         store.connection = client = MlflowClient(address())
         experiment = client.get_experiment_by_name(name)
+        if experiment and experiment.lifecycle_stage == LifecycleStage.DELETED:
+            raise DeletedError(name, experiment.experiment_id)
         store.experiment = experiment.experiment_id if experiment else client.create_experiment(name, artifacts)
         for key in tags.keys() - (experiment.tags.keys() if experiment else set()):  # what a user has changed stays
             client.set_experiment_tag(store.experiment, key, tags[key])
@@ -154,9 +171,18 @@ def required() -> Iterator[MlflowClient]:
 
 
 def address() -> str:
-    """Return MLflow's tracking URI: what the user has configured, or mlflow.db in the repository."""
+    """Return MLflow's tracking URI: what the user has configured, or mlflow.db; relative files are the repository's."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    url = _database(uri)
+    if url is None or url.get_backend_name() != "sqlite" or Path(url.database or "/").is_absolute():
+        return uri
     # Relative, since the folders above may have names that mean something in an address.
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root() / 'mlflow.db')}"
+    return url.set(database=os.path.relpath(root() / str(url.database))).render_as_string(hide_password=False)
+
+
+def _database(uri: str) -> URL | None:
+    """Return a database's address as SQLAlchemy reads it; None where the address is a server's, or no address."""
+    return make_url(uri) if re.split("[:+]", uri)[0] in DATABASE_ENGINES else None
 
 
 @contextlib.contextmanager
@@ -168,8 +194,11 @@ def exclusive() -> Iterator[None]:
     """
     for logger in ("alembic", "mlflow.store.db.utils"):  # they tell every step of the schema's creation
         logging.getLogger(logger).setLevel(logging.WARNING)
-    database = make_url(address()).database if address().startswith("sqlite:") else None
-    _refuse_silent_database(address())
+    url = _database(address())
+    database = url.database if url and url.get_backend_name() == "sqlite" else None
+    if url and url.host and (port := url.port or PORTS.get(url.get_backend_name())):
+        # MLflow itself goes on asking for two minutes where no server listens.
+        socket.create_connection((url.host, port), timeout=PATIENCE_S).close()
     impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S)}
     with environment(impatient), FileLock(f"{database}.lock") if database else contextlib.nullcontext():
         if database and not Path(database).exists():
@@ -188,30 +217,3 @@ def _create_database(database: Path) -> None:
         with contextlib.closing(sqlite3.connect(original)) as connection:  # MLflow's own stays open
             connection.execute("VACUUM INTO ?", (str(copy),))
         copy.replace(database)
-
-
-def _refuse_silent_database(uri: str) -> None:
-    """Raise where no server listens at a database's address: MLflow itself goes on asking for two minutes.
-
-    Raises:
-        OSError: none does.
-        SQLAlchemyError: it is no address.
-    """
-    if "://" in uri and not uri.startswith(("sqlite:", "http:", "https:", "file:")):
-        database = make_url(uri)
-        port = database.port or PORTS.get(database.get_backend_name())
-        if database.host and port:
-            socket.create_connection((database.host, port), timeout=PATIENCE_S).close()
-
-
-@contextlib.contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, which MLflow reads at every call, for as long as the block lasts."""
-    before = {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]
-        os.environ.update(before)

@@ -143,7 +143,7 @@ def sync() -> None:
     stores = {(data, kind): connect(data, kind=kind) for data, kind in dict.fromkeys(key[:2] for key in by_key)}
     for store in stores.values():
         runs.end_interrupted(store)
-    stored = {(*key, tag) for key, store in stores.items() for tags in runs.tags(store) for tag in tags.items()}
+    stored = {(*key, tag) for key, store in stores.items() for tag in runs.results(store)}
     logged, left_out = 0, defaultdict[str, list[str]](list)
     for (data, kind, tag), same in by_key.items():
         if (data, kind, tag) not in stored:

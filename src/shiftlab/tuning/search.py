@@ -6,7 +6,9 @@ from there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shlex
 import tempfile
 import time
@@ -15,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from shiftlab import repository
@@ -81,8 +84,9 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
     from shiftlab.tracking import runs  # seconds to import
     from shiftlab.tracking.store import connect
 
-    with sweep.connected(address, room, cores, committed_data=False) as origin:
-        trials = Trials(replace(search, choices=choices), params)
+    repository.require()
+    trials = Trials(replace(search, choices=choices), params)
+    with trials.exclusive(), sweep.connected(address, room, cores, committed_data=False) as origin:
         store = connect(params.data.name)
         parent = runs.parent(store, trials.name, {"data": params.data.name, "tune": search.model})
         origin = replace(origin, environment={**origin.environment, "SHIFTLAB_PARENT_RUN": parent.id})
@@ -176,6 +180,24 @@ class Trials:
     def timed(self) -> bool:
         """Whether it is known how long an epoch takes."""
         return "seconds" in self._study.user_attrs
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep a second command from the same search, whose trials it would run once more.
+
+        Raises:
+            UserError: another process is at it.
+        """
+        lock = Path(".dvc", "tmp", f"{self.name}.lock")
+        try:
+            with FileLock(lock, timeout=0):
+                self._study.set_user_attr("process", os.getpid())
+                yield
+        except Timeout:
+            raise UserError(
+                f"process {self._study.user_attrs.get('process')} is at the search {self.name} already: wait for it, "
+                "or begin another one, as with --seed 1"
+            ) from None
 
     def seeds(self, name: str) -> list[int]:
         """Return the seeds of an experiment's trainings: of a trial the first alone, so that there can be more."""
