@@ -21,11 +21,14 @@ from typing import Any
 
 import joblib
 
+from shiftlab.environment import environment
 from shiftlab.errors import UserError, extra
 
 if "ray" not in sys.modules:  # which reads these on import
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # as .dvc/config does DVC's
-    if "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists():
+    # Unlike pathlib's, this does without a home, which a number that no name belongs to has none of.
+    token = os.path.expanduser("~/.ray/auth_token")  # noqa: PTH111
+    if "RAY_AUTH_TOKEN" in os.environ or Path(token).exists():
         # A head that is started where there is a token asks for it, but who connects to one has to be told to show it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Where memory is short, Ray ends tasks and by itself would begin them again for ever.
@@ -39,7 +42,7 @@ with extra("cluster"):
 
 LOCAL = "local"  # an address: Ray on this machine's cores, for as long as this process lives
 CONNECT_TIMEOUT_S = 5
-LONGEST_TMPDIR = 30  # bytes: below it Ray has sockets, whose addresses have 103 at most
+LONGEST_TMPDIR = 30  # bytes: in it Ray and its processes have sockets, whose paths have 103 at most
 POLL_S = 2  # between looks for tasks that are to be cancelled and nodes that are gone
 LOST_AFTER_S = 180  # of waiting though there is room; the start of a worker takes seconds
 MAX_RECONNECTIONS = 3  # in a row, without the result of a task between them
@@ -77,8 +80,6 @@ def connected(address: str, cpus: int | None = None) -> Iterator[None]:
     _settings.update(address=address, log_to_driver=False, logging_level="ERROR")
     if address == LOCAL:
         _settings.update(num_cpus=cpus or joblib.cpu_count(), include_dashboard=True)
-        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
-            os.environ.setdefault("RAY_TMPDIR", "/tmp")
     elif address != "auto":
         _refuse_silence(address)
     elif "RAY_ADDRESS" not in os.environ and last.exists():
@@ -94,8 +95,10 @@ _settings: dict[str, Any] = {}  # of the connection: the arguments of `ray.init`
 
 
 def _connect() -> None:
+    long = len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR
     try:
-        ray.init(**_settings)
+        with environment({"TMPDIR": "/tmp"} if long else {}):
+            ray.init(**_settings)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UserError(f"Ray at {_settings['address']} can't be used: {_reason(error)}") from None
 
