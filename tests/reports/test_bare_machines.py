@@ -15,7 +15,7 @@ from torch import nn
 
 
 def build():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
 """
 
 

@@ -45,8 +45,8 @@ def fake_results(project: Project, stage: str) -> None:
 def test_dvc_status_after_an_edit_of_each_module_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = new_project(tmp_path / "project")
     project.compose("data=digits", "model=mlp", "study=claims", "seeds=[0]")
+    project.run(sys.executable, "src/download.py")
     of_stages = {
-        "download": loaded(project, ["src/download.py"]),
         "train@mlp-0": loaded(project, ["src/train.py", "mlp", "0"]),
         "predict@mlp-0": loaded(project, ["src/predict.py", "mlp", "0"]),
         "study@max": loaded(project, ["src/shiftlab/pipeline/study.py"]),
@@ -55,6 +55,7 @@ def test_dvc_status_after_an_edit_of_each_module_of_a_training(tmp_path: Path, m
     for stage, modules in of_stages.items():
         fake_results(project, stage)
         edited = [module for module in modules if not exempt(module, stage.partition("@")[0])]
+        edited = [module for module in edited if not module.startswith("shiftlab.data.sources.")]  # `download`'s
         assert [module for module in edited if not is_stale_after_an_edit(stage, module)] == []
     assert "shiftlab.training.augmentation" in of_stages["train@mlp-0"]  # which moves the images
 
@@ -65,9 +66,9 @@ def is_stale_after_an_edit(stage: str, module: str) -> bool:
     before = path.read_bytes()
     path.write_bytes(before + b"# edited\n")
     with Repo() as repo:
-        status: dict[str, list[object]] = repo.status(targets=[stage])
+        status = repo.status(targets=[stage])
     path.write_bytes(before)
-    return str(path) in json.dumps(status)
+    return bool(status)
 
 
 def test_git_checkout_with_core_autocrlf_true(tmp_path: Path) -> None:

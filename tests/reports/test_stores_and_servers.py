@@ -139,14 +139,14 @@ def test_shiftlab_audit_of_a_server_on_loopback_with_http_proxy_set(
     excepted: str | None, limited: str, tmp_path: Path
 ) -> None:
     environment = {**PROXIES, **SOCKS, **({"NO_PROXY": excepted} if excepted else {})}
-    done = run_python("-c", ASK, limited, cwd=tmp_path, **environment)
+    done = run_python("-c", ASK, limited, cwd=tmp_path, package=SRC, **environment)
     assert done.stdout == "[[4.0]]\n200\n", done.stderr
 
 
 def test_other_hosts_are_asked_through_the_proxy_still(tmp_path: Path) -> None:
     code = "import urllib.request, shiftlab; print([urllib.request.proxy_bypass(host) for host in {}])"
     hosts = ["127.0.0.1", "localhost", "mlflow.example.org", "example.com"]
-    done = run_python("-c", code.format(hosts), cwd=tmp_path, **PROXIES, no_proxy="example.com")
+    done = run_python("-c", code.format(hosts), cwd=tmp_path, package=SRC, **PROXIES, no_proxy="example.com")
     assert done.stdout.replace("1", "True").replace("0", "False") == "[True, True, False, True]\n"
 
 
