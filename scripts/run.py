@@ -100,6 +100,7 @@ def reproduce(jobs: int) -> None:
 
 def demo() -> str:
     """Run on the digits as a temporary DVC experiment named `demo`; returns its answer."""
+    os.environ |= repository.identity()
     dvc("exp", "remove", "demo", check=False, capture_output=True)  # the last demo's
     dvc("exp", "run", "--temp", "--name", "demo", *(f"--set-param={choice}" for choice in DEMO))
     (reference,) = git("for-each-ref", "--format=%(refname)", "refs/exps/*/*/demo").splitlines()

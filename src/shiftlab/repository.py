@@ -51,12 +51,15 @@ def require_clean() -> None:
     """Refuse a tree that differs from a clone of its commit.
 
     Raises:
-        UserError: it names what no commit has.
+        UserError: it names what no commit has; as `require`.
     """
+    require()
     changed = [line[3:] for line in git("status", "--porcelain", "--", *CODE).splitlines()]
     if changed:
-        more = f" and {len(changed) - 1} more" if changed[1:] else ""
-        raise UserError(f"no commit has {changed[0]}{more} as it is here, and nodes clone a commit: commit or undo it")
+        raise UserError(
+            f"experiments begin from a clone of the last commit, which lacks your changes to {', '.join(changed)}: "
+            "commit them, or undo them, as `make restore` does for params.yaml and dvc.lock"
+        )
 
 
 def git(*arguments: str) -> str:
@@ -69,9 +72,16 @@ def commit() -> str:
     return git("rev-parse", "HEAD").strip()
 
 
-def setting(name: str, default: str) -> str:
-    """Return one of git's own settings."""
-    return git("config", "--default", default, "--get", name).strip() or default
+def identity() -> dict[str, str]:
+    """Return environment variables with the user's name in git, or this package's, as DVC has to have one."""
+    parts = {"NAME": ("user.name", "shiftlab"), "EMAIL": ("user.email", "shiftlab@localhost")}
+    return {
+        f"GIT_{role}_{part}": os.environ.get(f"GIT_{role}_{part}")
+        or git("config", "--default", default, "--get", setting).strip()
+        or default
+        for role in ("AUTHOR", "COMMITTER")
+        for part, (setting, default) in parts.items()
+    }
 
 
 def remote_address(name: str) -> str:
@@ -138,11 +148,14 @@ def combinations(line: str) -> list[tuple[str, ...]]:
 def _naming_choices(choices: str) -> Iterator[None]:
     """Raise what Hydra or DVC say of wrong choices as a UserError that names them."""
     from dvc.exceptions import DvcException  # seconds to import
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from yaml import YAMLError
 
     try:
         yield
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        raise UserError(f"{choices} can't be chosen: {group} is {', '.join(error.options or [])}, not {name}") from None
     except (DvcException, HydraException, YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{choices} can't be chosen ({reason}): `conf/` has what can, as in `model=lenet`") from None

@@ -62,11 +62,12 @@ def test_study_is_an_experiment_for_each_variant() -> None:
 @pytest.mark.parametrize(
     ("choices", "named"),
     [
-        ("model=transformer", "Could not find 'model/transformer'"),
+        ("model=transformer", "model is all, invariant, lenet, mlp, narrow_resnet, resnet, small, not transformer"),
         ("model=mlp models.mlp.lr=-1", "models.mlp.lr is -1"),
         ("model=glob(*)", "Glob override"),
         ("model='mlp", "can't be chosen"),
-        ("nothing", "nothing can't be chosen"),
+        ("nothing", "nothing can't be chosen (Error parsing override 'nothing'): `conf/` has what can"),
+        ("modle=mlp", "Could not override 'modle'"),
     ],
 )
 def test_wrong_choice_is_named(choices: str, named: str) -> None:
@@ -128,6 +129,8 @@ def test_changes_that_no_commit_has_are_named(at_home: Project) -> None:
     before = path.read_bytes()
     path.write_bytes(before + b"\n")
     try:
-        assert "no commit has src/train.py" in sweeping(at_home)
+        sentence = sweeping(at_home)
+        assert "lacks your changes to src/train.py: commit them" in sentence
+        assert "`make restore`" in sentence
     finally:
         path.write_bytes(before)

@@ -61,5 +61,5 @@ def test_docker_run_user_of_a_number_that_no_name_belongs_to(tmp_path: Path) -> 
     environment = {name: value for name, value in isolated_environment().items() if name not in names}
     environment |= {"PYTHONPATH": str(SRC), "MPLCONFIGDIR": str(tmp_path)}
     command = [sys.executable, "-c", NAMELESS]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == "local\n", done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.stdout == "local\n", process.stderr

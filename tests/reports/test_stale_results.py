@@ -24,8 +24,8 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("shiftla
 
 def loaded(project: Project, *commands: list[str]) -> list[str]:
     mine = {"PYTHONPATH": str(project.root / "src")}
-    done = project.run(sys.executable, "-c", LOADED, json.dumps(commands), environment=mine)
-    modules: list[str] = json.loads(done.stdout.splitlines()[-1])
+    process = project.run(sys.executable, "-c", LOADED, json.dumps(commands), environment=mine)
+    modules: list[str] = json.loads(process.stdout.splitlines()[-1])
     return modules
 
 

@@ -48,18 +48,18 @@ def test_make_sync_after_a_runs_artifacts_were_deleted(root: Path, tmp_path: Pat
     (tmp_path / "weights").write_text("weights")
     tags = {"data": "digits", "weights.md5": "same"}
     connected = store.connect("digits")
-    made = []
+    trained = []
     for _ in range(2):
         with runs.training(connected, MLP, {}, {"weights.md5": "same"}) as run:
             run.log_path(tmp_path / "weights", "model")
         registry.register(run, "mlp", "model", 0.9, tags)
-        made.append(run)
-    first, _ = made
+        trained.append(run)
+    first, _ = trained
     champion = connected.client.get_model_version_by_alias("shiftlab-mlp", "champion")
     assert champion.run_id == first.id  # the same weights are one version
     assert ("weights.md5", "same") in runs.results(connected)
 
-    for run in made:
+    for run in trained:
         shutil.rmtree(root / "mlartifacts/shiftlab-digits" / run.id)
     assert ("weights.md5", "same") not in runs.results(connected)
     assert runs.find(connected, "same") is None
@@ -139,15 +139,15 @@ def test_shiftlab_audit_of_a_server_on_loopback_with_http_proxy_set(
     excepted: str | None, limited: str, tmp_path: Path
 ) -> None:
     environment = {**PROXIES, **SOCKS, **({"NO_PROXY": excepted} if excepted else {})}
-    done = run_python("-c", ASK, limited, cwd=tmp_path, package=SRC, **environment)
-    assert done.stdout == "[[4.0]]\n200\n", done.stderr
+    process = run_python("-c", ASK, limited, cwd=tmp_path, package=SRC, **environment)
+    assert process.stdout == "[[4.0]]\n200\n", process.stderr
 
 
 def test_other_hosts_are_asked_through_the_proxy_still(tmp_path: Path) -> None:
     code = "import urllib.request, shiftlab; print([urllib.request.proxy_bypass(host) for host in {}])"
     hosts = ["127.0.0.1", "localhost", "mlflow.example.org", "example.com"]
-    done = run_python("-c", code.format(hosts), cwd=tmp_path, package=SRC, **PROXIES, no_proxy="example.com")
-    assert done.stdout.replace("1", "True").replace("0", "False") == "[True, True, False, True]\n"
+    process = run_python("-c", code.format(hosts), cwd=tmp_path, package=SRC, **PROXIES, no_proxy="example.com")
+    assert process.stdout.replace("1", "True").replace("0", "False") == "[True, True, False, True]\n"
 
 
 @pytest.mark.slow

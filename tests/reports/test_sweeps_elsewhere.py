@@ -23,15 +23,15 @@ CONNECT = (
 
 
 def connect(folder: Path, *before: str, **environment: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [*before, sys.executable, "-c", CONNECT],
         cwd=folder,
         env={**isolated_environment(), "PYTHONPATH": str(SRC), **environment},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.slow
@@ -65,8 +65,8 @@ def test_shiftlab_tune_of_the_same_search_twice_at_once(project: Project) -> Non
     holding = (
         "import sys\nfrom shiftlab import repository\nfrom shiftlab.tuning import search\n"
         "choices = search.sweep.one_thread(('model=mlp', 'data=digits'))\n"
-        "asked = search.Search('mlp', choices, 1, 1, None, False, 0)\n"
-        "with search.Trials(asked, search.sweep.composed(choices)).exclusive():\n"
+        "first = search.Search('mlp', choices, 1, 1, None, False, 0)\n"
+        "with search.Trials(first, search.sweep.composed(choices)).exclusive():\n"
         "    print('at it', flush=True)\n    sys.stdin.read()\n"
     )
     mine = {"PYTHONPATH": str(project.root / "src")}

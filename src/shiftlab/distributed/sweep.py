@@ -104,7 +104,6 @@ def connected(address: str, resources: Resources, cores: int | None, committed_d
     Raises:
         UserError: the tree has changes that no commit has; no node is large enough; one can't run experiments.
     """
-    repository.require()
     repository.require_clean()
     with engine.connected(address, cores):
         origin = origin_of(address)
@@ -127,10 +126,7 @@ def origin_of(address: str) -> Origin:
     Raises:
         UserError: nodes elsewhere have no way to.
     """
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    for role in ("AUTHOR", "COMMITTER"):
-        environment[f"GIT_{role}_NAME"] = repository.setting("user.name", "shiftlab")
-        environment[f"GIT_{role}_EMAIL"] = repository.setting("user.email", "shiftlab@localhost")
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | repository.identity()
     if address == LOCAL:
         root = str(Path.cwd())
         return Origin(root, repository.commit(), root, environment)

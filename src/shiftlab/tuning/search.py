@@ -84,7 +84,7 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
     from shiftlab.tracking import runs  # seconds to import
     from shiftlab.tracking.store import connect
 
-    repository.require()
+    repository.require_clean()
     trials = Trials(replace(search, choices=choices), params)
     with trials.exclusive(), sweep.connected(address, room, cores, committed_data=False) as origin:
         store = connect(params.data.name)
