@@ -72,7 +72,7 @@ def test_images_are_resized_then_cut(birds: Path) -> None:
     small = replace(SEEN, resize=14, frame=(14, 14), interpolation="bicubic")
     found = everything(load_images(str(birds)), small)
     opened = Image.open(sorted(birds.rglob("*.png"))[0]).resize((21, 14), Image.Resampling.BICUBIC)
-    assert np.array_equal(found[0].permute(1, 2, 0).numpy(), np.asarray(opened)[:, 3:17])
+    assert np.array_equal(found[0].permute(1, 2, 0).numpy(), np.asarray(opened)[:, 4:18])
 
 
 def test_few_are_drawn_from_every_class_and_always_the_same(birds: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from shiftlab.audits.preprocessing import Preprocessing, hints_of_shape
+from shiftlab.audits.preprocessing import Preprocessing, hints_of_inputs
 from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
 from shiftlab.errors import UserError
 
@@ -97,7 +97,7 @@ def test_it_says_what_it_does() -> None:
 def test_shape_of_an_input_tells_what_it_can(
     sizes: tuple[int | None, ...], layout: str | None, channels: str | None, frame: tuple[int, int] | None
 ) -> None:
-    hints = hints_of_shape(sizes)
+    hints = hints_of_inputs(sizes)
     assert (hints.layout, hints.channels, hints.frame) == (layout, channels, frame)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from shiftlab.config.params import Data
-from shiftlab.data.folder import read
+from shiftlab.data.folder import Geometry, read
 from shiftlab.data.prepare import build_dataset
 from shiftlab.data.sources.folder import load
 from shiftlab.errors import UserError
@@ -107,14 +107,16 @@ def test_every_way_to_store_8_bits_is_read(mode: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "resized"), [((40, 52), (20, 26)), ((52, 40), (26, 20)), ((7, 21), (20, 60))])
 def test_shorter_side_is_resized(size: tuple[int, int], resized: tuple[int, int], tmp_path: Path) -> None:
     noise(*size).save(tmp_path / "image.png")
-    assert read(tmp_path / "image.png", resize=20).shape[:2] == resized
-    assert read(tmp_path / "image.png", resize=20, crop=(20, 18)).shape == (20, 18, 3)
+    assert read(tmp_path / "image.png", Geometry(20)).shape[:2] == resized
+    assert read(tmp_path / "image.png", Geometry(20, (20, 18))).shape == (20, 18, 3)
 
 
 def test_middle_is_kept(tmp_path: Path) -> None:
     noise(21, 30).save(tmp_path / "image.png")
     whole = read(tmp_path / "image.png")
-    assert np.array_equal(read(tmp_path / "image.png", crop=(10, 11)), whole[5:15, 9:20])
+    assert np.array_equal(
+        read(tmp_path / "image.png", Geometry(crop=(10, 11))), whole[6:16, 10:21]
+    )  # half a pixel is rounded as torchvision does
 
 
 def sixteen_bits(path: Path) -> None:

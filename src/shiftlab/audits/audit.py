@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from shiftlab import files
 from shiftlab.audits import checks, presets, thresholds
 from shiftlab.audits.checks import Check
 from shiftlab.audits.images import Images, Labels, PreparedImages
-from shiftlab.audits.model import Model, PreprocessedModel
+from shiftlab.audits.model import Model, PreprocessedModel, type_name
 from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome, Threshold
 from shiftlab.config.audit import AuditOptions
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import pandas
 
 PHASE = 4  # pixels: the longest period of strides that accuracy is computed by
-FINGERPRINT = 32  # images, by whose logits a model is known again
 RANDOM = "it is random: asked twice, it gives different answers, and consistency is lower for it"
 BOUNDARIES: Sequence[BoundaryName] = ("zero", "circular")  # unless others are named
 METRICS, REPORT, PREDICTIONS, UNFINISHED = "metrics.json", "report.html", "predictions", ".unfinished"
@@ -219,6 +219,21 @@ def evaluation_of(options: AuditOptions) -> Evaluation:
     )
 
 
+def about(model: Model) -> dict[str, Any]:
+    """Return what tells a model from others: its name, format, weights' file and constructor arguments."""
+    return {"name": model.name, "kind": model.kind, **model.source}
+
+
+def refuse_other(folder: Path, model: Model) -> None:
+    """Refuse a folder that holds the audit of another model."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        held, own = json.loads((folder / METRICS).read_text(encoding="utf-8"))["model"], about(model)
+        others = {key: held.get(key) for key in ("name", "kind", "weights", "weights_key", "arguments")}
+        if any(value != own.get(key) for key, value in others.items()):
+            parts = ", ".join(f"{key} {value}" for key, value in others.items() if value)
+            raise UserError(f"{folder} holds the audit of another model ({parts}): name another folder with --out")
+
+
 def measure(
     model: Model,
     images: Images,
@@ -241,16 +256,19 @@ def measure(
     evaluation = evaluation_of(options)
     preset = presets.get(options.published) if options.published else None
     limits = _check_options(options, images, preprocessing)
-    preprocessed = PreprocessedModel(model, preprocessing).eval()
     prepared = PreparedImages(images, preprocessing)
     reach = max(evaluation.radius, NAMED_REACH)
     margin = max(boundaries.get(name).margin(reach) for name in evaluation.boundaries)
     images.check(lambda place: prepared.read(place, margin))
-    sample = np.random.default_rng(evaluation.seed).permutation(len(images))[: checks.IMAGES].tolist()
-    pixels = prepared.at(sample, 0).to(device)
+    sample, pixels = checks.first_images(images, preprocessing, evaluation.seed)
+    pixels = pixels.to(device)
+    model = checks.with_output_type(model, preprocessing, pixels, options.outputs)
+    preprocessed = PreprocessedModel(model, preprocessing).eval()
     with torch.inference_mode():
-        logits, repeated = (preprocessed(pixels[:FINGERPRINT]).cpu().numpy() for _ in range(2))
+        logits, repeated = (preprocessed(pixels[: checks.FINGERPRINT]).cpu().numpy() for _ in range(2))
     classes, labels = _match_classes(model, images, logits.shape[1])
+    if not options.any_accuracy:
+        checks.refuse_constant(logits, pixels[: checks.FINGERPRINT], model.name)
     check = None if labels is None else checks.check(model, preprocessing, pixels, labels[sample])
     if check and not check.passed and not options.any_accuracy:
         raise UserError(
@@ -258,7 +276,8 @@ def measure(
             "order of its classes (--classes); with --any-accuracy it is audited all the same"
         )
     notes = [*model.notes] if np.allclose(logits, repeated, rtol=1e-4, atol=1e-5) else [*model.notes, RANDOM]
-    for sentence in (*notes, *([str(check), *check.warnings()] if check else [])):
+    taken = f"its outputs are taken for {model.output_type}: --outputs says otherwise"
+    for sentence in (taken, *notes, *([str(check), *check.warnings()] if check else [])):
         tell(sentence)
 
     execute, digest = executor or local(preprocessed, device), images.sha256()
@@ -285,7 +304,7 @@ def measure(
         parts = store(of_boundary, evaluation, preprocessing)
         predicted[boundary] = predict_evaluation(prepared, labels, of_boundary, evaluation, execute, parts, on_progress)
         metrics[boundary] = evaluate(predicted[boundary], evaluation.radius, evaluation.phase, labels is not None)
-    about_model = {"name": model.name, "kind": model.kind, "digest": model.digest, "outputs": len(classes)}
+    about_model = {**about(model), "digest": model.digest, "outputs": len(classes), "output_type": model.output_type}
     counts = {"images": len(images), "of": images.total, "classes": len(classes)}
     metadata = {
         "model": {**about_model, **size, "notes": notes},
@@ -298,7 +317,7 @@ def measure(
             "images": len(images),
             "published": preset.paper if preset else None,
         },
-        "preprocessing": {**asdict(preprocessing), "dtype": "float32", "in_words": str(preprocessing)},
+        "preprocessing": {**asdict(preprocessing), "dtype": type_name(model.dtype), "in_words": str(preprocessing)},
         "made_on": description(device),
     }
     outcomes = thresholds.check(limits, metrics)

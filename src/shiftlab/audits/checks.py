@@ -10,12 +10,15 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
+from shiftlab.audits.images import Images, PreparedImages
 from shiftlab.audits.model import Model, PreprocessedModel
 from shiftlab.audits.preprocessing import Preprocessing
+from shiftlab.config.audit import OutputType
 from shiftlab.errors import UserError
 from shiftlab.metrics.intervals import Estimate, proportion
 
 IMAGES = 200  # that a model is checked on
+FINGERPRINT = 32  # of these, by whose logits a model is known again
 ABOVE = 0.1  # of the way from chance to perfect, that the lower end of the accuracy's interval has to be
 IMAGES_A_CLASS = 5  # before the order of classes is looked at
 BETTER = 0.05  # of accuracy, from which another way to prepare pixels is worth a word
@@ -54,6 +57,31 @@ class Check:
         if self.otherwise.get(best, 0) <= self.accuracy.high + BETTER:
             return []
         return [f"warning: with {best} {self.otherwise[best]:.1%} would be right: is that how it was trained?"]
+
+
+def first_images(images: Images, preprocessing: Preprocessing, seed: int) -> tuple[list[int], Tensor]:
+    """Return the places of the images that a model is checked on, and their raw pixels `(N, C, h, w)`."""
+    places = np.random.default_rng(seed).permutation(len(images))[:IMAGES].tolist()
+    return places, PreparedImages(images, preprocessing).at(places, 0)
+
+
+def with_output_type(model: Model, preprocessing: Preprocessing, images: Tensor, kind: OutputType | None) -> Model:
+    """Return a model of whose outputs it is settled what they are, by `kind` or by those of raw images."""
+    if kind is None and model.output_type is None:
+        preprocessed = PreprocessedModel(model, preprocessing).eval()
+        _logits(preprocessed, images[:FINGERPRINT])
+        kind = preprocessed.output_type
+    return replace(model, output_type=kind or model.output_type)
+
+
+def refuse_constant(logits: NDArray[np.float32], images: Tensor, name: str) -> None:
+    """Refuse a model that answers different raw images alike: its inputs are wrong."""
+    if len(images.flatten(1).unique(dim=0)) > 1 and np.ptp(logits, axis=0).max() <= 1e-6 * max(1, np.abs(logits).max()):
+        raise UserError(
+            f"{name} answers {len(images)} different images alike, to the last digit, so that its inputs or "
+            "weights must be wrong: look at --range, --mean and --std, --channels and --layout; with --any-accuracy it "
+            "is audited all the same"
+        )
 
 
 def check(model: Model, preprocessing: Preprocessing, images: Tensor, labels: NDArray[np.int64]) -> Check:

@@ -32,6 +32,7 @@ SAME = {
     ("preprocessing", "frame"): "what the model sees (--crop)",
     ("preprocessing", "resize"): "the resizing (--size)",
     ("preprocessing", "interpolation"): "the interpolation",
+    ("preprocessing", "crop_mode"): "the way to resize (--crop-mode)",
 }
 
 Summary = Mapping[str, Any]  # the content of metrics.json
@@ -108,7 +109,7 @@ def _refuse_different(results: Mapping[str, Results], first: str, second: str) -
         raise UserError("images without labels have no accuracies to compare: audit labelled ones")
     different = f"{first} and {second} were not audited alike"
     for (part, key), name in SAME.items():
-        value, other_value = summary[part][key], other_summary[part][key]
+        value, other_value = summary[part].get(key), other_summary[part].get(key)
         if value != other_value:
             raise UserError(f"{different}: {name} differ, {value} and {other_value}; audit both with the same options")
     for boundary, of_boundary in predicted.items():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftlab.audits.preprocessing import COUNT, Preprocessing
-from shiftlab.config.params import Background, Data, ImageSize, Interpolation
+from shiftlab.config.params import Background, Data
 from shiftlab.data import folder, sources
 from shiftlab.data.dataset import draw, load, numbered, path
 from shiftlab.errors import UserError, extra
@@ -67,7 +67,7 @@ class Images:
         """Return channels, height and width of the first few images before resizing; None where they differ."""
 
         def read(place: int) -> Pixels:
-            return self.read(place, None, None, "bilinear")
+            return self.read(place, folder.WHOLE)
 
         try:
             shapes = {read(place).shape for place in range(min(8, len(self)))}
@@ -95,13 +95,13 @@ class Images:
                 finally:
                     readers.shutdown(cancel_futures=True)  # or an interruption waits for all that are left
 
-    def read(self, place: int, resize: int | None, crop: ImageSize | None, interpolation: Interpolation) -> Pixels:
+    def read(self, place: int, geometry: folder.Geometry, margin: int = 0) -> Pixels:
         """Return an image as `folder.read`."""
         number = int(self.numbers[place])
         item = self.item(number)
         if isinstance(item, Path):
-            return folder.read(item, resize, crop, interpolation, self.background)
-        return folder.cut(item, resize, crop, interpolation, f"image {number} of {self.name}")
+            return folder.read(item, geometry, margin, self.background)
+        return folder.cut(item, geometry, f"image {number} of {self.name}", margin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +145,7 @@ class PreparedImages:
 
     def read(self, place: int, margin: int) -> Tensor:
         """Return one image, uint8 `(C, h + 2 margin, w + 2 margin)`."""
-        height, width = self.preprocessing.frame
-        crop = (height + 2 * margin, width + 2 * margin)
-        pixels = self.images.read(place, self.preprocessing.resize, crop, self.preprocessing.interpolation)
+        pixels = self.images.read(place, self.preprocessing.geometry, margin)
         pixels = folder.with_channels(pixels, COUNT[self.preprocessing.channels])
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 

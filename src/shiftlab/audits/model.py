@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.config.audit import PreprocessingHints
+from shiftlab.config.audit import OutputType, PreprocessingHints
 from shiftlab.errors import UserError
 
 MOST_OUTPUTS = 65_536  # numbers of classes are kept in two bytes
-CLOSE = 1e-3  # of 1, the sum of what are taken for probabilities
+CLOSE = 2**-7  # bfloat16's precision: how far from 1 a sum of probabilities may be, at least
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Model:
 
     name: str
     kind: str  # the format
-    outputs: Callable[[Tensor], object]  # of preprocessed inputs, float32: as the model returns them
+    outputs: Callable[[Tensor], object]  # of preprocessed inputs of `dtype`: as the model returns them
     hints: PreprocessingHints = field(default_factory=PreprocessingHints)
     digest: str = ""  # SHA-256 of its file or weights
     classes: tuple[str, ...] | None = None  # names of its outputs
@@ -30,6 +31,9 @@ class Model:
     module: nn.Module | None = None
     notes: tuple[str, ...] = ()  # what a reader of its results should know
     integers: bool = False  # may it refuse raw pixels that are no whole numbers, as those between two pixels?
+    dtype: torch.dtype = torch.float32  # of its inputs
+    output_type: OutputType | None = None  # None: what its first outputs look like
+    source: Mapping[str, Any] = field(default_factory=dict)  # weights and constructor arguments, in JSON's types
 
 
 class PreprocessedModel(nn.Module):
@@ -37,19 +41,22 @@ class PreprocessedModel(nn.Module):
 
     def __init__(self, model: Model, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.model, self.preprocessing = model, preprocessing
+        self.model, self.preprocessing, self.output_type = model, preprocessing, model.output_type
         if model.module is not None:
             self.module = model.module  # so that it moves to a device with this
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, float32 `(N, outputs)`, of raw images `(N, C, h, w)` in 0..255."""
-        if self.model.integers and self.preprocessing.raw:
+        if (self.model.integers and self.preprocessing.raw) or not self.model.dtype.is_floating_point:
             images = images.round()
         batch = self.model.batch or len(images)
-        return torch.cat([self._logits(part, batch) for part in images.split(batch)])
+        rows = torch.cat([self._rows(part, batch) for part in images.split(batch)])
+        _refuse_rows(rows, self.model.name)
+        self.output_type = self.output_type or output_type(rows)
+        return as_logits(rows, self.output_type, self.model.name)
 
-    def _logits(self, images: Tensor, batch: int) -> Tensor:
-        inputs = self.preprocessing(images)
+    def _rows(self, images: Tensor, batch: int) -> Tensor:
+        inputs = as_type(self.preprocessing(images), self.model.dtype, self.model.name)
         missing = batch - len(images)
         if missing:
             inputs = pad(inputs, (0, 0) * (inputs.ndim - 1) + (0, missing))
@@ -61,10 +68,27 @@ class PreprocessedModel(nn.Module):
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             shape = "x".join(map(str, inputs.shape))
             raise UserError(
-                f"{self.model.name} fails on float32 inputs of {shape} ({reason}): check --crop, --channels, --layout"
+                f"{self.model.name} fails on {type_name(inputs.dtype)} inputs of {shape} ({reason}): check --crop, "
+                "--channels, --layout"
             ) from error
-        rows = unpack(outputs, len(inputs), self.model.name)[: len(images)]
-        return as_logits(rows.to(images.device, torch.float32), self.model.name)
+        return unpack(outputs, len(inputs), self.model.name)[: len(images)].to(images.device, torch.float32)
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """Return a type's name: `float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def as_type(inputs: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """Convert inputs to a model's type. UserError: it is one of whole numbers, in which they would change."""
+    if not dtype.is_floating_point:
+        low, high, limits = inputs.min(), inputs.max(), torch.iinfo(dtype)
+        if not inputs.equal(inputs.round()) or low < limits.min or high > limits.max:
+            raise UserError(
+                f"{name} takes whole numbers of type {type_name(dtype)}, and its inputs go from {low:.4g} to "
+                f"{high:.4g} as they are prepared: give --range 255 --mean 0 --std 1, or another whole --mean"
+            )
+    return inputs.to(dtype)
 
 
 def unpack(outputs: object, images: int, name: str) -> Tensor:
@@ -100,12 +124,27 @@ def _as_tensor(values: object) -> Tensor | None:
         return None
 
 
-def as_logits(rows: Tensor, name: str) -> Tensor:
-    """Return logits as they are, and of probabilities their logarithms; `(N, K)`."""
+def _refuse_rows(rows: Tensor, name: str) -> None:
     if not 2 <= rows.shape[1] <= MOST_OUTPUTS:
         raise UserError(f"{name} gives {rows.shape[1]} numbers for each image: a classifier has 2 to {MOST_OUTPUTS:,}")
     if not rows.isfinite().all():
         raise UserError(f"{name} gives numbers that are not finite (NaN or infinite): check its weights and --range")
-    if (rows >= 0).all() and ((rows.sum(1) - 1).abs() < CLOSE).all():
-        return rows.clamp_min(torch.finfo(torch.float32).tiny).log()
-    return rows
+
+
+def output_type(rows: Tensor) -> OutputType:
+    """Return what rows `(N, K)` look like: probabilities are at least 0, and sum to 1 within their own precision.
+
+    That is bfloat16's, or half a step for each of K where they are rounded to steps of 1/10 or less: 1/256, 1/100.
+    """
+    step = min(rows.unique().diff().tolist(), default=1.0)
+    close = (rows.sum(1) - 1).abs() <= max(CLOSE, step / 2 * rows.shape[1] if step <= 0.1 + CLOSE else 0)
+    return "probabilities" if bool((rows >= 0).all() and (rows <= 1 + CLOSE).all() and close.all()) else "logits"
+
+
+def as_logits(rows: Tensor, kind: OutputType, name: str) -> Tensor:
+    """Return logits as they are, and of probabilities their logarithms; `(N, K)`."""
+    if kind == "logits":
+        return rows
+    if (low := float(rows.min())) < -CLOSE:
+        raise UserError(f"{name} gives {low:.4g}, which is no probability: audit it with --outputs logits")
+    return rows.clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +37,19 @@ def from_module(
     """Return a module as a model, in evaluation mode and on the options' device."""
     if hints is None:
         hints = CLASSIFIER_HINTS if isinstance(module, Classifier) else PreprocessingHints()
-    digest = digest_of(module.state_dict())
+    digest, dtype = digest_of(module.state_dict()), type_of(module)
     try:
         notes = ("it came in training mode and was put into evaluation mode",) if module.training else ()
         module = module.eval().to(options.device)
     except NotImplementedError:  # an exported program's, which is as it was exported
-        return Model(name, kind, module.to(options.device), hints, digest, classes)
-    return Model(name, kind, module, hints, digest, classes, module=module, notes=notes)
+        return Model(name, kind, module.to(options.device), hints, digest, classes, dtype=dtype)
+    return Model(name, kind, module, hints, digest, classes, module=module, notes=notes, dtype=dtype)
+
+
+def type_of(module: nn.Module) -> torch.dtype:
+    """Return the type of a module's weights, which its inputs have to have: float16 of a half-precision model."""
+    types = (weights.dtype for weights in module.parameters() if weights.is_floating_point())
+    return next(types, torch.float32)
 
 
 @contextmanager
@@ -99,23 +107,63 @@ def load_pickle(path: Path, trusted: bool) -> Any:
 
 
 def read_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
-    """Return a state dict from safetensors, or from what `torch.save` wrote, perhaps below `state_dict` or `model`."""
+    """Return all tensors of safetensors, or of what `torch.save` wrote; names of nested ones are joined by dots."""
     if not path.is_file():
         raise UserError(f"no weights at {path}: name a .safetensors file, or a state dict that torch.save wrote")
     if path.suffix == ".safetensors":
         with reading(path, "weights in safetensors' format"):
             return safetensors.torch.load_file(path)
     content = load_pickle(path, trust_pickle)
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if isinstance(content, nn.Module):
-        content = content.state_dict()
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    tensors = dict(_flatten(content))
+    if not tensors:
         raise UserError(
             f"{path} holds {type(content).__name__}, not a state dict: write it with torch.save(model.state_dict())"
         )
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    return tensors
+
+
+def _flatten(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield prefix.removesuffix("."), content
+    elif isinstance(content, nn.Module):
+        yield from _flatten(content.state_dict(), prefix)
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _flatten(value, f"{prefix}{key}.")
+
+
+def select_weights(
+    weights: Mapping[str, Tensor], names: Iterable[str], key: str | None, path: Path
+) -> tuple[dict[str, Tensor], str]:
+    """Return an architecture's weights among the tensors of a file, and what stood before their names there.
+
+    Before them may stand places in a checkpoint and wrappers' prefixes, in any order: `state_dict_ema.module.`. Names
+    are those of today, as torchvision renames DenseNet's.
+
+    Args:
+        names: of the architecture's weights.
+        key: what the user calls the set of weights; needed where the file has several.
+
+    Raises:
+        UserError: there are several sets and no `key`, or none.
+    """
+    today = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
+    renamed = {today.sub(r"\1", name.replace("_orig_mod.", "")): value for name, value in weights.items()}
+    known = {name for name in names if not name.endswith("num_batches_tracked")}  # which old weights lack
+    ends = ((name, name[place:]) for name in renamed for place in (0, *(dot.end() for dot in re.finditer(r"\.", name))))
+    counts = Counter(name.removesuffix(end) for name, end in ends if end in known)
+    # Within an architecture, names of a part may end as those of the whole: few.
+    sets = {prefix.removesuffix("."): prefix for prefix, count in counts.items() if 2 * count > max(counts.values())}
+    if key is not None:
+        sets = {name: prefix for name, prefix in sets.items() if f"{name}.".startswith(f"{key}.")}
+    if len(sets) != 1:
+        listed = ", ".join(name or "(no name)" for name in sorted(sets)) or "none that this architecture has"
+        raise UserError(
+            f"{path} holds {len(sets) or 'no'} sets of weights{f' named {key}' if key else ''} ({listed}): "
+            + ("name one with --weights-key NAME" if sets else f"its first is named {next(iter(weights))}")
+        )
+    ((name, prefix),) = sets.items()
+    return {key.removeprefix(prefix): value for key, value in renamed.items() if key.startswith(prefix)}, name
 
 
 def count_classes(weights: Mapping[str, Tensor], architecture: nn.Module) -> int | None:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shiftlab import determinism, files
-from shiftlab.audits import adapters, presets
+from shiftlab.audits import adapters, checks, presets
 from shiftlab.audits.adapters import ModelOptions
-from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure
+from shiftlab.audits.audit import UNFINISHED, Audit, evaluation_of, measure, refuse_other
 from shiftlab.audits.images import from_arrays, load_images
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import from_module, restored_modes
 from shiftlab.audits.preprocessing import Preprocessing
-from shiftlab.config.audit import AuditOptions, CommandOptions, PreprocessingHints, read
+from shiftlab.config.audit import AuditOptions, CommandOptions, OutputType, PreprocessingHints, read
 from shiftlab.errors import extra
 from shiftlab.pipeline import arguments
 from shiftlab.shifts.inference import Executor
@@ -43,11 +43,24 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
     size = sample.size()
     classes = files.lines(options.classes, "the name of an output", comments=False) if options.classes else None
     outputs = len(classes or images.classes or ()) or None
-    model_options = ModelOptions(options.weights, options.trust_pickle, device, outputs, size, options.frame)
+    model_options = ModelOptions(
+        options.weights,
+        options.weights_key,
+        options.model_args,
+        trust_pickle=options.trust_pickle,
+        device=device,
+        outputs=outputs,
+        image=size,
+        frame=options.frame,
+    )
     model = adapters.load(options.model, model_options)
+    refuse_other(options.folder, model)
     if classes:
         model = replace(model, classes=tuple(classes))
     preprocessing = Preprocessing.of(options.merge(model.hints), size)
+    if options.ray:  # nodes have to know it from the beginning
+        _, pixels = checks.first_images(sample, preprocessing, options.seed)
+        model = checks.with_output_type(model, preprocessing, pixels.to(device), options.outputs)
     unfinished, store = options.folder / UNFINISHED, None
     if os.environ.get("MLFLOW_TRACKING_URI"):
         with extra("mlflow"):
@@ -57,7 +70,7 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
     total = _passes(options, len(sample), preprocessing)
     with (
         arguments.progress(total, model.name, hidden=silent) as bar,
-        _connected(options, model_options, preprocessing, threads or 1) as executor,
+        _connected(options, model_options, preprocessing, model.output_type, threads or 1) as executor,
     ):
 
         def tell(sentence: str) -> None:
@@ -65,7 +78,8 @@ def run(options: CommandOptions, silent: bool = False) -> Audit:
                 bar.clear()
                 print(sentence, file=sys.stderr)
 
-        tell(f"{model.name} ({model.kind}) sees: {preprocessing}")
+        source = "".join(f", {part} {value}" for part, value in model.source.items())
+        tell(f"{model.name} ({model.kind}{source}) sees: {preprocessing}")
         result = measure(model, sample, preprocessing, options, device, unfinished, executor, tell, bar.update)
     result.save(options.folder)
     if store:
@@ -87,7 +101,11 @@ def _passes(options: AuditOptions, images: int, preprocessing: Preprocessing) ->
 
 @contextmanager
 def _connected(
-    options: CommandOptions, model_options: ModelOptions, preprocessing: Preprocessing, threads: int
+    options: CommandOptions,
+    model_options: ModelOptions,
+    preprocessing: Preprocessing,
+    output_type: OutputType | None,
+    threads: int,
 ) -> Iterator[Executor | None]:
     """Yield the executor of the Ray cluster that the options name; None without one."""
     if not options.ray:
@@ -95,7 +113,7 @@ def _connected(
         return
     from shiftlab.distributed.executor import ray_executor  # with Ray, which not everybody has
 
-    load = adapters.remote_loader(options.model, model_options, preprocessing)
+    load = adapters.remote_loader(options.model, model_options, preprocessing, output_type)
     with ray_executor(options.ray, load, model_options.device, threads, "portable") as executor:
         yield executor
 

@@ -1,5 +1,7 @@
 """Options of `shiftlab audit`: of the command, as keywords of `shiftlab.audit`, and as metrics.json records them."""
 
+import ast
+import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -14,6 +16,7 @@ from shiftlab.shifts import boundaries
 
 Channels = Literal["grey", "rgb", "bgr"]
 Layout = Literal["nchw", "nhwc", "nhw"]
+OutputType = Literal["logits", "probabilities"]
 # The groups of options in `--help`, in their order.
 PANELS = ("Model", "Data", "Preprocessing", "Shifts", "CI", "Output", "Where it is computed")
 # Names of earlier versions, and today's.
@@ -66,6 +69,10 @@ def _sides(value: object) -> object:
     return (int(sides[0]), int(sides[-1]))
 
 
+def _side_or_sides(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else _sides(value)
+
+
 def _numbers(value: object) -> object:
     parts = value.split(",") if isinstance(value, str) else value
     try:
@@ -86,9 +93,30 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _arguments(values: object) -> object:
+    if isinstance(values, Mapping):
+        return values
+    pairs = [str(value).partition("=") for value in values]  # type: ignore[attr-defined]
+    if not all(name.isidentifier() and value for name, _, value in pairs):
+        raise ValueError("give NAME=VALUE, as in transform_input=True")
+    return {name: _literal(value) for name, _, value in pairs}
+
+
+def _literal(text: str) -> object:
+    """Return the number, boolean, None, list or text that a user typed."""
+    try:
+        value = ast.literal_eval(text.title() if text.lower() in ("true", "false", "none") else text)
+        json.dumps(value)  # or it could not be recorded
+    except (ValueError, SyntaxError, TypeError):
+        return text
+    return value
+
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(_arguments)]
 Count = Annotated[params.Positive | Literal["all"], BeforeValidator(_count)]
 ShiftCount = Annotated[Annotated[int, Field(ge=params.MIN_SAMPLE)] | Literal["all"], BeforeValidator(_count)]
 Frame = Annotated[params.Size, BeforeValidator(_sides)]
+Resize = Annotated[params.Positive | params.Size, BeforeValidator(_side_or_sides)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Boundaries = Annotated[tuple[params.BoundaryName, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
@@ -99,14 +127,20 @@ class PreprocessingHints(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    resize: params.Positive | None = _pixels(
-        "N", "Resize each image first, so that its shorter side has N pixels.", name="size"
+    resize: Resize | None = _pixels(
+        "N|HxW", "Resize each image first, so that its shorter side has N pixels, or as --crop-mode says.", name="size"
     )
     frame: Frame | None = _pixels(
         "N|HxW", "The middle of the image that the model sees, in pixels: 224, or 192x256.", name="crop"
     )
     interpolation: params.Interpolation | None = _pixels(
         "NAME", "How --size resizes: bilinear, bicubic or nearest.", show="bilinear"
+    )
+    crop_mode: params.CropMode | None = _pixels(
+        "NAME",
+        "How images get the size of --size and --crop: center; pad (center, on black where they are smaller); squash "
+        "(to exactly --size); border (fit into --size, on the mean's colour).",
+        show="center",
     )
     channels: Channels | None = _pixels("ORDER", "The colours that the model takes: grey, rgb or bgr.")
     white: Annotated[float | None, AfterValidator(_white)] = _pixels(
@@ -132,12 +166,20 @@ class PreprocessingHints(BaseModel):
 class AuditOptions(PreprocessingHints):
     """How a model is audited: the keywords of `shiftlab.audit`, and options of the command.
 
-    Of preprocessing: `resize` (pixels of the shorter side), `frame` (height and width of the middle that the model
-    sees), `interpolation`, `channels` ("grey", "rgb", "bgr"), `white` (what a pixel of 255 becomes before `mean` and
-    `std`: 1, the default, or 255), `mean`, `std`, `layout` ("nchw", "nhwc", "nhw").
+    Of preprocessing: `resize` (pixels of the shorter side, or height and width), `frame` (height and width of the
+    middle that the model sees), `interpolation`, `crop_mode` ("center", "pad", "squash", "border"), `channels` ("grey",
+    "rgb", "bgr"), `white` (what a pixel of 255 becomes before `mean` and `std`: 1, the default, or 255), `mean`, `std`,
+    `layout` ("nchw", "nhwc", "nhw").
     """
 
-    any_accuracy: bool = _model(None, "Audit a model that is right no more often than by chance, too.", False)
+    any_accuracy: bool = _model(
+        None, "Audit a model that is right no more often than by chance, or answers all images alike, too.", False
+    )
+    outputs: OutputType | None = _model(
+        "TYPE",
+        "What the model's outputs are: logits or probabilities.",
+        show="what those of the first images look like",
+    )
     count: Count = _data("N|all", "How many images are drawn, each class in its share.", 1000, name="images")
     boundaries: Boundaries | None = _shifts(
         "NAME", f"What moves in at the edge: {BOUNDARIES}.", name="boundary", show="zero and circular", repeated=True
@@ -171,6 +213,16 @@ class CommandOptions(AuditOptions):
         panel=None,
     )
     weights: Path | None = _model("FILE", "Weights of a timm:NAME or torchvision:NAME: safetensors, or a state dict.")
+    weights_key: str | None = _model(
+        "NAME", "Which of several sets of weights in the file of --weights to take, as in state_dict_ema."
+    )
+    model_args: Arguments = _model(
+        "NAME=VALUE",
+        "An argument of the constructor of a timm:NAME or torchvision:NAME, or of your function, as in "
+        "transform_input=True.",
+        {},
+        repeated=True,
+    )
     trust_pickle: bool = _model(None, "Read a model file that is a pickle, although it can run any code.", False)
     data: str = _data(
         "NAME",
@@ -198,8 +250,21 @@ class CommandOptions(AuditOptions):
     @property
     def folder(self) -> Path:
         """The folder of the report: unless `out` says another, one that is named after the model."""
-        name = Path(self.model).stem if Path(self.model).is_file() else self.model
-        return self.out or Path("audits", re.sub(r"[^\w.-]+", "-", name).strip("-."))
+        parts = [Path(part) for part in (self.model, self.weights) if part]
+        names = [str(_below_here(part).with_suffix("") if part.is_file() else part) for part in parts]
+        return self.out or Path("audits", re.sub(r"[^\w.-]+", "-", "-".join(names)).strip("-."))
+
+
+def _below_here(path: Path) -> Path:
+    """Return a path from the working directory on, where it lies within."""
+    whole = path.resolve()
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
+def place(path: Path) -> str:
+    """Return how results name a file: from the working directory on, or by its folder, without the rest of the path."""
+    near = _below_here(path)
+    return (Path(*near.parts[-2:]) if near.is_absolute() else near).as_posix()
 
 
 Options = TypeVar("Options", bound=PreprocessingHints)

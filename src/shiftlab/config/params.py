@@ -24,6 +24,7 @@ RecipeName = Literal["notebook", "fast", "brief", "smoothed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Background = Literal["white", "black"]
+CropMode = Literal["center", "pad", "squash", "border"]  # timm's names, but for `pad`
 Determinism = Literal["portable", "native"]
 TrackingChoice = Literal["required", "optional"]
 StudyMetric = Literal["clean", "right5", "random5", "consistency", "corrected_consistency", "distance 3", "distance 7"]

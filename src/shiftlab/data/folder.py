@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from shiftlab.config.params import Background, Interpolation
+from shiftlab.config.params import Background, CropMode, Interpolation
 from shiftlab.data.dataset import Examples, class_names
 from shiftlab.errors import UserError
 
@@ -21,6 +22,34 @@ Size = tuple[int, int]  # height, width
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Pixels = NDArray[np.uint8]  # (H, W, 1) grey, or (H, W, 3) red, green, blue
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The middle of an image that a model sees: as torchvision's `Resize` and `CenterCrop`, and timm's, bit for bit."""
+
+    resize: int | Size | None = None  # pixels of the shorter side, or height and width
+    crop: Size | None = None
+    interpolation: Interpolation = "bilinear"
+    mode: CropMode = "center"
+    channels: int | None = None  # 1 or 3; None: those of the image
+    fill: tuple[int, ...] = (0, 0, 0)  # the colour of a border
+
+    def resized(self, size: Size) -> Size:
+        """Return the height and width that an image of `size` is resized to."""
+        if self.resize is None:
+            return size
+        if isinstance(self.resize, int) and self.mode in ("center", "pad"):
+            return (int(self.resize * size[0] / min(size)), int(self.resize * size[1] / min(size)))
+        target = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+        if self.mode == "squash":
+            return target
+        ratios = (size[0] / target[0], size[1] / target[1])
+        ratio = max(ratios) if self.mode == "border" else min(ratios)
+        return (round(size[0] / ratio), round(size[1] / ratio))
+
+
+WHOLE = Geometry()
 
 
 def load(
@@ -38,7 +67,8 @@ def load(
     """
     paths, labels, classes = listing(root)
     bar = tqdm(paths, desc=str(root), unit="img", leave=False)
-    images = read_all(lambda path: read(path, resize, crop, background=background), bar, len(paths))
+    geometry = Geometry(resize, crop)
+    images = read_all(lambda path: read(path, geometry, background=background), bar, len(paths))
     height, width, _ = images[0].shape
     for path, image in zip(paths, images, strict=True):
         if image.shape[:2] != (height, width):
@@ -104,45 +134,49 @@ def read_all(function: Callable[[Item], Result], items: Iterable[Item], total: i
     return results
 
 
-def read(
-    path: Path,
-    resize: int | None = None,
-    crop: Size | None = None,
-    interpolation: Interpolation = "bilinear",
-    background: Background | None = None,
-) -> Pixels:
+def read(path: Path, geometry: Geometry = WHOLE, margin: int = 0, background: Background | None = None) -> Pixels:
     """Read the image in a file. UserError: as `decode` and `cut`."""
-    return cut(decode(path, str(path), background), resize, crop, interpolation, str(path))
+    return cut(decode(path, str(path), background), geometry, str(path), margin)
 
 
-def cut(
-    image: Image.Image | Pixels, resize: int | None, crop: Size | None, interpolation: Interpolation, name: str
-) -> Pixels:
-    """Resize an image to `resize` pixels along the shorter side, then crop it to the center of the size `crop`.
+def cut(image: Image.Image | Pixels, geometry: Geometry, name: str, margin: int = 0) -> Pixels:
+    """Resize an image, then crop it to its center and `margin` pixels more on each side.
 
     Raises:
-        UserError: it is smaller than `crop`; `name` is what the message calls it.
+        UserError: it is smaller than that; `name` is what the message calls it.
     """
     if isinstance(image, Image.Image):
         picture = image
-    elif resize is None and crop == image.shape[:2]:
+    elif (geometry.resize, geometry.crop, margin) == (None, image.shape[:2], 0):
         return image
     else:
         picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-    if resize:
-        scale = resize / min(picture.size)
-        width, height = (max(resize, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling[interpolation.upper()])
-    if crop:
-        height, width = crop
-        left, top = (picture.width - width) // 2, (picture.height - height) // 2
-        if min(left, top) < 0:
-            raise UserError(
-                f"{name} has {picture.width}x{picture.height} pixels, too few to cut {width}x{height} from: choose a "
-                "smaller crop, or a larger resize"
-            )
-        picture = picture.crop((left, top, left + width, top + height))
+    if geometry.channels:
+        picture = picture.convert("L" if geometry.channels == 1 else "RGB")
+    height, width = geometry.resized((picture.height, picture.width))
+    if geometry.resize:
+        picture = picture.resize((width, height), Image.Resampling[geometry.interpolation.upper()])
+    if geometry.crop:
+        short = [max(0, side - own) for side, own in zip(geometry.crop, (height, width), strict=True)]
+        if geometry.mode != "center" and any(short):
+            top, left = (pixels // 2 for pixels in short)
+            border = (left, top, short[1] - left, short[0] - top)
+            picture = ImageOps.expand(picture, border, geometry.fill if picture.mode == "RGB" else geometry.fill[0])
+        picture = _crop_center(picture, geometry.crop, margin, name)
     return as_pixels(picture)
+
+
+def _crop_center(picture: Image.Image, crop: Size, margin: int, name: str) -> Image.Image:
+    """Crop as torchvision, which rounds half a pixel to an even one."""
+    height, width = crop
+    left, top = round((picture.width - width) / 2) - margin, round((picture.height - height) / 2) - margin
+    right, bottom = left + width + 2 * margin, top + height + 2 * margin
+    if min(left, top) < 0 or right > picture.width or bottom > picture.height:
+        raise UserError(
+            f"{name} has {picture.width}x{picture.height} pixels, too few to cut {right - left}x{bottom - top} from: "
+            "choose a smaller crop, or a larger resize"
+        )
+    return picture.crop((left, top, right, bottom))
 
 
 @contextmanager

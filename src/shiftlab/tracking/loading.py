@@ -38,6 +38,7 @@ class LoggedModel:
     module: nn.Module | None = None
     classes: tuple[str, ...] | None = None
     raw: bool = False  # does it take raw pixels and normalise them itself?
+    dtype: str | None = None  # of images, as the signature has it
 
 
 def load(address: str, trust_pickle: bool = False) -> LoggedModel:
@@ -63,10 +64,10 @@ def load(address: str, trust_pickle: bool = False) -> LoggedModel:
 
 
 def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> LoggedModel:
-    shape, digest = _image_shape(model.signature), _digest(folder)
+    (shape, dtype), digest = _images(model.signature), _digest(folder)
     if "pytorch" in model.flavors:
         module = pytorch.load_model(str(folder))
-        return LoggedModel("pytorch", module, shape, digest, module)
+        return LoggedModel("pytorch", module, shape, digest, module, dtype=dtype)
     if "python_function" not in model.flavors:
         raise UserError(f"{address} has the flavours {', '.join(model.flavors)}: pytorch, onnx and pyfunc can be used")
     flavour = "onnx" if "onnx" in model.flavors else "pyfunc"
@@ -74,7 +75,7 @@ def _load(folder: Path, model: Model, address: str, trust_pickle: bool) -> Logge
         raise UserError(PICKLED.format(address))
     predictor = pyfunc.load_model(str(folder))
     if model.flavors["python_function"].get("loader_module") != SERVING:
-        return LoggedModel(flavour, partial(_predict, predictor), shape, digest)
+        return LoggedModel(flavour, partial(_predict, predictor), shape, digest, dtype=dtype)
     served: ServedModel = predictor.get_raw_model()
     return LoggedModel(flavour, partial(_predict, served), shape, digest, classes=served.classes, raw=True)
 
@@ -83,11 +84,12 @@ def _predict(model: Any, batch: Tensor) -> object:
     return model.predict(batch.cpu().numpy())
 
 
-def _image_shape(signature: ModelSignature | None) -> tuple[int, ...] | None:
+def _images(signature: ModelSignature | None) -> tuple[tuple[int, ...] | None, str | None]:
+    """Return the shape of one image and the type of its pixels, as the signature has them."""
     if signature is None or signature.inputs is None or not signature.inputs.is_tensor_spec():
-        return None
+        return None, None
     (spec, *_) = signature.inputs.inputs
-    return tuple(spec.shape[1:])
+    return tuple(spec.shape[1:]), str(spec.type)
 
 
 def _digest(folder: Path) -> str:

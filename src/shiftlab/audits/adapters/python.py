@@ -16,13 +16,13 @@ from shiftlab.errors import UserError
 
 
 def load(name: str, options: ModelOptions) -> Model:
-    """Return the model that the function returns, called without arguments."""
+    """Return the model that the function returns, called with the options' arguments alone."""
     place, _, attribute = name.rpartition(":")
     function = getattr(_module(place), attribute, None)
     if not callable(function):
         raise UserError(f"{place} has no function {attribute!r}: name the one that returns the model")
-    with _failures(name):
-        model = function()
+    with _failures(name), _importing_from(Path(place).parent.resolve()):
+        model = function(**options.arguments)
     if isinstance(model, nn.Module):
         return from_module(model, name, "python", options)
     if not callable(model):
@@ -42,9 +42,11 @@ def _module(place: str) -> object:
             ) from None
     if not path.is_file():
         raise UserError(f"no file at {path}: name the Python file that has the function")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    # Under a name of its own: it may be called as a library that is imported.
+    specification = importlib.util.spec_from_file_location(f"{path.stem} of {path.parent.resolve()}", path)
     assert specification is not None and specification.loader is not None  # noqa: PT018  # of a file that ends with .py
     module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # where dataclasses look names up
     with _failures(place), _importing_from(path.parent.resolve()):
         specification.loader.exec_module(module)
     return module

@@ -14,7 +14,7 @@ from shiftlab import files
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import CLASSIFIER_HINTS, count_classes, read_weights
-from shiftlab.config.audit import PreprocessingHints
+from shiftlab.config.audit import PreprocessingHints, place
 from shiftlab.errors import UserError
 from shiftlab.models import architectures, weights
 from shiftlab.networks import components
@@ -49,7 +49,7 @@ def load(name: str, options: ModelOptions) -> Model:
         raise UserError(f"{path} does not hold the weights of {architecture}: `dvc checkout` brings them back")
     module = fuse(weights.load(architecture, path, shape, classes), shape).to(options.device)
     hints = CLASSIFIER_HINTS.merge(PreprocessingHints(frame=shape[1:], channels="grey" if shape[0] == 1 else "rgb"))
-    return Model(path.stem, "shiftlab", module, hints, files.sha256(path), module=module)
+    return Model(place(path.with_suffix("")), "shiftlab", module, hints, files.sha256(path), module=module)
 
 
 def _shape(

@@ -13,7 +13,8 @@ from shiftlab import files
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
 from shiftlab.audits.modules import reading
-from shiftlab.audits.preprocessing import hints_of_shape
+from shiftlab.audits.preprocessing import hints_of_inputs
+from shiftlab.config.audit import place
 from shiftlab.errors import UserError
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch reads it at every torch.load
@@ -33,10 +34,12 @@ def load(name: str, options: ModelOptions) -> Model:
                 program = torch.export.load(path)
     module = program.module().to(options.device)
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
-    shapes = [tensor.shape for tensor in inputs if tensor.ndim in (3, 4)]
+    images = [(tensor.shape, tensor.dtype) for tensor in inputs if tensor.ndim in (3, 4)]
+    shape, dtype = images[-1] if images else ((None,), torch.float32)
     # A side that the program leaves free is no int.
-    count, *sizes = [size if isinstance(size, int) else None for size in shapes[-1]] if shapes else [None]
-    return Model(path.name, "torch.export", module, hints_of_shape(sizes), files.sha256(path), batch=count)
+    count, *sizes = [size if isinstance(size, int) else None for size in shape]
+    hints = hints_of_inputs(sizes, dtype)
+    return Model(place(path), "torch.export", module, hints, files.sha256(path), batch=count, dtype=dtype)
 
 
 def _refuse_code(path: Path) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 from shiftlab import files
 from shiftlab.audits.adapters import ModelOptions
 from shiftlab.audits.model import Model
-from shiftlab.audits.modules import from_module, load_pickle, reading
+from shiftlab.audits.modules import from_module, load_pickle, reading, type_of
+from shiftlab.config.audit import place
 from shiftlab.errors import UserError
 
 
@@ -21,10 +22,11 @@ def load(name: str, options: ModelOptions) -> Model:
         if _is_torchscript(path):
             warnings.simplefilter("ignore")  # that TorchScript will go some day
             script = torch.jit.load(str(path), map_location=options.device).eval()
-            return Model(path.name, "torchscript", script, digest=files.sha256(path), module=script)
+            digest = files.sha256(path)
+            return Model(place(path), "torchscript", script, digest=digest, module=script, dtype=type_of(script))
     module = load_pickle(path, options.trust_pickle)
     if isinstance(module, nn.Module):
-        return from_module(module, path.name, "pickle", options)
+        return from_module(module, place(path), "pickle", options)
     raise UserError(
         f"{path} holds weights without their architecture: name that too, as in timm:NAME --weights {path}, or write a "
         "function that returns the model, and give file.py:function"
