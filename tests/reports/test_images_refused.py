@@ -124,7 +124,7 @@ def test_no_image_outside_of_the_sample_is_read() -> None:
     for place in Path("pictures").rglob("*.png"):
         if str(place) not in files:
             place.write_bytes(b"")
-    drawn.check(lambda place: drawn.read(place, None, None, "bilinear"))
+    drawn.check(lambda place: drawn.read(place, folder.WHOLE))
 
 
 def test_pipeline_of_a_folder_with_see_through_images() -> None:

@@ -130,7 +130,7 @@ def test_make_sync_names_what_made_the_result_that_is_left_out(
     monkeypatch.setattr(syncing, "results", results)
     monkeypatch.setattr(syncing, "connect", lambda *_, **__: None)
     monkeypatch.setattr(runs, "end_interrupted", lambda _: None)
-    monkeypatch.setattr(runs, "tags", lambda _: [])
+    monkeypatch.setattr(runs, "results", lambda _: set())
     syncing.sync()
     assert "left out: study on mnist (commit aaaaaaa): not in DVC's cache" in capsys.readouterr().out
 
