@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shiftlab.audits.model import unpack
 from shiftlab.config.params import BoundaryName
 from shiftlab.errors import UserError, extra
 from shiftlab.metrics.definitions.consistency import consistency_by_image
@@ -27,6 +28,9 @@ class ShiftConsistency(Metric):
             metric.update(network, images)
         metric.compute()
 
+    Beside metrics of logits in a `MetricCollection` the arguments go by name, of which each metric takes its own:
+    `collection.update(preds=logits, target=labels, network=network, images=images)`.
+
     Args:
         radius: pixels, of the largest shift along each axis.
         boundary: the boundary mode, one that needs no larger image: "zero" or "circular".
@@ -42,6 +46,8 @@ class ShiftConsistency(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     agreeing: Tensor
     images: Tensor
 
@@ -61,16 +67,30 @@ class ShiftConsistency(Metric):
             raise UserError(f"radius is {radius} and boundary {boundary!r}: take a radius from 1, and {known}")
         self.radius, self.boundary, self.black = radius, boundary, black
         self.shifts = sample(radius, shifts, seed)
+        # A collection computes metrics together whose states are alike after a batch: their settings must tell apart.
+        settings_of = torch.tensor([radius, modes.index(boundary), black, *self.shifts.ravel().tolist()])
+        self.add_state("settings", settings_of, dist_reduce_fx="mean")
         self.add_state("agreeing", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
-        """Predict a batch `(N, C, H, W)` under every shift; the network is not put into evaluation mode here."""
+    def update(self, network: Callable[[Tensor], object], images: Tensor) -> None:
+        """Predict a batch `(N, C, H, W)` under every shift; the network is not put into evaluation mode here.
+
+        It returns a row of logits for each image, or an object that has them (`logits`).
+
+        Raises:
+            UserError: the network is none; it does not return that.
+        """
+        if not callable(network):
+            raise UserError(
+                f"ShiftConsistency.update takes a network and images; its network is a {type(network).__name__}: in a "
+                "MetricCollection name the arguments, update(preds=..., target=..., network=..., images=...)"
+            )
         padded = boundaries.get(self.boundary).pad(images - self.black, self.radius) + self.black
         with torch.no_grad():
-            labels = [network(crop_at(padded, self.radius, dx, dy)).argmax(1).cpu() for dx, dy in self.shifts.tolist()]
-        predicted = torch.stack(labels).numpy().astype("uint16")
-        self.agreeing += float(consistency_by_image(predicted, self.shifts).sum())
+            outputs = (network(crop_at(padded, self.radius, dx, dy)) for dx, dy in self.shifts.tolist())
+            labels = [unpack(output, len(images), "the network").argmax(1).cpu() for output in outputs]
+        self.agreeing += float(consistency_by_image(torch.stack(labels).numpy(), self.shifts).sum())
         self.images += len(images)
 
     def compute(self) -> Tensor:
