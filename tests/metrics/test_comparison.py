@@ -77,9 +77,12 @@ def test_several_seeds_have_a_spread() -> None:
 def test_models_are_compared_over_seeds() -> None:
     keys: list[Key] = [(model, seed, "zero") for model in ("mlp", "lenet") for seed in (0, 1)]
     rows = comparison.summarise(found(keys))["differences_over_seeds"]["zero"]
-    assert [(one["metric"], one["first"], one["second"], one["difference"]) for one in rows] == [
-        (key, "mlp", "lenet", 0.0) for key in found(keys)["mlp", 0, "zero"].estimates
+    assert [(one["metric"], one["first"], one["second"]) for one in rows] == [
+        (key, "mlp", "lenet") for key in found(keys)["mlp", 0, "zero"].estimates
     ]
+    undefined = {one["metric"] for one in rows if one["difference"] is None}
+    assert undefined == {"consistency_by_chance", "corrected_consistency"}  # classes of one image
+    assert {one["difference"] for one in rows if one["metric"] not in undefined} == {0.0}
 
 
 def test_row_of_an_experiment_is_the_most_robust_models() -> None:

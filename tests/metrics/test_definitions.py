@@ -40,14 +40,13 @@ def test_pairwise_accuracy_from_counts_is_that_of_all_pairs() -> None:
 
 
 def chance_by_brute_force(called: NDArray[np.uint8], true: NDArray[np.uint8]) -> float:
-    """PROTOCOL.md, "Corrected consistency", as it is written: over classes, pairs of shifts, and answers."""
+    """PROTOCOL.md, "Metrics", as it is written: over classes, pairs of different images, and pairs of shifts."""
     total = 0.0
-    pairs = list(permutations(range(len(called)), 2))
+    shifts = list(permutations(range(len(called)), 2))
     for label in np.unique(true):
-        of_class = called[:, true == label]
-        shares = {answer: (of_class == answer).mean(axis=1) for answer in range(10)}
-        agreeing = sum(shares[answer][s] * shares[answer][t] for (s, t), answer in product(pairs, range(10)))
-        total += (true == label).mean() * agreeing / len(pairs)
+        images = list(permutations(np.flatnonzero(true == label), 2))
+        agreeing = [called[s, i] == called[t, j] for (s, t), (i, j) in product(shifts, images)]
+        total += (true == label).mean() * np.mean(agreeing)
     return total
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 def summarise(metrics: MetricsByKey) -> dict[str, Any]:
     """Return all numbers of the tables, in JSON's types: every model's, the models' differences, those over seeds.
 
-    Those over seeds are empty where there is one.
+    Those over seeds are empty where there is one. The differences are of the first seed's models, `differences_seed`.
     """
     first = next(iter(metrics.values()))
     seeds: dict[str, dict[str, list[Metrics]]] = {}  # by boundary and model
@@ -55,6 +55,7 @@ def summarise(metrics: MetricsByKey) -> dict[str, Any]:
             }
             for (model, seed, _), of_seed in metrics.items()
         ],
+        "differences_seed": next(iter(metrics))[1],
         "differences": {
             boundary: differences({model: of_model[0] for model, of_model in models.items()})
             for boundary, models in seeds.items()

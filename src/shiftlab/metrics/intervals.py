@@ -91,7 +91,7 @@ def bootstrap_counts(images: int) -> Floats:
 def percentiles(value: Floats, resampled: Floats) -> Estimates:
     """Return estimates of any shape `(...)` from their bootstrap resamples, `(..., RESAMPLES)`."""
     low, high = np.percentile(resampled, [2.5, 97.5], axis=-1)
-    return Estimates(value, low, high)
+    return Estimates(value, np.minimum(low, value), np.maximum(high, value))  # it always holds its value
 
 
 def to_scalar(estimates: Estimates, images: int) -> Estimate:
@@ -122,15 +122,15 @@ class Resampled:
 
     value: float
     resamples: Floats  # (RESAMPLES,): the metric of each resample; nan where it is undefined
-    images: int
+    by_image: Floats  # (M,): what the metric is the mean of, to first order
 
     @property
     def estimate(self) -> Estimate:
         """The metric, with a percentile bootstrap interval."""
         if np.isnan(self.value):
-            return Estimate(self.value, self.value, self.value, self.images)
+            return Estimate(self.value, self.value, self.value, len(self.by_image))
         defined = self.resamples[~np.isnan(self.resamples)]
-        return to_scalar(percentiles(np.array(self.value), defined), self.images)
+        return to_scalar(percentiles(np.array(self.value), defined), len(self.by_image))
 
 
 Statistic = Proportion | Resampled
@@ -139,7 +139,7 @@ Statistic = Proportion | Resampled
 def resampled_mean(values: NDArray[np.floating | np.bool_]) -> Resampled:
     """Return the mean of one value for each image, `(M,)`, with its bootstrap resamples."""
     floats, images = values.astype(np.float64), len(values)
-    return Resampled(float(floats.mean()), floats @ bootstrap_counts(images) / images, images)
+    return Resampled(float(floats.mean()), floats @ bootstrap_counts(images) / images, floats)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from math import isnan, nan
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
-from shiftlab.metrics.intervals import RESAMPLES, Proportion, Statistic, effect, holm
+from shiftlab.metrics.intervals import Floats, Proportion, Resampled, Statistic, effect, holm
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Difference:
     high: float | None
     only_first: int | None  # images that the first alone has right, of a proportion of images
     only_second: int | None
-    p: float  # two-sided: McNemar's exact test of a proportion, else of the bootstrap, at least two in RESAMPLES
+    p: float  # two-sided: McNemar's exact test of a proportion, else Student's t with the bootstrap's error
     p_holm: float = 1.0  # after Holm's correction over all rows of the table
 
 
@@ -41,6 +41,8 @@ class SeedDifference:
     p: float  # Welch's t-test, two-sided; 1 where nothing differs
     p_holm: float = 1.0  # after Holm's correction over all rows of the table
 
+
+ROUNDING = 1e-12  # of an image's metric
 
 Row = TypeVar("Row", Difference, SeedDifference)
 
@@ -79,14 +81,33 @@ def _difference(metric: str, first: str, second: str, statistic: Statistic, othe
         p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
         difference = (only_first - only_second) / len(correct)
         return Difference(metric, first, second, difference, None, None, only_first, only_second, p)
-    difference, resampled = statistic.estimate.value - other.estimate.value, statistic.resamples - other.resamples
+    assert isinstance(statistic, Resampled)
+    assert isinstance(other, Resampled)
+    difference, resampled = statistic.value - other.value, statistic.resamples - other.resamples
     defined = resampled[~np.isnan(resampled)]
     if isnan(difference) or not len(defined):
         return Difference(metric, first, second, nan, nan, nan, None, None, p=1.0)
     low, high = np.percentile(defined, [2.5, 97.5]).tolist()
-    beyond = min((defined <= 0).mean(), (defined >= 0).mean())
-    p = 1.0 if difference == 0 and low == high else min(1.0, 2 * max(float(beyond), 1 / RESAMPLES))
+    p = _bootstrap_p(difference, statistic.by_image - other.by_image, float(defined.std(ddof=1)))
     return Difference(metric, first, second, difference, low, high, None, None, p)
+
+
+def _bootstrap_p(difference: float, by_image: Floats, error: float) -> float:
+    """Return the two-sided p of a difference by its bootstrap standard error, which sets it no floor.
+
+    Student's t has as many degrees of freedom as so many images with equal differences would have, less one: (sum
+    d^2)^2 / sum d^4. No p is below the exact sign-flip test's least, 2^(1 - k) of k images that differ.
+
+    Args:
+        by_image: each image's difference, `(M,)`.
+        error: the standard error.
+    """
+    squares = np.where(np.abs(by_image) > ROUNDING, by_image, 0) ** 2
+    least = min(1.0, 2.0 ** (1 - np.count_nonzero(squares)))
+    if least == 1 or not error:
+        return least
+    freedom = max(squares.sum() ** 2 / (squares**2).sum() - 1, ROUNDING)
+    return max(float(2 * t.sf(abs(difference) / error, freedom)), least)
 
 
 def _adjusted(rows: list[Row]) -> list[Row]:

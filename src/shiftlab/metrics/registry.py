@@ -8,8 +8,7 @@ What the function returns (`over`) settles its interval and its paired test:
   grid was sampled (bootstrap over images, and over shifts where they were sampled).
 - "pairs": boolean arrays `(S, M)`, no two true at the same place: the proportion of pairs of different shifts at which
   one of them is true of an image twice (bootstrap as for "shifts").
-- "resamples": the value, and the same in each resample of that bootstrap, `(RESAMPLES,)`.
-- the names of other metrics: the function takes their values (arrays of one shape) and returns its own.
+- "resamples": a `Resampled`, whose resamples are those of that bootstrap.
 
 A function takes the predictions, of which its grid holds the shifts within `within` pixels alone where that is set, and
 returns None where they lack what it needs (a named set that was not predicted).
@@ -17,7 +16,7 @@ returns None where they lack what it needs (a named set that was not predicted).
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
@@ -29,8 +28,7 @@ from shiftlab.metrics.intervals import Proportion, Resampled, Statistic, resampl
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.predictions import Predictions
 
-Kind = Literal["images", "shifts", "pairs", "resamples"]
-Over = Kind | tuple[str, ...]
+Over = Literal["images", "shifts", "pairs", "resamples"]
 Unit = Literal["%", ""]  # "%": a proportion, shown in percent; "": a distance, shown as it is
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -67,25 +65,15 @@ class Metric:
         within = min(self.within, radius)
         return replace(self, within=within, label=self.label.replace("{within}", str(within)))
 
-    def statistic(self, predictions: Predictions, statistics: Mapping[str, Statistic]) -> Statistic | None:
-        """Return the metric of a model's predictions; None where they, or other statistics, lack a part."""
-        if isinstance(self.over, tuple):
-            parts = [statistics[name] for name in self.over if name in statistics]
-            if len(parts) < len(self.over):
-                return None
-            value = self.function(*(np.array(part.estimate.value) for part in parts))
-            resamples = self.function(*(part.resamples for part in parts))
-            return Resampled(float(value), resamples, parts[0].estimate.images)
+    def statistic(self, predictions: Predictions) -> Statistic | None:
+        """Return the metric of a model's predictions; None where they lack what it needs."""
         if self.within is not None:
             predictions = predictions.within(self.within)
         values = self.function(predictions)
-        if values is None:
-            return None
+        if values is None or isinstance(values, Resampled):
+            return values
         if self.over == "images":
             return Proportion(values) if values.dtype == np.bool_ else resampled_mean(values)
-        if self.over == "resamples":
-            value, resamples = values
-            return Resampled(value, resamples, len(predictions.grid.images))
         design = Design.of(predictions.grid.shifts)
         return sampling.mean(values, design) if self.over == "shifts" else sampling.proportion_of_pairs(values, design)
 
@@ -123,13 +111,8 @@ def _definitions() -> list[Metric]:
     """Return every metric: proportions first, then by what they are over, then by the names of their files."""
     for module in pkgutil.iter_modules(definitions.__path__):
         importlib.import_module(f"{definitions.__name__}.{module.name}")
-    kinds = get_args(Kind)
-
-    def place(metric: Metric) -> tuple[bool, int, str]:  # whichever file was imported first
-        kind = kinds.index(metric.over) if metric.over in kinds else len(kinds)
-        return metric.unit != "%", kind, metric.function.__module__
-
-    return sorted(_registered.values(), key=place)
+    kinds = get_args(Over)  # and by file: whichever was imported first
+    return sorted(_registered.values(), key=lambda of: (of.unit != "%", kinds.index(of.over), of.function.__module__))
 
 
 def metrics(radius: int) -> dict[str, Metric]:
@@ -157,8 +140,5 @@ def measure(predictions: Predictions, radius: int, labelled: bool = True) -> dic
     Where the labels are not true, metrics that need them are left out.
     """
     allowed = [metric for metric in metrics(radius).values() if labelled or not metric.needs_labels]
-    statistics: dict[str, Statistic] = {}  # by name
-    for metric in sorted(allowed, key=lambda metric: isinstance(metric.over, tuple)):
-        if statistic := metric.statistic(predictions, statistics):
-            statistics[metric.name] = statistic
-    return {metric.key: statistics[metric.name] for metric in allowed if metric.name in statistics}
+    statistics = {metric.key: metric.statistic(predictions) for metric in allowed}
+    return {key: statistic for key, statistic in statistics.items() if statistic}

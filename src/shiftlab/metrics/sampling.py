@@ -65,22 +65,28 @@ class Design:
             change[group] = correction * (counts - 1)
         return change * self.weights[:, np.newaxis]
 
-    def pairs(self, values: Floats) -> tuple[Floats, Floats]:
-        """Return the sum of x(s) x(t) over all pairs of different shifts of the grid, from values x, `(S, B)`; `(B,)`.
+    def pairs(self, values: Floats, others: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return the sum of x(s) y(t) over all pairs of different shifts of the grid, and its growth; `(B,)`, `(S, B)`.
 
-        Two shifts that were drawn make a pair where they come from different sequences. Returned besides is how each
-        sum grows with the weight of each shift that was drawn, `(S, B)`: resamples add that times their change of
-        weights. (What is left out, of second order, a bootstrap would count twice.)
+        Two shifts that were drawn make a pair where they come from different sequences. The growth is that of each sum
+        with the weight of each shift that was drawn: resamples add it times their change of weights. (What is left
+        out, of second order, a bootstrap would count twice.)
+
+        Args:
+            values: x, `(S, B)`.
+            others: y, `(S, B)` or `(S, 1)`; None: x.
         """
-        weighted = self.weights[:, np.newaxis] * values
-        certain = weighted[self.certain].sum(axis=0)
-        squares = (values[self.certain] ** 2).sum(axis=0)
-        first, second = (weighted[sequence].sum(axis=0) for sequence in self.sequences)
-        among_drawn = 4 * (self.uncertain - 1) / max(1, self.uncertain)
-        total: Floats = certain**2 - squares + 2 * certain * (first + second) + among_drawn * first * second
+        others = values if others is None else others
+        strata = self.weights * np.stack([self.certain, *self.sequences])  # (3, S)
+        (x, *x_drawn), (y, *y_drawn) = strata @ values, strata @ others
+        squares = (values[self.certain] * others[self.certain]).sum(axis=0)
+        across = 2 * (self.uncertain - 1) / max(1, self.uncertain)  # weight of a pair of two shifts that were drawn
+        total: Floats = x * y - squares + x * sum(y_drawn) + y * sum(x_drawn)
+        total += across * (x_drawn[0] * y_drawn[1] + x_drawn[1] * y_drawn[0])
         growth = np.zeros(values.shape)
-        for sequence, other in zip(self.sequences, (second, first), strict=True):
-            growth[sequence] = values[sequence] * (2 * certain + among_drawn * other)
+        for half, sequence in enumerate(self.sequences):
+            growth[sequence] = values[sequence] * (y + across * y_drawn[1 - half])
+            growth[sequence] += others[sequence] * (x + across * x_drawn[1 - half])
         return total, growth
 
     def all_pairs(self) -> tuple[float, Floats]:
@@ -95,15 +101,15 @@ def mean(values: NDArray[np.floating | np.bool_], design: Design) -> Resampled:
         return resampled_mean(values.mean(axis=0, dtype=np.float64))
     rows, weights, images = values.astype(np.float64), design.weights, values.shape[1]
     resampled = weights[:, np.newaxis] + design.resampled()
-    value = weights @ rows.mean(axis=1) / weights.sum()
+    by_image = weights @ rows / weights.sum()
     # Images first: what is in memory then does not grow with their number.
     over_both = (resampled * (rows @ bootstrap_counts(images))).sum(axis=0) / (images * resampled.sum(axis=0))
-    return Resampled(float(value), over_both, images)
+    return Resampled(float(by_image.mean()), over_both, by_image)
 
 
 def pairs_by_image(indicators: Iterable[NDArray[np.bool_]], design: Design) -> Floats:
     """Return for each image, `(M,)`, what `proportion_of_pairs` is the mean of."""
-    by_image: Floats = _pairs(indicators, design)[0] / design.all_pairs()[0]
+    by_image: Floats = sum_pairs(indicators, design)[0] / design.all_pairs()[0]
     return by_image
 
 
@@ -113,20 +119,26 @@ def proportion_of_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design)
     It is the mean over images, resampled over images, and shifts of a sample. Each indicator is `(S, M)`, true of
     shifts and images; no two are true of the same.
     """
-    pairs, growth = _pairs(indicators, design)
+    return resampled_pairs(*sum_pairs(indicators, design), design)
+
+
+def resampled_pairs(pairs: Floats, growth: Floats, design: Design) -> Resampled:
+    """Return the mean over images of sums over pairs, `(M,)` with growth `(S, M)`, as a share of all pairs."""
     count, count_growth = design.all_pairs()
     if design.complete:
         return resampled_mean(pairs / count)
     images, change = len(pairs), design.resampled()
     resampled = pairs @ bootstrap_counts(images) + ((growth @ bootstrap_counts(images)) * change).sum(axis=0)
-    return Resampled(float(pairs.mean() / count), resampled / (images * (count + count_growth @ change)), images)
+    by_image = pairs / count
+    return Resampled(float(by_image.mean()), resampled / (images * (count + count_growth @ change)), by_image)
 
 
-def _pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[Floats, Floats]:
+def sum_pairs(indicators: Iterable[NDArray[np.bool_]], design: Design) -> tuple[Floats, Floats]:
+    """Return the pairs of different shifts at which an indicator is true of an image twice, and their growth."""
     total, growth = np.zeros(()), np.zeros(())
     for indicator in indicators:
-        pairs, pairs_growth = design.pairs(indicator.astype(np.float64))
-        total, growth = total + pairs, growth + pairs_growth
+        of_indicator, of_growth = design.pairs(indicator.astype(np.float64))
+        total, growth = total + of_indicator, growth + of_growth
     return total, growth
 
 

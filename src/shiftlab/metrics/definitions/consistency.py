@@ -4,17 +4,17 @@ PROTOCOL.md, "Corrected consistency", says why chance is taken off, and how.
 """
 
 from collections.abc import Iterator
-from math import inf
+from math import inf, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shiftlab.metrics import sampling
-from shiftlab.metrics.intervals import RESAMPLES, Floats, bootstrap_counts
+from shiftlab.metrics.intervals import RESAMPLES, Floats, Resampled
 from shiftlab.metrics.registry import metric
 from shiftlab.metrics.sampling import Design
 from shiftlab.shifts.grids import Shifts
-from shiftlab.shifts.predictions import Labels, Predictions
+from shiftlab.shifts.predictions import Predictions
 
 
 @metric(label="agreement with unshifted", over="shifts", needs_labels=False)
@@ -31,7 +31,7 @@ def consistency(predictions: Predictions) -> Iterator[NDArray[np.bool_]]:
     return by_prediction(predictions.grid.predicted)
 
 
-def by_prediction(predicted: Labels) -> Iterator[NDArray[np.bool_]]:
+def by_prediction(predicted: NDArray[np.integer]) -> Iterator[NDArray[np.bool_]]:
     """Return where an image gets its first, second, ... prediction, `(S, M)` each, of predictions `(S, M)`.
 
     Each image's different predictions are counted from 0: they may be few where there are a thousand classes.
@@ -45,7 +45,7 @@ def by_prediction(predicted: Labels) -> Iterator[NDArray[np.bool_]]:
     return (codes == code for code in range(int(codes.max()) + 1))
 
 
-def consistency_by_image(predicted: Labels, shifts: Shifts) -> Floats:
+def consistency_by_image(predicted: NDArray[np.integer], shifts: Shifts) -> Floats:
     """Return each image's consistency over the whole grid, `(M,)`, from predictions `(S, M)` at shifts `(S, 2)`.
 
     Exact of all shifts: with n_c the number of shifts at which the prediction is c, the sum of n_c (n_c - 1) over
@@ -55,38 +55,54 @@ def consistency_by_image(predicted: Labels, shifts: Shifts) -> Floats:
 
 
 @metric(label="consistency by chance", over="resamples")
-def consistency_by_chance(predictions: Predictions) -> tuple[float, Floats]:
-    """Return the proportion of pairs of shifts that agree by chance given the class, and its resamples.
+def consistency_by_chance(predictions: Predictions) -> Resampled:
+    """Return the proportion of pairs of shifts that agree by chance given the class.
 
-    A network that makes the same errors, but draws them anew at each shift, has it. With P_s(c|y) the proportion of
-    the images of class y whose prediction under shift s is c, it is the mean over images and pairs of different shifts
-    of the sum over c of P_s(c|y) P_t(c|y).
+    A network that makes the same errors, but draws them anew at each shift, has it.
     """
-    predicted, labels = predictions.grid.predicted, predictions.grid_labels
-    design, images = Design.of(predictions.grid.shifts), len(labels)
-    change = np.concatenate([np.zeros((len(predicted), 1)), design.resampled()], axis=1)
-
-    def pairs(values: Floats) -> Floats:
-        total, growth = design.pairs(values)
-        return total if design.complete else total + (growth * change).sum(axis=0)
-
-    all_pairs = pairs(np.ones((len(predicted), 1)))
-    chance = np.zeros(RESAMPLES + 1)  # the value, then that of each resample
-    for label in np.unique(labels):
-        members = labels == label
-        counts = np.concatenate([np.ones((members.sum(), 1)), bootstrap_counts(images)[members]], axis=1)
-        class_counts = counts.sum(axis=0)
-        # Small whole numbers: single precision is exact, and twice as fast.
-        class_predicted, exact_counts = predicted[:, members], counts.astype(np.float32)
-        for prediction in np.unique(class_predicted):
-            equal = (class_predicted == prediction).astype(np.float32)
-            chance += class_counts * pairs(equal @ exact_counts / np.maximum(class_counts, 1)) / (images * all_pairs)
-    return float(chance[0]), chance[1:]
+    return _consistency_and_chance(predictions)[1]
 
 
-@metric(label="corrected consistency", over=("consistency", "consistency_by_chance"), limits=(-inf, 1.0))
-def corrected_consistency(consistency: Floats, chance: Floats) -> Floats:
-    """Return (C - E) / (1 - E), nan where E is 1, of arrays of one shape."""
+@metric(label="corrected consistency", over="resamples", limits=(-inf, 1.0))
+def corrected_consistency(predictions: Predictions) -> Resampled:
+    """Return (C - E) / (1 - E) of consistency C and that by chance, E; nan where E is 1."""
+    consistency, chance = _consistency_and_chance(predictions)
+    value = float(_beyond_chance(np.array(consistency.value), np.array(chance.value)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        growth = (consistency.by_image - chance.by_image - value * (1 - chance.by_image)) / (1 - chance.value)
+    return Resampled(value, _beyond_chance(consistency.resamples, chance.resamples), value + growth)
+
+
+def _beyond_chance(consistency: Floats, chance: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         corrected: Floats = np.where(chance < 1 - 1e-12, (consistency - chance) / (1 - chance), np.nan)
     return corrected
+
+
+def _consistency_and_chance(predictions: Predictions) -> tuple[Resampled, Resampled]:
+    """Return consistency and what of it is chance, both of the images whose class has another.
+
+    By chance: the agreement of an image with the others of its class at another shift, mean over images (a U-statistic,
+    Hoeffding 1948). Resamples are of its first order, in which an image's part is twice its own mean less that of its
+    class.
+    """
+    design = Design.of(predictions.grid.shifts)
+    _, classes, sizes = np.unique(predictions.grid_labels, return_inverse=True, return_counts=True)
+    kept = sizes[classes] > 1
+    if not kept.any():
+        undefined = Resampled(nan, np.full(RESAMPLES, nan), np.zeros(0))
+        return undefined, undefined
+    predicted, classes = predictions.grid.predicted[:, kept], classes[kept]
+    own, own_growth = sampling.sum_pairs(by_prediction(predicted), design)
+    pairs, growth = -own, -own_growth  # an image is no other of its class
+    for members in (np.flatnonzero(classes == label) for label in np.unique(classes)):
+        of_class = predicted[:, members]
+        for prediction in np.unique(of_class):
+            equal = (of_class == prediction).astype(np.float64)
+            with_class, with_growth = design.pairs(equal, equal.sum(axis=1, keepdims=True))
+            pairs[members] += with_class
+            growth[:, members] += with_growth
+        for sums in (pairs, growth):
+            mean = sums[..., members] / (len(members) - 1)
+            sums[..., members] = 2 * mean - mean.mean(axis=-1, keepdims=True)
+    return sampling.resampled_pairs(own, own_growth, design), sampling.resampled_pairs(pairs, growth, design)
