@@ -23,9 +23,10 @@ from shiftlab.audits.preprocessing import Preprocessing
 from shiftlab.audits.thresholds import Outcome, Threshold
 from shiftlab.config.audit import AuditOptions
 from shiftlab.config.params import NAMED_REACH, BoundaryName, Evaluation, refuse_shifts
-from shiftlab.data.dataset import class_names, numbered
+from shiftlab.data.dataset import class_name, class_names, numbered
 from shiftlab.determinism import description
 from shiftlab.errors import UserError, extra
+from shiftlab.metrics.comparison import to_json
 from shiftlab.metrics.evaluation import Metrics, boundary_name, evaluate
 from shiftlab.metrics.intervals import Estimate
 from shiftlab.networks import cost
@@ -145,7 +146,7 @@ class Audit:
             "metrics": {boundary: _intervals(of_boundary) for boundary, of_boundary in estimates.items()},
             "published": _intervals(self.published),
             "check": self.check and {**vars(self.check), "accuracy": _interval(self.check.accuracy)},
-            "thresholds": [asdict(outcome) for outcome in self.outcomes],
+            "thresholds": [to_json(asdict(outcome)) for outcome in self.outcomes],
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -276,6 +277,8 @@ def measure(
             "order of its classes (--classes); with --any-accuracy it is audited all the same"
         )
     notes = [*model.notes] if np.allclose(logits, repeated, rtol=1e-4, atol=1e-5) else [*model.notes, RANDOM]
+    if labels is not None and (alone := int((np.unique(labels, return_counts=True)[1] == 1).sum())):
+        notes.append(f"classes of one image, which consistency by chance and corrected consistency leave out: {alone}")
     taken = f"its outputs are taken for {model.output_type}: --outputs says otherwise"
     for sentence in (taken, *notes, *([str(check), *check.warnings()] if check else [])):
         tell(sentence)
@@ -339,7 +342,8 @@ def _check_options(options: AuditOptions, images: Images, preprocessing: Preproc
 def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[str, ...], Labels | None]:
     """Return the outputs' names, and the images' labels as numbers of outputs, `(N,)`."""
     labels = images.labels
-    named, own = (names and class_names(names) for names in (model.classes, images.classes))
+    named = model.classes and tuple(map(class_name, model.classes))  # of which two may be the same, as ImageNet's are
+    own = images.classes and class_names(images.classes)
     if named is not None and len(named) != outputs:
         raise UserError(f"{len(named)} classes are named, but {model.name} has {outputs} outputs: name each one")
     if own is None or labels is None:
@@ -359,6 +363,11 @@ def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[st
             f"the class {unknown[0]!r} of {images.name} is not among the outputs of {model.name} "
             f"({', '.join(named[:10])}{', ...' if outputs > 10 else ''}): give --classes FILE with "
             "the names that the images' classes have, in the order of the outputs"
+        )
+    if twice := [name for name in own if named.count(name) > 1]:
+        raise UserError(
+            f"{named.count(twice[0])} outputs of {model.name} are named {twice[0]!r}, a class of "
+            f"{images.name}: give each a name of its own, with --classes FILE"
         )
     return named, np.array([place[name] for name in own])[labels]
 

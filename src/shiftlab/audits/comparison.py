@@ -12,13 +12,14 @@ import numpy as np
 from shiftlab import files
 from shiftlab.audits.audit import METRICS, PREDICTIONS, Audit
 from shiftlab.config.params import BoundaryName
+from shiftlab.data.dataset import numbered
 from shiftlab.errors import UserError
 from shiftlab.metrics import comparison, registry
 from shiftlab.metrics.evaluation import Metrics, evaluate
 from shiftlab.reports import audit as report
 from shiftlab.reports import plots
 from shiftlab.shifts import predictions
-from shiftlab.shifts.predictions import Predictions
+from shiftlab.shifts.predictions import Predictions, label_type, renumber
 
 EARLIER = "figures.json"  # the file of earlier versions' audits
 # What must be the same in two audits, in words. The scale of pixels' values is each model's own affair.
@@ -95,6 +96,7 @@ def compare(*audits: Audit | str | Path) -> Comparison:
     for other in others:
         _refuse_different(results, first, other)
     protocol = results[first][0]["protocol"]
+    results = _numbered_alike(results)
     metrics: dict[BoundaryName, dict[str, Metrics]] = {boundary: {} for boundary in protocol["boundaries"]}
     for boundary, (label, (_, predicted)) in product(metrics, results.items()):
         metrics[boundary][label] = evaluate(predicted[boundary], protocol["radius"], protocol["phase"])
@@ -121,6 +123,38 @@ def _as_read(summary: Summary) -> Summary:
     """Return an audit's summary as a file gives it back, without tuples."""
     read: Summary = json.loads(json.dumps(summary))
     return read
+
+
+def _numbered_alike(results: Mapping[str, Results]) -> dict[str, Results]:
+    """Return results in which every model's classes have the same numbers, by their names.
+
+    Names that are but the numbers of outputs stand for the other models' classes in their order, if those have names.
+
+    Raises:
+        UserError: an image's class goes by different names.
+    """
+    names = {label: next(iter(of.values())).metadata.classes for label, (_, of) in results.items()}
+    ordered = next((classes for classes in names.values() if set(classes) != set(numbered(len(classes)))), ())
+    keys = {}  # each output's name, and how many before it have that name
+    for label, classes in names.items():
+        if set(classes) == set(numbered(len(ordered))):
+            classes = tuple(ordered[int(number)] for number in classes)
+        keys[label] = [(name, classes[:place].count(name)) for place, name in enumerate(classes)]
+    every = list(dict.fromkeys(key for of_model in keys.values() for key in of_model))
+    alike: dict[str, Results] = {}
+    for label, (summary, of) in results.items():
+        numbers = np.array([every.index(key) for key in keys[label]], dtype=label_type(len(every)))
+        classes = tuple(name for name, _ in every)
+        alike[label] = summary, {boundary: renumber(one, numbers, classes) for boundary, one in of.items()}
+    (first, labels), *others = ((label, next(iter(of.values())).labels) for label, (_, of) in alike.items())
+    for other, other_labels in others:
+        for number, other_number in zip(labels, other_labels, strict=True):
+            if number != other_number:
+                raise UserError(
+                    f"{first} and {other} were not audited alike: the class of one image is {every[number][0]!r} and "
+                    f"{every[other_number][0]!r}; name the outputs of both alike, with --classes FILE"
+                )
+    return alike
 
 
 def _load(folder: Path) -> Results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,21 +161,24 @@ def load(path: Path) -> Dataset:
         raise UserError(f"{path} is not a data set ({error}): delete it, then `dvc repro download`") from None
 
 
-def class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of classes as they are compared: accents composed (Unicode's NFC), no space around them.
+def class_name(name: str) -> str:
+    """Return a class's name as it is compared: accents composed (Unicode's NFC), no space around it.
 
     Raises:
-        UserError: a name is empty, no text, or of several lines; two are the same.
+        UserError: it is empty, no text, or of several lines.
     """
-    clean: dict[str, None] = {}
-    for name in names:
-        composed = unicodedata.normalize("NFC", name).strip()
-        if not composed or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in composed):
-            raise UserError(f"the class name {name!r} can't be printed: rename the class, in UTF-8 and on one line")
-        if composed in clean:
-            raise UserError(f"two classes are called {composed!r}: rename one")
-        clean[composed] = None
-    return tuple(clean)
+    composed = unicodedata.normalize("NFC", name).strip()
+    if not composed or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in composed):
+        raise UserError(f"the class name {name!r} can't be printed: rename the class, in UTF-8 and on one line")
+    return composed
+
+
+def class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return images' classes as `class_name`. UserError: as there; two are the same."""
+    composed = tuple(map(class_name, names))
+    if twice := [name for name, count in Counter(composed).items() if count > 1]:
+        raise UserError(f"two classes are called {twice[0]!r}: rename one")
+    return composed
 
 
 def numbered(count: int) -> tuple[str, ...]:

@@ -151,6 +151,15 @@ def from_arrays(arrays: Arrays, metadata: PredictionMetadata, sets: Iterable[str
     return Predictions(metadata=metadata, sets=of_sets, grid=GridPredictions(**take("grid.")), **rest)
 
 
+def renumber(predictions: Predictions, numbers: Labels, classes: tuple[str, ...]) -> Predictions:
+    """Return predictions whose classes have other numbers, `(K,)` by their present ones, and those names."""
+    arrays = {
+        key: numbers[array] if key.endswith("predicted") or key in ("labels", "on_lines", "on_fractions") else array
+        for key, array in to_arrays(predictions).items()
+    }
+    return from_arrays(arrays, replace(predictions.metadata, classes=classes), predictions.sets)
+
+
 def prune_files(keep: Iterable[Path], folder: Path) -> None:
     """Delete all predictions in a folder but those to keep; DVC's cache has them.
 
