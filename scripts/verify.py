@@ -99,9 +99,9 @@ def compare(stages: Sequence[str], copy: Path, lock: Mapping[str, Any]) -> list[
             path = output["path"]
             if path.endswith(".json"):
                 continue  # which tells of the machine
-            found = digest(copy / path)
-            same = found == output["md5"]
-            print(f"| {path} | {output['md5']} | {'equal' if same else found} |", flush=True)
+            md5 = digest(copy / path)
+            same = md5 == output["md5"]
+            print(f"| {path} | {output['md5']} | {'equal' if same else md5} |", flush=True)
             if not same:
                 differing.append(path)
     return differing
