@@ -12,14 +12,25 @@ from tests.helpers import PARAMETERS, SRC, run_python
 
 def test_arguments_are_a_model_and_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["train.py", "mlp", "3"])
+    monkeypatch.setattr("sys.argv", ["train.py", "mlp", "1"])
     (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
     calls: list[tuple[object, ...]] = []
     stage = SimpleNamespace(run=lambda *values: calls.append(values))
     monkeypatch.setattr(arguments, "importlib", SimpleNamespace(import_module=lambda _: stage))
     monkeypatch.setattr(determinism, "prepare", lambda _: None)
     arguments.run_stage("train", "what it does", "model", "seed")
-    assert calls == [(params.load(), "mlp", 3)]
+    assert calls == [(params.load(), "mlp", 1)]
+
+
+def test_seed_that_is_not_selected_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py", "mlp", "77"])
+    (tmp_path / "params.yaml").write_text(json.dumps(PARAMETERS))
+    with pytest.raises(SystemExit):
+        arguments.run_stage("train", "what it does", "model", "seed")
+    assert "seed 77 is not among those that params.yaml selects (0, 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("typed", [[], ["mlp"], ["mlp", "three"], ["mlp", "1.5"], ["mlp", "1", "2"]])

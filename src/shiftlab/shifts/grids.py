@@ -108,8 +108,8 @@ def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[
         return np.arange(len(labels), dtype=np.int32)
     if int(count) > len(labels):
         raise UserError(
-            f"evaluation.images is {count}, and there are {len(labels):,} test images: choose fewer, or all of them "
-            "with `-S evaluation=full`"
+            f"{count} images can't be drawn from {len(labels):,} test images: set evaluation.images, or study.images "
+            "for the study, to as many at most"
         )
     from shiftlab.data.dataset import draw  # with PyTorch, for a part of the images alone
 
