@@ -81,7 +81,10 @@ def test_every_format_gives_the_same_metrics_in_every_boundary(folder: Path, net
         axes = ({0: torch.export.Dim("images")},)
         torch.onnx.export(network, (example,), "model.onnx", dynamic_shapes=axes, dynamo=True, verbose=False)
     everywhere = [part for boundary in ("zero", "circular", "crop") for part in ("--boundary", boundary)]
-    found = [metrics(name, "--data", str(folder), *ASKED, *everywhere) for name in ("model.pt", "model.onnx")]
+    found = [
+        metrics(name, "--data", str(folder), *ASKED, *everywhere, "--out", f"audits/{name}")
+        for name in ("model.pt", "model.onnx")
+    ]
     assert list(found[0]) == ["zero", "circular", "crop"]
     assert found[0]["zero"]["clean"]["value"] > 0.9
     for boundary, of_boundary in found[0].items():
