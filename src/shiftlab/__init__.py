@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shiftlab.audits.comparison import compare as compare
     from shiftlab.audits.run import audit as audit
     from shiftlab.audits.torchmetric import ShiftConsistency as ShiftConsistency
+    from shiftlab.errors import UserError as UserError
 
 # DVC starts a stage with whatever `python` stands first on the PATH. The wrong one would end in an import
 # error deep inside some module; the right one is a sentence away.
@@ -27,6 +28,7 @@ spare_loopback()
 PUBLIC = {
     "Audit": "shiftlab.audits.audit",
     "ShiftConsistency": "shiftlab.audits.torchmetric",
+    "UserError": "shiftlab.errors",
     "audit": "shiftlab.audits.run",
     "compare": "shiftlab.audits.comparison",
 }

@@ -223,7 +223,7 @@ def wrong(outputs: Tensor) -> Any:
     [
         (wrong(torch.full((1, 10), torch.nan)), "not finite"),
         (wrong(torch.zeros(1, 1)), "gives 1 numbers for each image"),
-        (wrong(torch.zeros(1, 7)), "has 7 outputs, and images 10 classes: name the outputs"),
+        (wrong(torch.zeros(1, 7)), "has 7 outputs, and images 10 classes"),
         (nn.Conv2d(3, 1, 3), "fails on float32 inputs of"),
     ],
 )

@@ -119,14 +119,14 @@ def test_arrays_are_read_in_every_order_that_is_clear(shape: tuple[int, ...]) ->
         (np.zeros((4, 3, 9, 3), np.uint8), None, "could be (N, H, W, C) or (N, C, H, W)"),
         (np.zeros((4, 9, 9, 4), np.uint8), None, "neither one channel nor three"),
         (np.zeros((4, 9), np.uint8), None, "they must be (N, H, W)"),
-        (np.zeros((0, 9, 9), np.uint8), None, "they must be (N, H, W)"),
+        (np.zeros((0, 9, 9), np.uint8), None, "holds no images"),
         (np.full((4, 9, 9), 0.5), None, "they must be raw, whole numbers from 0 to 255"),
         (np.full((4, 9, 9), 300), None, "from 300 to 300"),
         (np.full((4, 9, 9), np.nan), None, "they must be raw"),
         (np.ones((4, 9, 9)), None, "that are 0 and 1 alone"),
         (np.zeros((4, 9, 9), np.uint8), np.array([0, 1]), "there must be one for each"),
-        (np.zeros((4, 9, 9), np.uint8), np.array([0, 1, 0, -1]), "they must be whole, from 0 on"),
-        (np.zeros((4, 9, 9), np.uint8), np.array([0.0, 1, 0, 1]), "they must be whole, from 0 on"),
+        (np.zeros((4, 9, 9), np.uint8), np.array([0, 1, 0, -1]), "from -1: they must be numbers of classes"),
+        (np.zeros((4, 9, 9), np.uint8), np.array([0.0, 1, 0, 1]), "float64 from 0.0: they must be"),
     ],
 )
 def test_arrays_that_can_be_misread_are_refused(images: np.ndarray, labels: np.ndarray | None, words: str) -> None:

@@ -226,7 +226,9 @@ def about(model: Model) -> dict[str, Any]:
 
 
 def refuse_other(folder: Path, model: Model) -> None:
-    """Refuse a folder that holds the audit of another model."""
+    """Refuse a file, and a folder that holds the audit of another model."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: name a folder for the report with --out")
     with suppress(OSError, ValueError, KeyError, TypeError):
         held, own = json.loads((folder / METRICS).read_text(encoding="utf-8"))["model"], about(model)
         others = {key: held.get(key) for key in ("name", "kind", "weights", "weights_key", "arguments")}
@@ -352,8 +354,8 @@ def _match_classes(model: Model, images: Images, outputs: int) -> tuple[tuple[st
         if len(own) == outputs:
             return own, labels
         raise UserError(
-            f"{model.name} has {outputs} outputs, and {images.name} {len(own)} classes: name the outputs in their "
-            "order, one on a line, with --classes FILE"
+            f"{model.name} has {outputs} outputs, and {images.name} {len(own)} classes (its labels are {labels.min()} "
+            f"to {labels.max()}, counted from 0): name the outputs in their order, one on a line, with --classes FILE"
         )
     place = {name: number for number, name in enumerate(named)}
     if unknown := [name for name in own if name not in place]:

@@ -258,7 +258,9 @@ def _as_pixels(images: NDArray[Any], name: str) -> Pixels:
     """Return raw images as `(N, H, W, C)`."""
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.ndim != 4 or len(images) == 0:
+    if len(images) == 0:
+        raise UserError(f"{name} holds no images: its array of images has the shape {images.shape}")
+    if images.ndim != 4:
         raise UserError(
             f"{name} has images of shape {images.shape}: they must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
@@ -290,6 +292,10 @@ def _as_pixels(images: NDArray[Any], name: str) -> Pixels:
 def _as_labels(labels: NDArray[Any], count: int, name: str) -> Labels:
     if labels.shape != (count,):
         raise UserError(f"{name} has {count:,} images, but labels of shape {labels.shape}: there must be one for each")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UserError(f"{name} has labels of type {labels.dtype} from {labels.min()}: they must be whole, from 0 on")
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        least = f" from {labels.min()}" if labels.dtype.kind in "iuf" else ""
+        raise UserError(
+            f"{name} has labels of type {labels.dtype}{least}: they must be numbers of classes, an integer type from 0 "
+            "on; numpy.unique(labels, return_inverse=True) makes such of names"
+        )
     return labels.astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,9 +100,15 @@ def load_pickle(path: Path, trusted: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=not trusted)
     except Exception as error:
+        if trusted or not isinstance(error, pickle.UnpicklingError):
+            remedy = "set PYTHONPATH to the folder of that module" if isinstance(error, ImportError) else "copy it anew"
+            raise UserError(
+                f"{path} can't be read ({first_line(error) or type(error).__name__}): {remedy}, or name a function "
+                "that returns the model, as in model.py:build"
+            ) from None
         raise UserError(
-            f"{path} is a pickle that holds more than tensors, which could run any code ({first_line(error)}): convert "
-            "it where you trust it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
+            f"{path} is a pickle that holds more than tensors, which could run any code: convert it where you trust "
+            "it, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') or "
             "torch.export.save(...), or read it as it is with --trust-pickle"
         ) from None
 

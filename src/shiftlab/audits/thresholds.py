@@ -39,7 +39,7 @@ def parse(texts: Sequence[str], boundaries: Sequence[BoundaryName], radius: int,
     known = [key for key, metric in metrics if metric.unit == "%" and (labelled or not metric.needs_labels)]
     thresholds = []
     for text in texts:
-        name, _, number = text.partition("=")
+        name, _, number = (part.strip() for part in text.partition("="))
         boundary, _, metric = name.rpartition(".")
         try:
             least = float(number)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -56,7 +57,7 @@ def _count(value: object) -> object:
     if not isinstance(value, str) or value == "all":
         return value
     if not value.isdecimal() or not int(value):
-        raise ValueError("give a whole number, or all")
+        raise ValueError("give a whole number above 0, or all")
     return int(value)
 
 
@@ -76,9 +77,12 @@ def _side_or_sides(value: object) -> object:
 def _numbers(value: object) -> object:
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        return tuple(map(float, parts)) if isinstance(parts, Iterable) else (float(parts),)  # type: ignore[arg-type]
+        numbers = tuple(map(float, parts)) if isinstance(parts, Iterable) else (float(parts),)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise ValueError("give one number, or one for each channel, as in 0.485,0.456,0.406") from None
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError("give one finite number, or one for each channel, as in 0.485,0.456,0.406")
+    return numbers
 
 
 def _white(value: float | None) -> float | None:
@@ -119,7 +123,12 @@ Frame = Annotated[params.Size, BeforeValidator(_sides)]
 Resize = Annotated[params.Positive | params.Size, BeforeValidator(_side_or_sides)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Boundaries = Annotated[tuple[params.BoundaryName, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)]
+Boundaries = Annotated[
+    tuple[params.BoundaryName, ...],
+    Field(min_length=1, strict=False),
+    BeforeValidator(lambda names: [names] if isinstance(names, str) else names),
+    AfterValidator(_distinct),
+]
 
 
 class PreprocessingHints(BaseModel):
@@ -185,7 +194,9 @@ class AuditOptions(PreprocessingHints):
         "NAME", f"What moves in at the edge: {BOUNDARIES}.", name="boundary", show="zero and circular", repeated=True
     )
     radius: params.Radius = _shifts("N", "The largest shift along each axis, in pixels.", 8)
-    shifts: ShiftCount = _shifts("N|all", "How many of the shifts within --radius are drawn.", 64)
+    shifts: ShiftCount = _shifts(
+        "N|all", f"How many of the shifts within --radius are drawn, {params.MIN_SAMPLE} at least.", 64
+    )
     seed: params.Seed = _shifts("N", "Seed for drawing images and shifts.", 0)
     published: str | None = _shifts(
         "NAME",

@@ -21,12 +21,15 @@ def load(name: str, options: ModelOptions) -> Model:
     function = getattr(_module(place), attribute, None)
     if not callable(function):
         raise UserError(f"{place} has no function {attribute!r}: name the one that returns the model")
+    if isinstance(function, nn.Module):
+        raise UserError(f"{name} is a model: name a function that returns it, which takes no batch")
     with _failures(name), _importing_from(Path(place).parent.resolve()):
         model = function(**options.arguments)
     if isinstance(model, nn.Module):
         return from_module(model, name, "python", options)
-    if not callable(model):
-        raise UserError(f"{name} returns {type(model).__name__}: it must return an nn.Module, or a function of a batch")
+    if not callable(model) or isinstance(model, type):
+        kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise UserError(f"{name} returns {kind}: it must return an nn.Module, or a function of a batch")
     return Model(name, "python", model)
 
 
