@@ -78,10 +78,11 @@ Look at reports/index.html in a browser: drag a digit, compare the models.
 make play    draw a digit, and see what the models predict
 make ui      every run in MLflow
 
-These numbers are of one training each, on few images. README's tables are of
-all of MNIST and five trainings: `make reproduce` makes them, in {takes};
-stop it at any time. `make restore` brings the committed params.yaml and results
-back. With those, `.venv/bin/dvc repro` does what `make reproduce` does."""
+These numbers are of one training each, on few images. `make reproduce` makes
+README's tables, on all of MNIST with five seeds, in {takes}.
+It can be stopped at any time. `make restore` brings the committed params.yaml
+and results back; with those, `.venv/bin/dvc repro` does what `make reproduce`
+does."""
     )
 
 
