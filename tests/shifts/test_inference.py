@@ -305,7 +305,7 @@ def test_too_few_images_are_a_user_error_before_any_forward_pass() -> None:
         def forward(self, _: Tensor) -> Tensor:
             raise AssertionError
 
-    with pytest.raises(UserError, match="31 images can.t be drawn from 30"):
+    with pytest.raises(UserError, match="31 images can't be drawn from 30"):
         predict(settings(2, images=31), count=30, model=Untouchable())
 
 
