@@ -281,8 +281,8 @@ def measure(
     notes = [*model.notes] if np.allclose(logits, repeated, rtol=1e-4, atol=1e-5) else [*model.notes, RANDOM]
     if labels is not None and (alone := int((np.unique(labels, return_counts=True)[1] == 1).sum())):
         notes.append(f"classes of one image, which consistency by chance and corrected consistency leave out: {alone}")
-    taken = f"its outputs are taken for {model.output_type}: --outputs says otherwise"
-    for sentence in (taken, *notes, *([str(check), *check.warnings()] if check else [])):
+    output_note = f"its outputs are taken for {model.output_type}: --outputs says otherwise"
+    for sentence in (output_note, *notes, *([str(check), *check.warnings()] if check else [])):
         tell(sentence)
 
     execute, digest = executor or local(preprocessed, device), images.sha256()
