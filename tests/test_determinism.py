@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 import pytest
+import torch
 
 from shiftlab import determinism
 from tests.helpers import SRC, run_python
@@ -12,13 +13,14 @@ from tests.helpers import SRC, run_python
 TRAIN = """
 import hashlib
 from shiftlab import determinism
-determinism.prepare()
+determinism.prepare("portable")
 import torch
 torch.set_num_threads({threads})
 from shiftlab.training import loop
 from shiftlab.models import architectures
 from shiftlab.config.params import Training
 from tests.helpers import GREY, dataset
+determinism.pick_device("cpu")
 torch.manual_seed(0)
 model = architectures.build("lenet", GREY, 10)
 list(loop.fit(model, dataset(128), "notebook", Training(lr=0.003, batch_size=64, epochs=1), torch.device("cpu")))
@@ -73,16 +75,20 @@ def test_native_leaves_the_kernels_to_the_processor(monkeypatch: pytest.MonkeyPa
         os.environ.pop(name, None)
 
 
-def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_own_settings_stay_and_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in (*determinism.IDLE_THREADS, *determinism.INSTRUCTIONS, "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("MKL_CBWR", "AUTO")
-    determinism.prepare()
+    determinism.prepare("portable")
     assert "GOMP_SPINCOUNT" not in os.environ
     assert os.environ["MKL_CBWR"] == "AUTO"
+    assert "MKL_CBWR=AUTO is kept" in capsys.readouterr().err
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    determinism.prepare()
+    determinism.prepare("native")
+    assert not capsys.readouterr().err
     assert os.environ.pop("GOMP_SPINCOUNT") == "1000"
     for name in determinism.INSTRUCTIONS:
         os.environ.pop(name, None)
@@ -92,7 +98,7 @@ def test_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 AGAIN = """
 import resource
 from shiftlab import determinism
-determinism.prepare()
+determinism.prepare("native")
 import numpy as np
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -120,6 +126,34 @@ def test_description_names_the_processor_and_what_else_matters() -> None:
     found = determinism.description()
     assert set(found) == {"processor", "determinism", "instructions", "threads", "torch", "python"}
     assert all(found.values())
+
+
+def test_processor_without_avx2_keeps_its_kernels_and_is_told_what_is_promised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(determinism, "has", lambda instructions: False)
+    for name in determinism.INSTRUCTIONS:
+        monkeypatch.delenv(name, raising=False)
+    determinism.prepare("portable")
+    assert "the same each time on this machine" in capsys.readouterr().err
+    assert not set(determinism.INSTRUCTIONS) & set(os.environ)
+    assert not determinism.is_portable()
+    assert determinism.description()["threads"] != "any number"
+    determinism.prepare("native")
+
+
+@pytest.mark.skipif(not determinism.has("avx2"), reason="needs an x86 processor with AVX2")
+def test_portable_trainings_do_not_depend_on_threads_and_native_ones_take_them_from_the_parameters(
+    weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(threads=1)[0] == train(threads=3)[0] == weights[0]
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: taken.append(threads))
+    monkeypatch.setenv(determinism.THREADS, "1")
+    taken: list[int] = []
+    for kind in ("portable", "native"):
+        monkeypatch.setattr(determinism, "_prepared", kind)
+        determinism.set_threads(3)
+    assert taken == [1, 3]
 
 
 def test_description_tells_of_instructions_that_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:

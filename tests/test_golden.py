@@ -1,90 +1,145 @@
-"""Short trainings and predictions of every architecture keep their bytes: the golden test.
+"""The same bytes on every x86 processor and with any number of threads: the golden digests.
 
-Where it passes, an edit has changed no byte of weights and predictions, and `dvc commit` of the committed results is
-legitimate. Where a digest has changed, the results have to be made anew. Digests are committed for each kind of
-processor and PyTorch that they were made on: tests/golden.json, to which `python scripts/golden.py --write` adds those
-of this kind, or renews them. On another kind the tree is compared with the commit before, of which the script of that
-commit makes the digests.
+tests/golden.json has digests of kernels, made on a processor of Intel's, and of short trainings and predictions of every
+architecture, made on the processor that it names. Where this test passes, an edit has changed no byte of weights and
+predictions, and `dvc commit` of the committed results is legitimate. Where a training's digest has changed, the results
+have to be made anew, and `python scripts/golden.py --write` renews the digests.
 """
 
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import golden
+import numpy as np
 import pytest
+import torch
 
-from tests.helpers import ROOT, isolated_environment
+from shiftlab import determinism
+from tests.helpers import ROOT, isolated_environment, run_python
 
-Digests = dict[str, dict[str, dict[str, str]]]  # by kind, by training
+COMMITTED: dict[str, Any] = json.loads(golden.DIGESTS.read_text(encoding="utf-8"))
+MADE_WITH = COMMITTED["trainings"]["torch"]
+
+needs_avx2 = pytest.mark.skipif(not determinism.has("avx2"), reason="bytes are promised for x86 processors with AVX2")
+needs_version = pytest.mark.skipif(
+    torch.__version__.partition("+")[0] != MADE_WITH, reason=f"the digests were made with PyTorch {MADE_WITH}"
+)
 
 
-def digests_of(tree: Path) -> Digests:
-    """Run a tree's own script with its own code."""
-    environment = {**isolated_environment(), "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(tree / "scripts/golden.py")]
-    process = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+@needs_avx2
+@needs_version
+@pytest.mark.parametrize("threads", ["1", "2", "4"])
+def test_kernels_trainings_and_predictions_have_the_committed_bytes(threads: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts/golden.py"), "--threads", threads]
+    environment = {**isolated_environment(), "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    digests: Digests = json.loads(process.stdout)
-    return digests
+    digests = json.loads(process.stdout)
+    assert digests["kernels"] == COMMITTED["kernels"]["digests"]
+    assert digests["trainings"] == COMMITTED["trainings"]["digests"], "python scripts/golden.py --write, if it is meant"
 
 
-def renewed(before: Digests, after: Digests) -> set[str]:
-    """Return the trainings that have another digest on some kind that both have."""
-    return {
-        training
-        for kind in before.keys() & after.keys()
-        for training in before[kind].keys() & after[kind].keys()
-        if before[kind][training] != after[kind][training]
-    }
+# An element of a product is the sum of its products in order, each added before it is rounded, in parts of 1,024.
+PRODUCTS = """
+from shiftlab import determinism
+determinism.prepare("portable")
+import numpy as np
+import torch
+from torch.nn.functional import linear
+determinism.pick_device("cpu")
+
+def chained(first, second):
+    total = np.zeros((len(first), len(second)), np.float32)
+    for begin in range(0, first.shape[1], 1024):
+        part = np.zeros_like(total)
+        for k in range(begin, min(begin + 1024, first.shape[1])):
+            part = (first[:, k : k + 1].astype(float) * second[:, k] + part).astype(np.float32)
+        total = total + part
+    return total
+
+for rows, inner, columns in [(1, 784, 10), (3, 50, 2), (64, 784, 65), (48, 1024, 40), (17, 1100, 33), (9, 2500, 9)]:
+    generator = np.random.default_rng(rows)
+    first = generator.standard_normal((rows, inner)).astype(np.float32)
+    second = generator.standard_normal((columns, inner)).astype(np.float32)
+    expected, (x, w) = chained(first, second), map(torch.from_numpy, (first, second))
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        for weight in (w, w.T.contiguous().T, torch.cat([w, w], 1)[:, :inner]):
+            assert np.array_equal(linear(x, weight).numpy(), expected), (rows, inner, columns, weight.stride())
+            assert np.array_equal((weight @ x.T).T.numpy(), expected), (rows, inner, columns, weight.stride())
+print("equal")
+"""
 
 
-def git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+@needs_avx2
+def test_products_add_up_in_the_order_of_their_terms() -> None:
+    done = run_python("-c", PRODUCTS, cwd=ROOT, package=ROOT / "src")
+    assert done.stdout == "equal\n", done.stderr
 
 
-def digests_of_commit_before(folder: Path) -> Digests:
-    """Return the digests of HEAD where the code differs from it, else of the commit before; skip where there is none.
+# Against PyTorch's own kernels in double precision.
+GRADIENTS = """
+from shiftlab import determinism
+determinism.prepare("portable")
+import copy
+import torch
+from torch import nn
+determinism.pick_device("cpu")
+torch.manual_seed(0)
+for shape, layer in [
+    ((64, 16, 28, 28), nn.Conv2d(16, 8, 3, padding=1)),
+    ((65, 16, 28, 28), nn.Conv2d(16, 8, 3, stride=2, bias=False)),
+    ((64, 1, 28, 28), nn.Conv2d(1, 4, 5, padding="same")),
+    ((3, 12, 9, 9), nn.Conv2d(12, 12, 3, groups=4, dilation=2)),
+    ((1, 8, 64, 64), nn.Conv2d(8, 32, 3)),
+    ((4, 3, 8, 8), nn.Conv2d(3, 5, 3).requires_grad_(False)),
+    ((32, 20), nn.Linear(20, 7)),
+    ((1, 20), nn.Linear(20, 7, bias=False)),
+    ((5, 4, 20), nn.Linear(20, 7)),
+    ((16, 6, 5, 5), nn.BatchNorm2d(6)),
+]:
+    double = copy.deepcopy(layer).double()
+    x = torch.randn(shape, requires_grad=True)
+    y = x.detach().double().requires_grad_()
+    single, exact = layer(x), double(y)
+    gradient = torch.randn(single.shape)
+    single.backward(gradient)
+    exact.backward(gradient.double())
+    weights = [(p.grad, q.grad) for p, q in zip(layer.parameters(), double.parameters()) if p.requires_grad]
+    for one, other in [(single, exact), (x.grad, y.grad), *weights]:
+        assert (one - other).abs().max() < 1e-4 * other.abs().max(), layer
+    assert torch.get_num_threads() == {threads}
+print("close")
+"""
 
-    Trainings whose digests were renewed since are left out.
-    """
-    commit = "HEAD" if git("diff", "--quiet", "HEAD", "--", "src").returncode == 1 else "HEAD^"
-    archive = git("archive", commit, "src", "scripts/golden.py", "tests/golden.json")
-    if archive.returncode:
-        pytest.skip("no digests of this kind of processor are committed, and no commit before has them to compare with")
-    subprocess.run(["tar", "--extract", "--directory", folder], input=archive.stdout, check=True)
-    changed = renewed(json.loads((folder / "tests/golden.json").read_text()), json.loads(golden.DIGESTS.read_text()))
-    ((kind, trainings),) = digests_of(folder).items()
-    return {kind: {name: digests for name, digests in trainings.items() if name not in changed}}
 
-
-def test_trainings_and_predictions_keep_their_bytes(tmp_path: Path) -> None:
-    ((kind, trainings),) = digests_of(ROOT).items()
-    committed: Digests = json.loads(golden.DIGESTS.read_text(encoding="utf-8"))
-    if kind in committed:
-        assert trainings == committed[kind], "python scripts/golden.py --write, if the bytes are to change"
-        return
-    before = digests_of_commit_before(tmp_path)[kind]
-    common = trainings.keys() & before.keys()
-    assert common
-    assert {name: trainings[name] for name in common} == {name: before[name] for name in common}
+@needs_avx2
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_are_those_of_plain_pytorch(threads: int) -> None:
+    code = GRADIENTS.replace("torch.manual_seed(0)", f"torch.set_num_threads({threads})").replace(
+        "{threads}", str(threads)
+    )
+    done = run_python("-c", code, cwd=ROOT, package=ROOT / "src")
+    assert done.stdout == "close\n", done.stderr
 
 
 def test_every_architecture_is_trained() -> None:
     from shiftlab.models import architectures
 
-    trained = {name.partition(",")[0] for name in golden.cases()}
-    assert trained == set(architectures.names())
-    for kind, trainings in json.loads(golden.DIGESTS.read_text(encoding="utf-8")).items():
-        assert trainings.keys() == golden.cases().keys(), f"of {kind}: python scripts/golden.py --write"
+    assert {name.partition(",")[0] for name in golden.cases()} == set(architectures.names())
+    assert COMMITTED["trainings"]["digests"].keys() == golden.cases().keys(), "python scripts/golden.py --write"
 
 
 def test_digest_tells_one_bit() -> None:
-    import torch
-
     weights = torch.ones(3)
     before = golden.digest([weights])
     assert golden.digest([torch.ones(3)]) == before
     weights.view(torch.int32)[1] ^= 1
     assert golden.digest([weights]) != before
+
+
+def test_drawn_numbers_are_those_of_numpys_generator() -> None:
+    expected = np.random.default_rng(5).standard_normal((2, 3)).astype(np.float32)
+    assert np.array_equal(golden.draw(5, 2, 3).numpy(), expected)

@@ -174,7 +174,7 @@ def audit(
     options = read(CommandOptions, {**values, "regime": regime}, typed=True)
     from shiftlab import determinism
 
-    determinism.prepare()
+    determinism.prepare("native")
     from shiftlab.audits import run
 
     silent = options.quiet or options.as_json
@@ -227,7 +227,7 @@ def play(
     hints = read(PreprocessingHints, values, typed=True)
     from shiftlab import determinism
 
-    determinism.prepare()
+    determinism.prepare("native")
     from shiftlab.audits import play as demo
 
     classes = files.lines(names, "the name of an output", comments=False) if names else None

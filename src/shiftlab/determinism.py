@@ -1,8 +1,9 @@
-"""Settings of the processor's libraries: the same bits on all processors of a maker, or as fast as this one can.
+"""Settings of the processor's libraries: the same bits on every x86 processor, or as fast as this one can.
 
 Beside them are what changes no bit: how long idle threads wait, and that freed memory is kept for the next batch.
 
-PyTorch's libraries read these settings once, when they are loaded, so `prepare` comes before `import torch`.
+PyTorch's libraries read these settings once, when they are loaded, so `prepare` comes before `import torch`, and
+`pick_device` after it.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
 # two cores do together.
 IDLE_THREADS = {"GOMP_SPINCOUNT": "1000"}
 # The same instructions on every x86 processor of the last ten years, whatever else it could do: PyTorch's own kernels,
-# oneDNN's, MKL's and OpenBLAS's. That is what `portable` means, and it has its price: on an AMD EPYC a tenth of
-# ResNet-18's evaluation, on an Intel Xeon with AVX-512 half of large matrix products (docs/verify.md).
-# MKL heeds its setting on Intel's processors alone, and sums matrix products in an order of its own on AMD's. Both heed
-# COMPATIBLE, which a user may set for the same bits on either: ResNet-18 takes 1.4 times as long then.
+# oneDNN's, MKL's and OpenBLAS's. With the kernels of `portable.py` that is what `portable` means. It has its price: on
+# an Intel Xeon with AVX-512 half of large matrix products (docs/verify.md).
 INSTRUCTIONS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
 }
+THREADS = "SHIFTLAB_THREADS"  # that a stage takes where several run at a time and its bits do not depend on them
+WITHOUT_AVX2 = (
+    "determinism is portable, but this processor is no x86 with AVX2: bytes are the same each time on this machine with "
+    "these versions and as many threads, and not on others"
+)
+CONTRADICTED = "bytes may not be those that determinism: portable gives elsewhere; unset it for those"
 # glibc's malloc gives blocks of megabytes back to the system when they are freed, and the system fills each of their
 # pages with zeros when they are asked for again: in a virtual machine half of the time of an evaluation whose maps are
 # large, a fifth of a training's. The numbers are glibc's, of options that these variables set where a process begins.
@@ -41,19 +46,40 @@ LARGEST_INT = 2**31 - 1  # bytes
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": (-1, LARGEST_INT), "MALLOC_MMAP_THRESHOLD_": (-3, LARGEST_INT)}
 
 
-def prepare(determinism: Determinism = "portable") -> None:
+_prepared: Determinism = "native"  # what `prepare` was called with last
+
+
+def prepare(determinism: Determinism) -> None:
     """Set the environment variables that the user has not set. A PyTorch that is imported already keeps its kernels.
 
     Args:
         determinism: "portable" holds kernels to instructions that every x86 processor has, "native" leaves them alone.
     """
+    global _prepared  # noqa: PLW0603  # as the environment, it is of the whole process
+    _prepared = determinism
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in IDLE_THREADS.items():
             os.environ.setdefault(name, value)
-    if determinism == "portable" and has("avx2"):
+    if determinism == "portable":
+        if not has("avx2"):
+            print(f"note: {WITHOUT_AVX2}", file=sys.stderr)
+            return
         for name, value in INSTRUCTIONS.items():
-            os.environ.setdefault(name, value)
+            if os.environ.setdefault(name, value).lower() != value.lower():
+                print(f"note: {name}={os.environ[name]} is kept, so that {CONTRADICTED}", file=sys.stderr)
     _keep_memory()
+
+
+def is_portable() -> bool:
+    """Return whether kernels are those whose bits are the same on every x86 processor, with any number of threads."""
+    return _prepared == "portable" and has("avx2")
+
+
+def set_threads(threads: int) -> None:
+    """Have PyTorch compute with so many threads; a portable stage with as few as the runner of several stages says."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get(THREADS, threads)) if is_portable() else threads)
 
 
 def pick_device(name: DeviceName) -> torch.device:
@@ -66,7 +92,11 @@ def pick_device(name: DeviceName) -> torch.device:
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "cpu" or (name == "auto" and accelerator is None):
-        return torch.device("cpu")  # its algorithms are deterministic as they are, for one number of threads
+        if is_portable():
+            from shiftlab import portable
+
+            portable.install()
+        return torch.device("cpu")  # its own algorithms are deterministic as they are, for one number of threads
     if accelerator is None or name not in ("auto", accelerator.type):
         others = f"only {accelerator.type}" if accelerator else "no accelerator"
         raise UserError(f"device is {name!r}, but PyTorch finds {others} on this machine: choose auto or cpu")
@@ -86,12 +116,11 @@ def description(device: torch.device | None = None) -> dict[str, str]:
     import torch
 
     own = [f"{key}={os.environ[key]}" for key, value in INSTRUCTIONS.items() if os.environ.get(key, value) != value]
-    portable = any(key in os.environ for key in INSTRUCTIONS)
     facts = {
         "processor": name(),
-        "determinism": "portable" if portable else "native",
+        "determinism": _prepared,
         "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *own]),
-        "threads": str(torch.get_num_threads()),
+        "threads": "any number" if is_portable() else str(torch.get_num_threads()),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

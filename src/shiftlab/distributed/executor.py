@@ -81,7 +81,7 @@ def _load(load: bytes, device: str, threads: int) -> nn.Module:
     """Load a model once in each process of a node."""
     import torch
 
-    torch.set_num_threads(threads)
+    determinism.set_threads(threads)
     determinism.pick_device(cast("DeviceName", device))
     model: nn.Module = pickle.loads(load)()
     return model.to(device)

@@ -30,7 +30,7 @@ def run(config: Params, name: str, seed: int) -> None:
     Where SHIFTLAB_RAY has Ray's address, its nodes do the work; the predictions are the same bytes.
     """
     params.training(config, name)
-    torch.set_num_threads(config.threads)
+    determinism.set_threads(config.threads)
     device = determinism.pick_device(config.device)
     data_path, weights_path = dataset.path(config.data.name), weights.path(name, seed)
     data = dataset.load(data_path)

@@ -15,6 +15,7 @@ from typing import IO
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from shiftlab import determinism
 from shiftlab.errors import UserError
 from shiftlab.pipeline.arguments import RUNNER
 
@@ -89,6 +90,7 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
     for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, say: the stages are in groups of their own
         signal.signal(ending, signal.default_int_handler)
     clock = Clock(expected, jobs)
+    threads = 1 if jobs > 1 else None  # two stages with one thread each get more done than two with two
     order = sorted(stages, key=lambda stage: -_longest_chain(stage, stages, expected))
     running: dict[str, Process] = {}
 
@@ -102,7 +104,7 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
                 begun = clock.ended | running.keys()
                 ready = [stage for stage in order if stage not in begun and clock.ended.issuperset(stages[stage])]
                 for stage in ready[: jobs - len(running)]:
-                    running[stage] = Process(stage)
+                    running[stage] = Process(stage, threads)
                     tqdm.write(f"[{len(clock.ended) + len(running)}/{len(stages)}] {label(stage)}, {left()}")
                     sys.stdout.flush()
                 time.sleep(0.1)
@@ -127,13 +129,13 @@ def run(stages: Mapping[str, Sequence[str]], expected: Mapping[str, float], jobs
 class Process:
     """One stage at work, in a process group of its own, so that an interruption reaches it once."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, threads: int | None) -> None:
         self._stage, self._begun = stage, time.monotonic()
         self.skipped = False  # since DVC has its outputs
         self._output: IO[str] = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # read where the stage fails
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
-            env={**os.environ, RUNNER: "yes"},
+            env={**os.environ, RUNNER: "yes", **({determinism.THREADS: str(threads)} if threads else {})},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

@@ -25,7 +25,7 @@ def run(config: Params, name: str) -> None:
             "choose them with `dvc exp run -S study=claims`"
         )
     variant = study.full_variants[name]
-    torch.set_num_threads(study.threads)
+    determinism.set_threads(study.threads)
     device = determinism.pick_device(config.device)
     data_path = dataset.path(config.data.name)
     data = trial.on_canvas(dataset.load(data_path), variant).crop_to_frame()

@@ -32,7 +32,7 @@ from shiftlab.training.loop import State
 def run(config: Params, name: str, seed: int) -> None:
     """Train a model with one seed: write the best epoch's weights, and the history after every epoch; log a run."""
     settings = params.training(config, name)
-    torch.set_num_threads(config.threads)
+    determinism.set_threads(config.threads)
     device = determinism.pick_device(config.device)
     store = connect(config.data.name, config.tracking)
     data_path, weights_path = dataset.path(config.data.name), weights.path(name, seed)

@@ -39,7 +39,7 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
 
     from shiftlab.data import dataset
 
-    torch.set_num_threads(params.threads)
+    determinism.set_threads(params.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "dataset.safetensors")
         path.write_bytes(data)

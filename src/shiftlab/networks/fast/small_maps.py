@@ -107,7 +107,7 @@ class _CoveringProduct(torch.autograd.Function):
         maps = input.permute(0, 2, 3, 1).flatten(1)  # channels last throughout, as the weights lie in memory
         kernel = weight.permute(0, 2, 3, 1)
         windows = [kernel[:, top : top + height, left : left + width] for top in tops for left in lefts]
-        matrix = (windows[0] if len(windows) == 1 else torch.stack(windows).flatten(0, 1)).flatten(1)
+        matrix = torch.cat(windows).flatten(1)  # a copy, since products of part of a kernel would be slower
         ctx.save_for_backward(maps, matrix)
         ctx.positions, ctx.shapes = (tops, lefts), (input.shape, weight.shape)
         return (maps @ matrix.T).reshape(count, len(tops), len(lefts), -1).permute(0, 3, 1, 2)
