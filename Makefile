@@ -47,7 +47,7 @@ serve: setup  ## answer requests with the best LeNet (MODEL=resnet)
 
 ##@ Experiment
 
-reproduce: setup  ## make all that README's tables say, in hours (JOBS=2)
+reproduce: setup  ## make all that README's tables say, in hours (JOBS=4)
 	@$(BIN)/python scripts/run.py --everything $(if $(JOBS),--jobs $(JOBS))
 
 restore:  ## bring the committed params.yaml and results back

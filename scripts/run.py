@@ -31,7 +31,7 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--demo", action="store_true", help="run on scikit-learn's digits, in a copy of the workspace")
     what.add_argument("--everything", action="store_true", help="run what the committed params.yaml says")
-    parser.add_argument("--jobs", type=int, default=None, help="stages at a time (default: 2, and 1 with --everything)")
+    parser.add_argument("--jobs", type=int, default=None, help=f"stages at a time (default: {JOBS})")
     arguments = parser.parse_args()
     repository.require()
     if arguments.demo:
@@ -39,7 +39,7 @@ def main() -> None:
         return
     with runner.exclusive():
         if arguments.everything:
-            reproduce(arguments.jobs or 1)
+            reproduce(arguments.jobs or JOBS)
         else:
             quick(arguments.jobs or JOBS)
 
@@ -93,9 +93,7 @@ def reproduce(jobs: int) -> None:
     chosen = params.load()
     get(chosen)
     stages = repository.stages()
-    one_at_a_time = 1 if jobs > 1 or chosen.threads == 1 else durations.TWO_THREADS
-    expected = {name: seconds / one_at_a_time for name, seconds in durations.expected(chosen, stages).items()}
-    runner.run(stages, expected, jobs, "make reproduce")
+    runner.run(stages, durations.expected(chosen, stages), jobs, "make reproduce")
     print(f"\n{answer(RESULTS.read_text(encoding='utf-8'))}\nThe report is reports/index.html.")
 
 
@@ -164,7 +162,7 @@ def committed() -> str:
 
 
 def seconds_of_everything(ratio: float) -> float:
-    """Estimate the seconds of `make reproduce` on a machine whose stages take `ratio` times what is expected."""
+    """Estimate the seconds of `make reproduce` on a machine whose native stages take `ratio` times what is expected."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "params.yaml")
         path.write_text(committed(), encoding="utf-8")
@@ -172,7 +170,7 @@ def seconds_of_everything(ratio: float) -> float:
     trainings = [f"{model}-{seed}" for model in everything.models for seed in everything.seeds]
     stages = ["download", "compare", *(f"{kind}@{one}" for kind in ("train", "evaluate") for one in trainings)]
     stages += [f"predict@{one}" for one in trainings]
-    seconds = sum(durations.expected(everything, stages).values()) * ratio / durations.TWO_THREADS
+    seconds = sum(durations.expected(everything, stages).values()) * ratio / JOBS
     held = everything.determinism == "portable" and determinism.has("avx512f")
     return seconds * (durations.PORTABLE if held else 1)
 

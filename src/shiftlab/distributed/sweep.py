@@ -21,6 +21,7 @@ from shiftlab.distributed.engine import LOCAL, Resources
 from shiftlab.distributed.node import Job, Origin
 from shiftlab.errors import UserError
 
+DEFAULTS = ("threads=1",)  # as many experiments as cores do more, with a thread each, than one with all of them
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "SHIFTLAB_MIRROR")  # from here to every node
 
 
@@ -179,7 +180,7 @@ def reference(name: str) -> str:
 def _jobs(choices: tuple[str, ...], targets: tuple[str, ...], study: bool) -> Iterator[Job]:
     """Yield the unnamed experiment of one combination of choices, or those of the study's variants."""
     if not study:
-        yield Job("", one_thread(choices), targets)
+        yield Job("", with_defaults(choices, *DEFAULTS), targets)
         return
     if not any(choice.startswith("study=") for choice in choices):
         choices = ("study=claims", *choices)
@@ -190,9 +191,10 @@ def _jobs(choices: tuple[str, ...], targets: tuple[str, ...], study: bool) -> It
         yield Job("", choices, (f"study@{variant}",))
 
 
-def one_thread(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """Add a thread each to choices that name none: as many experiments as cores do more than one with all of them."""
-    return choices if any(choice.startswith("threads=") for choice in choices) else (*choices, "threads=1")
+def with_defaults(choices: tuple[str, ...], *defaults: str) -> tuple[str, ...]:
+    """Add those of the defaults, as "threads=1", whose parameters no choice names."""
+    named = {choice.partition("=")[0] for choice in choices}
+    return (*choices, *(default for default in defaults if default.partition("=")[0] not in named))
 
 
 def composed(choices: Sequence[str]) -> Params:

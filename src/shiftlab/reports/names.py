@@ -2,7 +2,13 @@
 
 from shiftlab.data import sources
 
-MODELS = {"mlp": "MLP", "lenet": "LeNet-5", "resnet": "ResNet-18", "invariant": "InvariantNet"}
+MODELS = {
+    "mlp": "MLP",
+    "lenet": "LeNet-5",
+    "lenet_shifts": "LeNet-5, moved images",
+    "resnet": "ResNet-18",
+    "invariant": "InvariantNet",
+}
 
 
 def model_name(model: str) -> str:

@@ -75,7 +75,7 @@ def run(search: Search, address: str, tell: Callable[[str], object], cores: int 
         UserError: the model or a choice is unknown; no recipe can be as fast as `faster` demands; no trial has
             come to its end; as `sweep.run`.
     """
-    choices = sweep.one_thread((f"model={search.model}", *search.choices))
+    choices = sweep.with_defaults((f"model={search.model}", *search.choices), *sweep.DEFAULTS, "determinism=native")
     params = sweep.composed(choices)
     if search.model not in params.models:
         raise UserError(f"{shlex.join(choices)} leaves no model {search.model!r}: don't choose another")
