@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and images, some seven minutes")
     quick = parser.parse_args().quick
 
-    determinism.prepare()
+    determinism.prepare("native")
     from measure import measure  # seconds to import, so after a look at the arguments
 
     measure(quick)

@@ -83,7 +83,7 @@ def digest_kernels() -> dict[str, str]:
     """Return digests of matrix products, convolutions with their gradients, and other functions that networks use."""
     import torch
     from torch import nn
-    from torch.nn import functional as F
+    from torch.nn import functional
 
     digests = {}
     for rows, inputs, outputs in PRODUCTS:
@@ -95,13 +95,13 @@ def digest_kernels() -> dict[str, str]:
         layer = nn.Conv2d(channels, outputs, kernel, stride, padding).to(memory_format=torch.channels_last)
         with torch.no_grad():
             layer.weight.copy_(draw(5, *layer.weight.shape))
-            layer.bias.copy_(draw(6, outputs))
+            layer.bias.copy_(draw(6, outputs))  # type: ignore[union-attr]
         x = draw(4, images, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
         maps = layer(x)
         maps.backward(draw(7, *maps.shape))
         name = f"convolution {images}x{channels}x{side} to {outputs}, {kernel}/{stride}/{padding}"
         digests[name] = digest([maps])
-        digests[f"{name}: gradients"] = digest([x.grad, layer.weight.grad, layer.bias.grad])
+        digests[f"{name}: gradients"] = digest([x.grad, *(weights.grad for weights in layer.parameters())])
     x, norm, maps = draw(8, 64, 512), nn.BatchNorm2d(64), draw(9, 64, 64, 7, 7).requires_grad_()
     normalised = norm(maps)
     normalised.backward(draw(10, *normalised.shape))
@@ -113,11 +113,11 @@ def digest_kernels() -> dict[str, str]:
     others = {
         "sigmoid": x.sigmoid(),
         "softmax": x.softmax(1),
-        "GELU": F.gelu(x),
-        "cross-entropy": F.cross_entropy(x[:, :10], torch.arange(64) % 10),
+        "GELU": functional.gelu(x),
+        "cross-entropy": functional.cross_entropy(x[:, :10], torch.arange(64) % 10),
         "Adam": weights,
-        "average pooling": F.avg_pool2d(maps, 2),
-        "max pooling": F.max_pool2d(maps, 2),
+        "average pooling": functional.avg_pool2d(maps, 2),
+        "max pooling": functional.max_pool2d(maps, 2),
     }
     digests |= {name: digest([tensor]) for name, tensor in others.items()}
     return {**digests, "batch normalisation": digest([normalised, maps.grad])}
@@ -195,10 +195,11 @@ def generate_dataset() -> "Dataset":
     return Dataset(train, validation, test, tuple("0123456789"), (28, 28))
 
 
-def digest(tensors: "Iterable[Tensor]") -> str:
+def digest(tensors: "Iterable[Tensor | None]") -> str:
     """Return the first digits of the SHA-256 of the tensors' bytes, in the order of their axes."""
     sha256 = hashlib.sha256()
     for tensor in tensors:
+        assert tensor is not None
         sha256.update(tensor.detach().contiguous().numpy().tobytes())
     return sha256.hexdigest()[:DIGITS_OF_A_DIGEST]
 

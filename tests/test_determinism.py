@@ -131,7 +131,7 @@ def test_description_names_the_processor_and_what_else_matters() -> None:
 def test_processor_without_avx2_keeps_its_kernels_and_is_told_what_is_promised(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(determinism, "has", lambda instructions: False)
+    monkeypatch.setattr(determinism, "has", lambda _: False)
     for name in determinism.INSTRUCTIONS:
         monkeypatch.delenv(name, raising=False)
     determinism.prepare("portable")

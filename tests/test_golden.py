@@ -1,9 +1,9 @@
 """The same bytes on every x86 processor and with any number of threads: the golden digests.
 
-tests/golden.json has digests of kernels, made on a processor of Intel's, and of short trainings and predictions of every
-architecture, made on the processor that it names. Where this test passes, an edit has changed no byte of weights and
-predictions, and `dvc commit` of the committed results is legitimate. Where a training's digest has changed, the results
-have to be made anew, and `python scripts/golden.py --write` renews the digests.
+tests/golden.json has digests of kernels, made on a processor of Intel's, and of short trainings and predictions of
+every architecture, made on the processor that it names. Where this test passes, an edit has changed no byte of weights
+and predictions, and `dvc commit` of the committed results is legitimate. Where a training's digest has changed, the
+results have to be made anew, and `python scripts/golden.py --write` renews the digests.
 """
 
 import json

@@ -35,8 +35,8 @@ INSTRUCTIONS = {
 }
 THREADS = "SHIFTLAB_THREADS"  # that a stage takes where several run at a time and its bits do not depend on them
 WITHOUT_AVX2 = (
-    "determinism is portable, but this processor is no x86 with AVX2: bytes are the same each time on this machine with "
-    "these versions and as many threads, and not on others"
+    "determinism is portable, but this processor is no x86 with AVX2: bytes are the same each time on this machine, "
+    "with these versions and as many threads, and not on others"
 )
 CONTRADICTED = "bytes may not be those that determinism: portable gives elsewhere; unset it for those"
 # glibc's malloc gives blocks of megabytes back to the system when they are freed, and the system fills each of their
@@ -55,7 +55,7 @@ def prepare(determinism: Determinism) -> None:
     Args:
         determinism: "portable" holds kernels to instructions that every x86 processor has, "native" leaves them alone.
     """
-    global _prepared  # noqa: PLW0603  # as the environment, it is of the whole process
+    global _prepared  # as the environment, it is of the whole process
     _prepared = determinism
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in IDLE_THREADS.items():

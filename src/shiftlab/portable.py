@@ -1,9 +1,9 @@
 """Kernels that add up in the same order on every x86 processor and with any number of threads: `determinism: portable`.
 
-PyTorch takes matrix products from MKL, which adds up in another order on AMD's processors than on Intel's, and in another
-with more threads. oneDNN's, held to AVX2, add up each element in the order of its terms. What depends on the number of
-threads else is computed with one: the statistics of batch normalisation, and the gradient of a convolution's weight, in
-parts of the batch at the same time where that pays. docs/verify.md has what was measured.
+PyTorch takes matrix products from MKL, which adds up in another order on AMD's processors than on Intel's, and in
+another with more threads. oneDNN's, held to AVX2, add up each element in the order of its terms. What else depends on
+the number of threads is computed with one: the statistics of batch normalisation, and the gradient of a convolution's
+weight, in parts of the batch at the same time where that pays. docs/verify.md has what was measured.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def _original(name: str) -> Callable[..., Any]:
     return functools.partial(get_kernel(f"aten::{name}", "CPU").call_boxed, keys)
 
 
-def _mm(original: Callable[..., Tensor], first: Tensor, second: Tensor) -> Tensor:
+def _mm(original: Callable[..., Any], first: Tensor, second: Tensor) -> Any:
     if first.dtype is not torch.float32 or not first.numel() or not second.numel():
         return original(first, second)
     return _product(first, second, None)
 
 
 def _addmm(
-    original: Callable[..., Tensor], bias: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1
-) -> Tensor:
+    original: Callable[..., Any], bias: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Any:
     if first.dtype is not torch.float32 or not first.numel() or not second.numel():
         return original(bias, first, second, beta=beta, alpha=alpha)
     if beta == alpha == 1 and bias.shape == second.shape[1:]:
@@ -66,7 +66,7 @@ def _addmm(
     return beta * bias + alpha * _product(first, second, None)
 
 
-def _product(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
+def _product(first: Tensor, second: Tensor, bias: Tensor | None) -> Any:
     """Multiply float32 matrices `(N, K)` and `(K, M)`, and add a vector `(M,)`.
 
     Each element is the sum of its products in order, each product added without rounding it first (FMA); where there
@@ -88,7 +88,7 @@ def _product(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
     return multiply(first, weight, bias, "none", [], "")
 
 
-def _convolution(keys: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+def _convolution(keys: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Any:
     if weight.requires_grad and images.dtype is torch.float32 and torch.is_grad_enabled():
         return _Convolution.apply(images, weight, bias, *geometry)
     return own_convolution.call_boxed(keys, images, weight, bias, *geometry)
@@ -98,7 +98,7 @@ class _Convolution(torch.autograd.Function):
     """A convolution, with a gradient of its weight that does not depend on the number of threads."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Any:
         ctx.save_for_backward(images, weight)
         ctx.geometry = (None if bias is None else [len(bias)], *geometry)
         with below_autograd():
@@ -127,7 +127,7 @@ def _gradients(*arguments: Any) -> Any:
         return convolution_backward(*arguments)
 
 
-def _in_parallel(jobs: list[Callable[[], Any]]) -> list[Any]:
+def _in_parallel(jobs: list[Callable[[], Any]]) -> Any:
     """Return what the jobs return, each computed with one thread."""
     if torch.get_num_threads() == 1:
         return [job() for job in jobs]

@@ -69,7 +69,7 @@ def test_sets_do_not_depend_on_each_other(monkeypatch: pytest.MonkeyPatch) -> No
     before = named_set("random5", 100, seed=0)
     others = {name: shifts for name, shifts in NAMED_SETS.items() if name != "translate3"}
     others["random1"] = lambda count, rng: rng.integers(-1, 2, (count, 2))
-    monkeypatch.setattr(grids, "NAMED_SETS", others)
+    monkeypatch.setattr("shiftlab.shifts.grids.NAMED_SETS", others)
     named_set("random1", 100, seed=0)
     assert np.array_equal(before, named_set("random5", 100, seed=0))
 

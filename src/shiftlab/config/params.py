@@ -309,8 +309,8 @@ class Params(_Strict):
     recipe: RecipeName
     augmentation: Augmentation
     device: DeviceName
-    threads: Threads  # of the processor; the last bits of a sum depend on their number
-    determinism: Determinism  # portable: kernels that every x86 processor has; native: the processor's own
+    threads: Threads  # of the processor; the last bits of what is native depend on their number
+    determinism: Determinism  # portable: the same bytes on every x86 processor; native: the fastest here
     model: str  # the choice in conf/model/ that filled `models`: a label, shown by `dvc exp show`
     models: dict[ModelName, Training] = Field(min_length=1)
     seeds: Seeds

@@ -79,7 +79,6 @@ def _predict(load: bytes, device: str, threads: int, settings: Determinism, pick
 @functools.lru_cache(maxsize=1)
 def _load(load: bytes, device: str, threads: int) -> nn.Module:
     """Load a model once in each process of a node."""
-    import torch
 
     determinism.set_threads(threads)
     determinism.pick_device(cast("DeviceName", device))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from shiftlab import determinism, files, unfinished
 from shiftlab.config.params import Params
 from shiftlab.data import dataset

@@ -35,7 +35,6 @@ def epochs(model: str, sizes: Sequence[int], params: Params, data: bytes) -> lis
         UserError: the data or the device can't be used; a training fails, as in `loop.fit`.
     """
     determinism.prepare(params.determinism)
-    import torch
 
     from shiftlab.data import dataset
 
