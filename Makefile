@@ -12,7 +12,7 @@ USUAL := dvc.commands.repro dvc.repo matplotlib.figure mlflow.models mlflow.pyto
 EXTRAS := onnx pipeline play timm torchmetrics # what `make setup` installs; the others are heavy, and for few
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster run reproduce restore demo study test test-slow show sync ui serve play notebook verify bench bench-quick screenshots lint docs hooks dist lock readme
+.PHONY: help setup cluster run reproduce restore demo study test test-slow show sync ui serve play notebook verify bench screenshots lint docs hooks dist lock readme
 
 ##@ Start
 
@@ -89,11 +89,8 @@ lint: setup  ## check style and types
 test-slow: setup  ## run the tests that take long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
-bench: setup  ## measure speed against the ordinary way
+bench: setup  ## measure what a user waits for, in eight minutes
 	@$(BIN)/python benchmarks/bench.py
-
-bench-quick: setup  ## the same in seven minutes, less exactly
-	@$(BIN)/python benchmarks/bench.py --quick
 
 docs: .venv-docs/.ready  ## build the documentation as a site, into site/
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict

@@ -1,23 +1,21 @@
 """What is fast must be the same: shiftlab against the ordinary way, which benchmarks/peer.py writes down."""
 
-import os
-
-import measure
 import peer
 import pytest
 import torch
-from measure import Line, Size
+import work
+from bench import Rates, worker
 from torchvision.transforms.functional import affine
 
-from shiftlab.config.params import Evaluation, Params, Training
-from shiftlab.data.dataset import Examples
+from shiftlab import determinism
+from shiftlab.config.params import Evaluation, Training
 from shiftlab.models import architectures
 from shiftlab.networks.fast import fuse
 from shiftlab.shifts import inference
 from shiftlab.shifts.grids import grid
 from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
-from tests.helpers import GREY, PARAMETERS, dataset, examples, predict
+from tests.helpers import GREY, dataset, examples, predict
 
 STEPS = 20
 CPU = torch.device("cpu")
@@ -89,48 +87,34 @@ def test_batches_hold_the_same_pixels() -> None:
     assert torch.equal(model(data.images[order]), batches)
 
 
-def test_table_tells_ratios_with_their_spread() -> None:
-    line = Line("batches", "10 images/s", "30 images/s", [3.0, 2.5, 4.25], "2")
-    wanted = Params.model_validate({**PARAMETERS, "threads": 3})
-    text = measure.report([line], wanted, 4.2, Size(3, 1, {}, 1, {}))
-    assert "| batches | 10 images/s | 30 images/s | **3** (2.5 to 4.25) | 2 |" in text
-    assert f"PyTorch {torch.__version__}" in text
-    assert "cores, 3 threads; Python" in text
-    assert f"data: {wanted.data.name}; others took 4% of the processor" in text
-    assert "Medians of 3 rounds" in text
-
-
-def test_rounds_are_taken_in_turn_and_the_first_does_not_count() -> None:
-    done = []
-    times = measure.in_turn(Size(2, 0, {}, 0, {}), lambda: done.append("peer"), lambda: done.append("product"))
-    assert done == ["peer", "product"] * 3
-    assert [len(one) for one in times] == [2, 2]
+def test_row_tells_rates_ratios_with_their_spread_and_shares_of_the_peak() -> None:
+    rates = Rates([10.0, 20.0, 10.0], [30.0, 50.0, 42.5], [10.0, 20.0, 30.0], [4e10, 5e10, 5e10])
+    assert list(rates.cells("training: MLP", 1e8)) == [
+        "training: MLP",
+        "10 images/s",
+        "42 images/s (8% of the peak)",
+        "20 images/s (4% of the peak)",
+        "**3** (2.5 to 4.25)",
+        "100 GFLOP/s",
+    ]
 
 
 @pytest.mark.slow
-def test_measures_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody's: the benchmark has a store of its own
-    size = Size(1, 64, {"mlp": 128}, 8, {"mlp": 8})
-    assert measure.assembly(examples(64), size).ratios[0] > 0
-    spent = measure.train("mlp", dataset(128), size)
-    assert min(spent.peer[0], spent.notebook[0], spent.fast[0], spent.peak[0]) > 0
-    multiply_adds = 784 * 512 + 512 * 256 + 256 * 10
-    share = measure.share_of_peak("training", "mlp", 3, [6e-12 * multiply_adds], [1e-12], "")
-    assert share.ratios == pytest.approx([50])
-    assert measure.shifted_batch(examples(8), size).ratios[0] > 0
-    assert measure.evaluation("mlp", examples(16), size, "")[0].ratios[0] > 0
-    assert 0 < measure.recorded(spent, 128, size).ratios[0] < 100
-    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
+def test_everything_that_is_timed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRAINED", "EVALUATED"):
+        monkeypatch.setattr(work, name, dict.fromkeys(getattr(work, name), 80))
+    monkeypatch.setattr(work, "SIDE", 8)
+    threads = torch.get_num_threads()
+    try:
+        rates = [function("mlp", ordinary) for function in (work.train, work.evaluate) for ordinary in (True, False)]
+        assert min(*rates, work.peak()) > 0
+    finally:
+        torch.set_num_threads(threads)
+    assert work.multiply_adds("mlp") == 784 * 512 + 512 * 256 + 256 * 10
 
 
-def test_settings_are_those_of_conf() -> None:
-    assert measure.settings("lenet")["notebook"].epochs == 20
-    assert measure.settings("resnet")["fast"].batch_size == 48
-
-
-def test_first_takes_the_first() -> None:
-    some = examples(5)
-    few = measure.first(some, 2)
-    assert isinstance(few, Examples)
-    assert torch.equal(few.images, some.images[:2])
-    assert len(few) == 2
+@pytest.mark.slow
+def test_workers_have_kernels_of_their_own_kind() -> None:
+    with worker("portable") as portable, worker("native") as native:
+        assert portable.submit(determinism.is_portable).result() == determinism.has("avx2")
+        assert not native.submit(determinism.is_portable).result()

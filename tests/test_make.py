@@ -18,7 +18,7 @@ from tests.servers import free_port, running
 from tests.test_pipeline import OFFLINE
 
 # What takes all of a machine, changes the requirements, or is what runs this.
-ELSEWHERE = {"setup", "test", "test-slow", "bench", "bench-quick", "lock", "screenshots", "lint", "readme", "notebook"}
+ELSEWHERE = {"setup", "test", "test-slow", "bench", "lock", "screenshots", "lint", "readme", "notebook"}
 ELSEWHERE |= {"cluster", "docs", "dist", "hooks", "reproduce"}
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

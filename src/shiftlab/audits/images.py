@@ -258,12 +258,12 @@ def _as_pixels(images: NDArray[Any], name: str) -> Pixels:
     """Return raw images as `(N, H, W, C)`."""
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if len(images) == 0:
-        raise UserError(f"{name} holds no images: its array of images has the shape {images.shape}")
     if images.ndim != 4:
         raise UserError(
             f"{name} has images of shape {images.shape}: they must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
+    if len(images) == 0:
+        raise UserError(f"{name} holds no images: its array of images has the shape {images.shape}")
     channels_last, channels_first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
     if channels_last == channels_first:
         problem = "could be (N, H, W, C) or (N, C, H, W)" if channels_last else "has neither one channel nor three"

@@ -9,9 +9,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from shiftlab.models import architectures
-from shiftlab.networks.fast import fuse
-from shiftlab.reports import play
+from shiftlab.reports.names import model_name
 
 REPORT = Path("docs/report/index.html")  # the committed copy
 GREY, CLASSES = (1, 28, 28), 10
@@ -50,6 +48,10 @@ def in_the_browser(rounds: int) -> tuple[list[float], list[float]]:
 
 def mapped(name: str, rounds: int) -> list[float]:
     """Seconds until the map of a drawing's 841 answers is full, in every round."""
+    from shiftlab.models import architectures
+    from shiftlab.networks.fast import fuse
+    from shiftlab.reports import play
+
     model = fuse(architectures.build(name, GREY, CLASSES).eval(), GREY)
     demo = play.Demo({name: model}, tuple(map(str, range(CLASSES))), GREY, lambda *_: {}, Image.open)
     drawing = np.random.default_rng(0).integers(0, 256, GREY[1:], dtype=np.uint8)
@@ -62,11 +64,10 @@ def mapped(name: str, rounds: int) -> list[float]:
     return taken[1:]
 
 
-def lines(quick: bool) -> Iterator[tuple[str, list[float], str]]:
-    """What, in words; values by round; the goal."""
-    rounds = 2 if quick else 7
+def rows(rounds: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of the table: what, nothing, the median of the rounds."""
     paints, steps = in_the_browser(rounds)
-    yield "the report's first paint in Chromium, in ms", paints, "at most 1500"
-    yield "a step of dragging an image in it, in ms", steps, "at most 50"
-    yield "the map of one's own drawing: lenet, in s", mapped("lenet", rounds), "at most 0.5"
-    yield "the map of one's own drawing: resnet, in s", mapped("resnet", rounds), "at most 3"
+    yield "the report's first paint in Chromium", "", f"{median(paints):.0f} ms"
+    yield "a step of dragging an image in it", "", f"{median(steps):.0f} ms"
+    for name in ("lenet", "resnet"):
+        yield f"the map of one's own drawing: {model_name(name)}", "", f"{1000 * median(mapped(name, rounds)):.0f} ms"
