@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy  # which imports scipy.stats where it is used first: trainings spare that second
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, t
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 RESAMPLES = 1000  # of the images, for a bootstrap interval
 
@@ -47,7 +45,7 @@ class Estimates:
 def proportion(correct: NDArray[np.bool_]) -> Estimate:
     """Return the proportion of images `(N,)` that are true, with the interval of Wilson (1927)."""
     count, images = int(correct.sum()), len(correct)
-    interval = binomtest(count, images).proportion_ci(0.95, method="wilson")
+    interval = scipy.stats.binomtest(count, images).proportion_ci(0.95, method="wilson")
     return Estimate(count / images, float(interval.low), float(interval.high), images)
 
 
@@ -57,6 +55,8 @@ def proportions(correct: NDArray[np.bool_]) -> Estimates:
     if images == 0:
         nothing = np.full(len(correct), np.nan)
         return Estimates(nothing, nothing, nothing)
+    from statsmodels.stats.proportion import proportion_confint
+
     return Estimates(count / images, *proportion_confint(count, images, alpha=0.05, method="wilson"))
 
 
@@ -156,7 +156,7 @@ class OverSeeds:
 def over_seeds(values: Sequence[float]) -> OverSeeds:
     """Return mean, spread and interval of a value for each seed, of which there are two at least."""
     middle, spread, count = float(np.mean(values)), float(np.std(values, ddof=1)), len(values)
-    half = float(t.ppf(0.975, count - 1)) * spread / count**0.5
+    half = float(scipy.stats.t.ppf(0.975, count - 1)) * spread / count**0.5
     return OverSeeds(middle, spread, middle - half, middle + half, count)
 
 
@@ -173,13 +173,14 @@ def combined(seeds: Sequence[Estimate], limits: tuple[float, float] = (0.0, 1.0)
     if count == 1:
         return seeds[0]
     values, low, high = np.array([(estimate.value, estimate.low, estimate.high) for estimate in seeds]).T
-    value, normal = float(values.mean()), norm.ppf(0.975)
+    value, normal = float(values.mean()), scipy.stats.norm.ppf(0.975)
     seed_variance = float(values.var(ddof=1)) / count
     variance = seed_variance + float(np.mean(((high - low) / 2 / normal) ** 2))
     half = normal * variance**0.5
     if seed_variance:
         freedom = (count - 1) * (variance / seed_variance) ** 2
-        half = max(t.ppf(0.975, freedom) * variance**0.5, t.ppf(0.975, count - 1) * seed_variance**0.5)
+        student, student_of_seeds = scipy.stats.t.ppf(0.975, [freedom, count - 1])
+        half = max(student * variance**0.5, student_of_seeds * seed_variance**0.5)
     return Estimate(value, float(max(value - half, limits[0])), float(min(value + half, limits[1])), images)
 
 
@@ -204,12 +205,14 @@ def effect(groups: Sequence[tuple[float, Sequence[float]]]) -> Effect:
     variance, freedom = variances.sum(), np.array([len(values) - 1 for _, values in groups])
     if not variance > 0:  # or undefined, where a value is
         return Effect(difference, difference, difference, float(difference != difference or difference == 0))
-    student = t(variance**2 / (variances**2 / freedom).sum(), scale=variance**0.5)
+    student = scipy.stats.t(variance**2 / (variances**2 / freedom).sum(), scale=variance**0.5)
     half = float(student.ppf(0.975))
     return Effect(difference, difference - half, difference + half, float(2 * student.sf(abs(difference))))
 
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return the p-values of several tests adjusted so that one in twenty studies errs at 0.05 anywhere (Holm 1979)."""
+    from statsmodels.stats.multitest import multipletests
+
     adjusted: list[float] = multipletests(p, method="holm")[1].tolist() if p else []
     return adjusted

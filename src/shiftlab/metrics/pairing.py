@@ -7,7 +7,7 @@ from math import isnan, nan
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import binomtest, t
+import scipy
 
 from shiftlab.metrics.intervals import Floats, Proportion, Resampled, Statistic, effect, holm
 
@@ -78,7 +78,7 @@ def _difference(metric: str, first: str, second: str, statistic: Statistic, othe
         correct, other_correct = statistic.correct, other.correct
         only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
         discordant = only_first + only_second
-        p = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+        p = float(scipy.stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
         difference = (only_first - only_second) / len(correct)
         return Difference(metric, first, second, difference, None, None, only_first, only_second, p)
     assert isinstance(statistic, Resampled)
@@ -107,7 +107,7 @@ def _bootstrap_p(difference: float, by_image: Floats, error: float) -> float:
     if least == 1 or not error:
         return least
     freedom = max(squares.sum() ** 2 / (squares**2).sum() - 1, ROUNDING)
-    return max(float(2 * t.sf(abs(difference) / error, freedom)), least)
+    return max(float(2 * scipy.stats.t.sf(abs(difference) / error, freedom)), least)
 
 
 def _adjusted(rows: list[Row]) -> list[Row]:
