@@ -129,7 +129,7 @@ def same_bytes_expected(committed: Mapping[str, Any], here: Mapping[str, Any]) -
 
     def kinds(of_models: Mapping[str, Any]) -> list[Any]:
         return [
-            {name: value for name, value in one.items() if one["threads"] != "any number" or name in PORTABLE}
+            {name: value for name, value in one.items() if one.get("threads") != "any number" or name in PORTABLE}
             for one in of_models.values()
         ]
 

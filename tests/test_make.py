@@ -103,7 +103,7 @@ def test_verify_names_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture
     ("differing", "processor", "status", "words"),
     [
         ([], "this", 0, "equal: every output"),
-        (["history"], "this", 1, "different: 1 outputs have other bytes than dvc.lock, although processor"),
+        (["history"], "this", 1, "different: 1 outputs have other bytes than dvc.lock, which should not be"),
         (["history"], "another", 0, "made with another processor"),
     ],
 )
@@ -115,6 +115,14 @@ def test_verdict_blames_another_processor_alone(
     assert words in told
     assert "committed: processor this" in told
     assert f"here: processor {processor}" in told
+
+
+@pytest.mark.parametrize(("torch", "status"), [("2.15.0", 1), ("2.16.0", 0)])
+def test_portable_bytes_should_be_those_of_another_makers_processor(torch: str, status: int) -> None:
+    portable = {"determinism": "portable", "instructions": "AVX2", "threads": "any number"}
+    committed = {"mlp": {**portable, "processor": "an Intel", "python": "3.11.2", "torch": "2.15.0"}}
+    here = {"mlp": {**portable, "processor": "an AMD", "python": "3.12.1", "torch": torch}}
+    assert verify.verdict(["history"], committed, here) == status
 
 
 def test_cheap_models_are_verified_unless_others_are_named() -> None:

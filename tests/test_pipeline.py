@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
+from shiftlab import determinism
 from tests.project import MODELS, ROOT, Project
 
 PATIENCE_S = 900  # with what takes seconds, however slow the machine and busy its cores
@@ -51,7 +52,8 @@ def test_repro_leaves_every_result_in_its_place(done: Project) -> None:
     assert comparison["images"] == 359
     assert comparison["grid_images"] == 40
     assert [entry["model"] for entry in comparison["models"]] == MODELS
-    assert [metadata["threads"] for metadata in comparison["made_on"].values()] == ["1"] * len(MODELS)
+    threads = "any number" if determinism.has("avx2") else "1"
+    assert [metadata["threads"] for metadata in comparison["made_on"].values()] == [threads] * len(MODELS)
     for model in MODELS:
         metadata = json.loads(done.read(f"reports/{model}/0/zero/about.json"))
         assert (metadata["data"], metadata["images"], metadata["grid_images"], metadata["radius"]) == (

@@ -30,9 +30,8 @@ def test_an_epoch_takes_the_shortest_of_those_that_were_timed_as_often_as_its_im
             yield
 
     monkeypatch.setattr(timing, "_training", epochs)
-    monkeypatch.setattr(
-        timing, "determinism", SimpleNamespace(prepare=lambda _: None, use=lambda _: None)
-    )  # of the test's
+    untouched = SimpleNamespace(prepare=lambda _: None, set_threads=lambda _: None)  # the test's process
+    monkeypatch.setattr(timing, "determinism", untouched)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
     whole = small(200)
     dataset.save(whole, tmp_path / "data")

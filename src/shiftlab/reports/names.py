@@ -5,7 +5,7 @@ from shiftlab.data import sources
 MODELS = {
     "mlp": "MLP",
     "lenet": "LeNet-5",
-    "lenet_shifts": "LeNet-5, moved images",
+    "lenet_shifts": "LeNet-5 (moved images)",
     "resnet": "ResNet-18",
     "invariant": "InvariantNet",
 }

@@ -91,7 +91,8 @@ def short_answer(summary: Summary) -> str:
     models = []
     for name in _ranked(means, "right5"):
         article = "the " if name == MODELS["mlp"] else ""
-        training = " (trained on moved images)" if summary["augmentation"][keys[name]]["pixels"] else ""
+        moved = summary["augmentation"][keys[name]]["pixels"] and "moved" not in name
+        training = " (trained on moved images)" if moved else ""
         models.append((f"{article}{name}{training}", means[name]))
     return paragraph("short_answer", summary=summary, models=models)
 
