@@ -6,6 +6,7 @@ machine, and a large product of matrices beside them, which tells what the proce
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -58,6 +59,7 @@ class Rates:
 
 def main() -> None:
     """Measure, print and save."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     os.chdir(ROOT)
     others = psutil.cpu_percent(interval=3)
     if others > BUSY:
