@@ -26,7 +26,7 @@
 # %%
 from shiftlab import determinism
 
-determinism.prepare()  # before PyTorch is imported, so that its kernels are the pipeline's
+determinism.prepare("portable")  # before PyTorch is imported, so that its kernels are the pipeline's
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ from shiftlab.shifts.protocol import predict_evaluation
 from shiftlab.shifts.transform import shift
 from shiftlab.training import loop
 
-torch.set_num_threads(1)  # one thread: the same bytes on every machine of a kind
+CPU = determinism.pick_device("cpu")
 DATA = "digits"  # or "mnist", where `dvc repro download` has brought it, and hours are there
 SEED = 0
 ROOT = Path(shiftlab.__file__).parents[2]  # the clone, wherever the notebook runs
@@ -180,9 +180,7 @@ for name, settings in SETTINGS.items():
     torch.manual_seed(SEED)
     model = architectures.build(name, data.shape, len(data.classes))
     augmentation = settings.augmentation or NONE
-    *_, reached = loop.fit(
-        model, data, settings.recipe or "notebook", settings, torch.device("cpu"), augmentation=augmentation
-    )
+    *_, reached = loop.fit(model, data, settings.recipe or "notebook", settings, CPU, augmentation=augmentation)
     model.load_state_dict(reached.best)
     models[name], histories[name] = model.eval(), reached.history
 
@@ -320,7 +318,7 @@ print("the same answers at every one:", same)
 torch.manual_seed(SEED)
 taught = architectures.build("lenet", data.shape, len(data.classes))
 *_, reached = loop.fit(
-    taught, data, "notebook", SETTINGS["lenet"], torch.device("cpu"), augmentation=SETTINGS["invariant"].augmentation
+    taught, data, "notebook", SETTINGS["lenet"], CPU, augmentation=SETTINGS["invariant"].augmentation
 )
 taught.load_state_dict(reached.best)
 models["lenet, taught"] = taught.eval()

@@ -64,7 +64,7 @@ def test_shiftlab_tune_of_the_same_search_twice_at_once(project: Project) -> Non
     pytest.importorskip("optuna")
     holding = (
         "import sys\nfrom shiftlab import repository\nfrom shiftlab.tuning import search\n"
-        "choices = search.sweep.with_defaults(('model=mlp', 'data=digits'), 'threads=1')\n"
+        "choices = search.sweep.with_defaults(('model=mlp', 'data=digits'), 'threads=1', 'determinism=native')\n"
         "first = search.Search('mlp', choices, 1, 1, None, False, 0)\n"
         "with search.Trials(first, search.sweep.composed(choices)).exclusive():\n"
         "    print('at it', flush=True)\n    sys.stdin.read()\n"
