@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,7 @@ def _draw(count: int) -> Examples:
     return Examples(images, torch.arange(count) % CLASSES)
 
 
-def _seconds(work: object) -> float:
+def _seconds(function: Callable[[], object]) -> float:
     begun = time.perf_counter()
-    work()  # type: ignore[operator]
+    function()
     return time.perf_counter() - begun

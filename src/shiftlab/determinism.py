@@ -32,6 +32,7 @@ INSTRUCTIONS = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's products depend on it
 }
 THREADS = "SHIFTLAB_THREADS"  # that a stage takes where several run at a time and its bits do not depend on them
 WITHOUT_AVX2 = (
@@ -60,13 +61,12 @@ def prepare(determinism: Determinism) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in IDLE_THREADS.items():
             os.environ.setdefault(name, value)
-    if determinism == "portable":
-        if not has("avx2"):
-            print(f"note: {WITHOUT_AVX2}", file=sys.stderr)
-            return
+    if is_portable():
         for name, value in INSTRUCTIONS.items():
             if os.environ.setdefault(name, value).lower() != value.lower():
                 print(f"note: {name}={os.environ[name]} is kept, so that {CONTRADICTED}", file=sys.stderr)
+    elif determinism == "portable":
+        print(f"note: {WITHOUT_AVX2}", file=sys.stderr)
     _keep_memory()
 
 
@@ -96,7 +96,7 @@ def pick_device(name: DeviceName) -> torch.device:
             from shiftlab import portable
 
             portable.install()
-        return torch.device("cpu")  # its own algorithms are deterministic as they are, for one number of threads
+        return torch.device("cpu")  # PyTorch's own algorithms are deterministic as they are, for one number of threads
     if accelerator is None or name not in ("auto", accelerator.type):
         others = f"only {accelerator.type}" if accelerator else "no accelerator"
         raise UserError(f"device is {name!r}, but PyTorch finds {others} on this machine: choose auto or cpu")
@@ -132,11 +132,6 @@ def description(device: torch.device | None = None) -> dict[str, str]:
 def name() -> str:
     """Return the processor's name, as the system tells it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def maker() -> str:
-    """Return the name of the processor's maker, as "AuthenticAMD"; where Linux does not tell it, the architecture's."""
-    return _cpuinfo("vendor_id") or platform.machine()
 
 
 def has(instructions: str) -> bool:

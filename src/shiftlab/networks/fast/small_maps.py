@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 # Output channels of the narrowest convolution that is replaced: those of ResNet-18's last two stages. Narrower ones
-# would gain less (docs/fast.md), and the study's networks keep the bits that their committed results have.
+# would gain less (docs/fast.md).
 CHANNELS = 256
 
 
