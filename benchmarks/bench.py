@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -139,9 +140,7 @@ def computing() -> Iterator[list[str]]:
 
 def worker(kind: Determinism | None = None) -> ProcessPoolExecutor:
     """Return a process of its own, whose kernels are of that kind; None: which is left as Python starts it."""
-    if kind is None:
-        return ProcessPoolExecutor(1, get_context("spawn"))
-    return ProcessPoolExecutor(1, get_context("spawn"), determinism.prepare, (kind,))
+    return ProcessPoolExecutor(1, get_context("spawn"), partial(determinism.prepare, kind) if kind else None)
 
 
 def spread(values: Sequence[float]) -> str:

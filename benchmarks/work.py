@@ -125,14 +125,15 @@ def bare(count: int) -> float:
     import torch
 
     torch.manual_seed(0)
-    network, batch = timm.create_model("resnet18", num_classes=CLASSES).eval(), torch.rand(32, 3, 224, 224)
+    network, images = timm.create_model("resnet18", num_classes=CLASSES).eval(), torch.rand(32, 3, 224, 224)
+    batches = count // len(images)
 
     def forward() -> None:
         with torch.inference_mode():
-            for _ in range(count // len(batch)):
-                network(batch)
+            for _ in range(batches):
+                network(images)
 
-    return _seconds(forward) * count / (count // len(batch) * len(batch))
+    return _seconds(forward) * count / (batches * len(images))
 
 
 def _set_up() -> None:

@@ -6,10 +6,9 @@ order; the same task gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +26,6 @@ from shiftlab.shifts.transform import crop_at, crop_each
 
 # Images in a forward pass: on a CPU what its caches hold, elsewhere enough to keep it busy. No metric depends on it.
 CPU_BATCH, ACCELERATOR_BATCH = 250, 10_000
-CPU_VALUES = 1_250_000  # pixels' values of a forward pass on a CPU: 8 images of 224x224 in colour
 TASK_VALUES = 10_000_000  # pixels' values in memory at a time, times a small number
 MOST_IN_TASK = 250  # images
 
@@ -214,7 +212,7 @@ def predict_task(
     of_subset = {shift: outputs_of_all[subset] for shift, outputs_of_all in of_all.items()}
     unshifted = of_subset[0.0, 0]
     if subset:
-        at_once = max(1, batch_size(device, plan.shape) // len(subset))
+        at_once = max(1, batch_size(device) // len(subset))
         for first in range(0, len(plan.partial), at_once):
             batch = plan.partial[first : first + at_once]
             moved = torch.cat([crop_at(padded_subset, max_shift, *shift) for shift in batch])
@@ -235,7 +233,7 @@ def predict_task(
 def logits(model: nn.Module, images: Tensor) -> Tensor:
     """Return a model's outputs, float32 `(N, classes)`, for raw images `(N, C, h, w)`."""
     with torch.inference_mode():
-        return torch.cat([model(batch) for batch in images.split(batch_size(images.device, images.shape[1:]))])
+        return torch.cat([model(batch) for batch in images.split(batch_size(images.device))])
 
 
 def probabilities(model: nn.Module, images: Tensor) -> Tensor:
@@ -243,11 +241,9 @@ def probabilities(model: nn.Module, images: Tensor) -> Tensor:
     return logits(model, images).softmax(1)
 
 
-def batch_size(device: torch.device, shape: Sequence[int]) -> int:
-    """Return how many images of that shape, channels, height, width, a forward pass there takes."""
-    if device.type != "cpu":
-        return ACCELERATOR_BATCH
-    return max(1, min(CPU_BATCH, CPU_VALUES // prod(shape)))
+def batch_size(device: torch.device) -> int:
+    """Return how many images a forward pass there takes."""
+    return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 
 def _to_shift(shift: NDArray[Any]) -> Shift:
