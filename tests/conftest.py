@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 import time
 import timeit
 import urllib.request
@@ -12,6 +13,10 @@ from filelock import FileLock
 
 from tests.project import Project, new_project
 from tests.servers import KEYS
+
+# A shell that runs pytest in the background has it and all that it starts ignore Ctrl-C, which tests send to stages.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BEGUN = pytest.StashKey[float]()
 LAST = "shiftlab/seconds"  # of the last run of all tests, in pytest's cache
