@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from shiftlab.data.dataset import draw
 from shiftlab.errors import UserError
 from shiftlab.shifts.grids import (
     DIRECTIONS,
@@ -107,6 +108,15 @@ def test_subset_has_each_class_in_its_share_and_keeps_the_order() -> None:
     assert set(np.bincount(LABELS[chosen])) <= {9, 10, 11}
     assert np.array_equal(chosen, subset(LABELS, 100, seed=0))
     assert not np.array_equal(chosen, subset(LABELS, 100, seed=1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_image_0_is_among_them_in_the_place_of_another_of_its_class(seed: int) -> None:
+    images, drawn = subset(LABELS, 100, seed), draw(LABELS, 100, seed)
+    assert images[0] == 0
+    assert np.unique(images).tolist() == images.tolist()
+    assert len(set(images.tolist()) - set(drawn.tolist())) == (0 not in drawn)
+    assert np.bincount(LABELS[images]).tolist() == np.bincount(LABELS[drawn]).tolist()
 
 
 @pytest.mark.parametrize("count", ["all", 359])

@@ -98,6 +98,8 @@ def sample(radius: int, count: int | str, seed: int) -> Shifts:
 def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
     """Return which images, with labels `(N,)`, the grid is evaluated on: each class in its share, in order.
 
+    Image 0, which pages begin with, takes the place of the first of its class that is drawn.
+
     Args:
         count: how many, or "all".
 
@@ -113,4 +115,8 @@ def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[
         )
     from shiftlab.data.dataset import draw  # with PyTorch, for a part of the images alone
 
-    return draw(labels, int(count), seed).astype(np.int32)
+    images = draw(labels, int(count), seed).astype(np.int32)
+    same = np.flatnonzero(labels[images] == labels[0])
+    if len(same) and images[0] != 0:
+        images[same[0]] = 0
+    return np.sort(images)
