@@ -63,7 +63,10 @@ def test_moves_survived_are_those_of_the_curves(committed: Path) -> None:
 def test_copy_of_the_report_is_the_committed_one(committed: Path) -> None:
     stages = YAML(typ="safe").load(committed / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    assert "reports/index.html" in outs
     for name, copy in readme.PAGES.items():
+        if f"reports/{name}" not in outs:
+            continue  # the study's, which ran in an earlier commit
         assert hashlib.md5((committed / copy).read_bytes()).hexdigest() == outs[f"reports/{name}"]
 
 
