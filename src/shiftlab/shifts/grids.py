@@ -98,7 +98,7 @@ def sample(radius: int, count: int | str, seed: int) -> Shifts:
 def subset(labels: NDArray[np.integer], count: int | str, seed: int) -> NDArray[np.int32]:
     """Return which images, with labels `(N,)`, the grid is evaluated on: each class in its share, in order.
 
-    Image 0, which pages begin with, takes the place of the first of its class that is drawn.
+    Image 0, which the notebook moves, takes the place of the first of its class that is drawn.
 
     Args:
         count: how many, or "all".
